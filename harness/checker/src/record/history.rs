@@ -1,0 +1,205 @@
+//! `history.jsonl`: operations and faults in one order, in the shape of a Jepsen history (index, time, type, process,
+//! f, value, then extras).
+
+use serde::{Deserialize, Serialize};
+
+use super::Nanos;
+
+/// One line of the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Dense, from 0, in file order.
+    pub index: u64,
+    /// When it happened. An operation's latency counts from `intended` of its invocation.
+    pub time: Nanos,
+    /// invoke, ok, fail or info.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// A client's logical thread, or who else speaks.
+    pub process: Process,
+    /// What was asked or done.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// Jepsen's four types. ok: it did happen; fail: it certainly did not; info: unknown, concurrent with all that follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Invoke,
+    Ok,
+    Fail,
+    Info,
+}
+
+/// Who speaks. A client's number is retired after an `info` completion: the client gets a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Process {
+    Client(u64),
+    Other(Speaker),
+}
+
+/// Speakers that are not clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// Faults.
+    Nemesis,
+    /// Phases of the run and measured stalls of host and controller.
+    Harness,
+}
+
+/// `f` and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "f", rename_all = "kebab-case")]
+pub enum Body {
+    /// SADD of one unique element.
+    Add(Op),
+    /// RPUSH of one unique element; `reply` is the list's length.
+    Append(Op),
+    /// SMEMBERS or LRANGE of the whole key; `elements` on ok.
+    Read(Op),
+    /// A fault's step.
+    Fault(FaultStep),
+    /// A phase began.
+    Phase {
+        /// What began.
+        value: Phase,
+    },
+    /// Controller or host did not run for this long, ending at the event's time.
+    Stall {
+        /// Nanoseconds.
+        value: Nanos,
+        /// Which loop measured it: `driver`, `proxy`, `observer`.
+        of: String,
+    },
+}
+
+/// The phases of a run, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Clients run, no fault yet.
+    Load,
+    /// Faults may fire.
+    Storm,
+    /// Everything is healed, every node is started again; waiting for one view.
+    Converge,
+    /// Final reads from masters, then the comparison of replicas.
+    FinalReads,
+    /// Done.
+    End,
+}
+
+/// One client operation's invocation or completion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// The Redis key.
+    pub key: String,
+    /// The element written: a decimal number, unique over the whole run and all keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
+    /// On ok of a read: what was seen, in the server's order. Elements that are no numbers of ours are in `foreign`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements: Option<Vec<u64>>,
+    /// On ok of a read: elements that no client of ours ever writes, as lossy text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<String>,
+    /// On invoke: when the open-loop schedule wanted it to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended: Option<Nanos>,
+    /// The client (stable over retired process numbers), from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<u32>,
+    /// On completion: the node that answered (on info: the one that was asked last).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// On ok of `append`: the length that RPUSH answered; of `add`: how many members were new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<i64>,
+    /// Under `--expect wait`: what WAIT answered on the same connection (absent: no answer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<i64>,
+    /// Under `--expect wait`: how many replicas WAIT was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_wanted: Option<i64>,
+    /// True for the reads after convergence.
+    #[serde(rename = "final", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
+    /// On fail and info: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One step of one fault of the schedule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultStep {
+    /// Which fault of the schedule, from 0; steps of one fault share it. Final healing has no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<u32>,
+    /// The kind's name: `kill`, `term`, `pause`, `restart`, `isolate`, `halves`, ..., `heal`.
+    pub name: String,
+    /// What it does to the world from now on: `start` begins it, `end` undoes it. A fault without an undoing step
+    /// (a kill that is followed by its own restart has one) has only a start.
+    pub phase: FaultPhase,
+    /// When the schedule wanted the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Nanos>,
+    /// What was really done, in order; all of one step share the event's time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+    /// On end: what the fault's links carried or held while it lasted. Absent for faults without links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<Touched>,
+    /// On end (or on start, if nothing could be done): the fault touched nothing, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vacuous: Option<String>,
+    /// A line for people: the selector and what it resolved to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Start or end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FaultPhase {
+    #[default]
+    Start,
+    End,
+}
+
+/// One primitive thing that was done to the world. The judge reads these, never the fault's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum Action {
+    /// The process was sent this signal and is gone.
+    Killed { node: String, signal: String },
+    /// The process ended by itself (a crash, an assert, a refused start).
+    Exited { node: String, status: String },
+    /// The process was started.
+    Started { node: String, pid: u32 },
+    /// SIGSTOP took effect.
+    Paused { node: String },
+    /// SIGCONT was sent.
+    Resumed { node: String },
+    /// The node's data directory was emptied (only while it is down).
+    Wiped { node: String },
+    /// Bytes that `from` sends and `to` receives get this policy. Names are nodes (`n1`) or clients (`c0`).
+    Cut { from: String, to: String, planes: Vec<String>, policy: String },
+    /// They pass again.
+    Healed { from: String, to: String, planes: Vec<String> },
+}
+
+/// What a fault's links saw while it held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    /// Bytes that passed under the policy.
+    pub passed_bytes: u64,
+    /// Bytes that were held (the proxy's queues and the kernel's).
+    pub held_bytes: u64,
+    /// Connections that were tried.
+    pub connects: u64,
+    /// Connections that were reset or refused.
+    pub resets: u64,
+}

@@ -1,0 +1,26 @@
+//! What a run leaves behind, as typed lines: the contract between the harness, which writes them, and the judge, the
+//! plots and the report, which read them.
+//!
+//! | file | type | one line is |
+//! |---|---|---|
+//! | `run.json` | [`RunInfo`] | the whole file: plan, seed, topology, versions |
+//! | `history.jsonl` | [`Event`] | an operation's invocation or completion, a fault's step, a measured stall, a phase |
+//! | `views.jsonl` | [`View`] | one node's answer to one poll (or that it did not answer) |
+//! | `stream.jsonl` | [`StreamLine`] | what passed on one replication link: its base, then elements with offsets |
+//! | `verdict.json` | [`verdict::Verdict`] | the whole file |
+//!
+//! Times are nanoseconds of the controller's monotonic clock since the run's start. Nodes are named `n1`, `n2`, ...
+
+mod history;
+mod info;
+mod stream;
+pub mod verdict;
+mod view;
+
+pub use history::*;
+pub use info::*;
+pub use stream::*;
+pub use view::*;
+
+/// Nanoseconds since the run's start.
+pub type Nanos = u64;

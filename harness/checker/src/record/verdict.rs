@@ -1,0 +1,271 @@
+//! `verdict.json`: what was found, check by check, and what it means under the declared expectation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expect, Nanos};
+
+/// Valid, unknown or invalid; the order is the rank when several are merged (the worst wins).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Validity {
+    #[default]
+    Valid,
+    Unknown,
+    Invalid,
+}
+
+impl Serialize for Validity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Valid => serializer.serialize_bool(true),
+            Self::Invalid => serializer.serialize_bool(false),
+            Self::Unknown => serializer.serialize_str("unknown"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Validity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Bool(true) => Ok(Self::Valid),
+            serde_json::Value::Bool(false) => Ok(Self::Invalid),
+            serde_json::Value::String(text) if text == "unknown" => Ok(Self::Unknown),
+            other => {
+                Err(serde::de::Error::custom(format!("validity is true, false or \"unknown\", not {other}")))
+            }
+        }
+    }
+}
+
+/// The whole file; also what `--json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Version of this format.
+    pub schema: u32,
+    pub valid: Validity,
+    /// 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made.
+    pub exit_code: i32,
+    /// One sentence a person would say.
+    pub reason: String,
+    pub seed: u64,
+    pub sut: String,
+    pub expect: Expect,
+    /// Acknowledged operations.
+    pub acknowledged: u64,
+    /// Completed promotions seen.
+    pub failovers: u64,
+    /// Faults that touched nothing, one line each.
+    pub vacuous_faults: Vec<String>,
+    pub checks: Checks,
+}
+
+/// One entry per check.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checks {
+    pub lost_writes: LostWrites,
+    pub elements: Elements,
+    pub split_brain: SplitBrain,
+    pub convergence: Convergence,
+    pub availability: Availability,
+    pub invariants: Invariants,
+}
+
+/// Acknowledged (or seen) writes that are gone at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LostWrites {
+    pub valid: Validity,
+    /// Why it is unknown or invalid.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Writes judged: acknowledged, or of unknown outcome and seen by a read.
+    pub judged: u64,
+    pub lost: u64,
+    /// Losses by window (`W1` ...), each counted once; `unexplained` is always there.
+    pub by_class: BTreeMap<String, u64>,
+    /// Outcome unknown, present at the end.
+    pub recovered: u64,
+    /// Acknowledged, absent in a later read, present at the end.
+    pub stale: u64,
+    /// Keys whose final read failed.
+    pub unread_keys: u64,
+    /// Under `wait`: acknowledged writes that WAIT protected, and how many of these are lost.
+    pub protected: u64,
+    pub protected_lost: u64,
+    /// Each loss, at most 1000 (the rest is counted only).
+    pub losses: Vec<Loss>,
+}
+
+/// One lost write and its proof.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    pub element: u64,
+    pub key: String,
+    pub slot: u16,
+    /// Who acknowledged it; empty if only a read saw it.
+    pub acked_by: String,
+    pub invoked: Nanos,
+    pub acked: Nanos,
+    /// The first window that holds, or `unexplained`.
+    pub class: String,
+    /// All windows that hold.
+    pub windows: Vec<String>,
+    /// The end offset of the write in its master's history, if it was seen on a replication link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// The takeover that erased it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_by: Option<Takeover>,
+    /// The proof (or what is missing of it) in words.
+    pub proof: String,
+    /// History indexes of the operations that show it.
+    pub witness: Vec<u64>,
+}
+
+/// A completed promotion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// When the promoted node was first seen as a master.
+    pub time: Nanos,
+    pub node: String,
+    /// The master whose slots it took.
+    pub from: String,
+    /// The config epoch it took them with.
+    pub epoch: u64,
+    /// Its replication offset at promotion (`second_repl_offset` - 1) in the history `replid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replid: String,
+}
+
+/// Elements that should not be where they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Elements {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    pub duplicated: u64,
+    pub phantom: u64,
+    pub misordered: u64,
+    /// Of these: excused, since every witness holds a classified-lost write or one executed in a W3 to W7 interval.
+    pub excused: u64,
+    pub findings: Vec<Finding>,
+}
+
+/// Something a checker points at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it is: `duplicate`, `phantom`, `misorder`, `stale`, an invariant's name ...
+    pub what: String,
+    /// A sentence.
+    pub text: String,
+    /// True if it does not count against the server under the declared expectation.
+    pub excused: bool,
+    /// Where on the time axis.
+    pub from: Nanos,
+    pub to: Nanos,
+    pub nodes: Vec<String>,
+    /// History indexes that show it.
+    pub witness: Vec<u64>,
+}
+
+/// Two masters of one slot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SplitBrain {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    pub two_claims: Vec<Overlap>,
+    pub two_writers: Vec<Overlap>,
+    pub lasting: Vec<Overlap>,
+}
+
+/// An interval in which two nodes were master of the same slots.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overlap {
+    pub from: Nanos,
+    pub to: Nanos,
+    pub slots: Vec<(u16, u16)>,
+    /// The older claim, the newer claim.
+    pub nodes: (String, String),
+    pub epochs: (u64, u64),
+    /// The end of what is allowed, and by which window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_until: Option<Nanos>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub window: String,
+    /// Two writers: acknowledged writes of the older master in it.
+    pub writes: u64,
+    pub witness: Vec<u64>,
+}
+
+/// One view, one data set, after healing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Convergence {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// From healing to one view, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_s: Option<f64>,
+    pub bound_s: f64,
+    /// Replicas whose content differs from their master's at equal offset.
+    pub replica_differences: u64,
+    pub findings: Vec<Finding>,
+}
+
+/// Who could write, and when not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Availability {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Percent of load and storm in which every shard answered.
+    pub overall_pct: f64,
+    /// The longest outage of any shard, seconds.
+    pub longest_outage_s: f64,
+    pub shards: Vec<ShardAvailability>,
+    /// Time from each fault on a master to the first success on its shard, seconds.
+    pub recoveries: Vec<Recovery>,
+}
+
+/// One shard's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardAvailability {
+    pub shard: u32,
+    pub slots: Vec<(u16, u16)>,
+    pub ok: u64,
+    pub fail: u64,
+    pub info: u64,
+    pub available_pct: f64,
+    /// Intervals without success while operations were due.
+    pub outages: Vec<(Nanos, Nanos)>,
+}
+
+/// From a fault to the first success after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    pub fault: u32,
+    pub name: String,
+    pub shard: u32,
+    pub at: Nanos,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_s: Option<f64>,
+}
+
+/// Protocol invariants, watched in the views.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Invariants {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Names of the invariants that were watched, with how often each was evaluated.
+    pub watched: BTreeMap<String, u64>,
+    /// Server crashes, asserts, refused starts.
+    pub crashes: u64,
+    pub violations: Vec<Finding>,
+    /// Violations of guarantees that a fault had voided: listed, not invalid.
+    pub outside_model: Vec<Finding>,
+    pub takeovers: Vec<Takeover>,
+}

@@ -1,0 +1,1 @@
+//! Virtual time, and nodes on the fabric.

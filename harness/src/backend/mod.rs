@@ -1,0 +1,126 @@
+//! Where a storm happens: real processes behind the proxy, or (later) the simulator. Everything above speaks only the
+//! [`World`] trait, so that plan, nemesis, driver, observer and admin run on both, in real or in virtual time.
+//!
+//! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
+//! own executor).
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha8Rng;
+use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
+use slotstorm_fabric::{Endpoint, LinkChange};
+
+/// The world that a run acts on. Cheap to clone: a handle.
+pub trait World: Clone + 'static {
+    /// Connections of one endpoint, and what arrives on them.
+    type Mailbox: Mailbox;
+
+    /// Nanoseconds since the run's start.
+    fn now(&self) -> Nanos;
+    /// Sleeps until `at`; at once if it has passed.
+    fn sleep_until(&self, at: Nanos) -> impl Future<Output = ()>;
+    /// Runs a task beside the caller, until it ends or the world does.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+    /// A generator of its own for each concern, so that a draw added in one place does not shift the others.
+    fn rng(&self, concern: &str) -> ChaCha8Rng;
+
+    /// A fresh mailbox that dials as `from`.
+    fn mailbox(&self, from: Endpoint) -> Self::Mailbox;
+
+    /// Stamps `body` with the time and writes it to the history, handed to the kernel before this returns.
+    /// Answers the event's index and time.
+    fn record(&self, kind: Kind, process: Process, body: Body) -> (u64, Nanos);
+    /// Writes one poll's answer to the views.
+    fn record_view(&self, view: &View);
+    /// Writes what was seen on a replication link.
+    fn record_stream(&self, line: &StreamLine);
+
+    /// How many nodes there are; they are numbered from 1.
+    fn nodes(&self) -> u16;
+    /// A node's real address (for the controller) or the one that the cluster knows (for clients).
+    fn address(&self, node: u16, seen_by: SeenBy) -> SocketAddr;
+    /// Starts a node that is down, on its data directory; answers its pid once the process exists.
+    fn start(&self, node: u16) -> impl Future<Output = Result<u32, BackendError>>;
+    /// Sends a signal. After `Kill` and `Term` it answers when the process is gone.
+    fn signal(&self, node: u16, signal: Signal) -> impl Future<Output = Result<(), BackendError>>;
+    /// Empties the data directory of a node that is down.
+    fn wipe(&self, node: u16) -> Result<(), BackendError>;
+    /// Whether the node's process runs, is stopped, or is gone (with the status it left).
+    fn state(&self, node: u16) -> ProcessState;
+
+    /// Applies all changes in one step between two polls of the proxy; answers the one time stamp.
+    fn apply(&self, changes: Vec<LinkChange>) -> impl Future<Output = Result<Nanos, BackendError>>;
+    /// What the links named in `changes` carried and held since the counters were last reset by `reset`.
+    fn touched(&self, links: &[(Endpoint, Endpoint)], reset: bool) -> impl Future<Output = Touched>;
+}
+
+/// Connections of one endpoint. Dropping it closes them.
+pub trait Mailbox: 'static {
+    /// Begins to dial; the outcome arrives as an event.
+    fn connect(&mut self, to: SocketAddr) -> LinkId;
+    /// Queues bytes; silently nothing if the connection is gone (its `Closed` tells).
+    fn send(&mut self, link: LinkId, bytes: Vec<u8>);
+    /// Closes; no event follows.
+    fn close(&mut self, link: LinkId);
+    /// The next event, or `None` at `deadline`.
+    fn next(&mut self, deadline: Nanos) -> impl Future<Output = Option<LinkEvent>>;
+}
+
+/// A connection of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// What happened on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    Connected(LinkId),
+    /// The dial failed: nothing was ever sent.
+    Refused(LinkId, String),
+    Received(LinkId, Vec<u8>),
+    Closed(LinkId, String),
+}
+
+/// Who wants to know an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenBy {
+    /// The real one.
+    Controller,
+    /// The proxy's.
+    Cluster,
+}
+
+/// What can be sent to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Kill,
+    Term,
+    Stop,
+    Continue,
+}
+
+/// What became of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    Running {
+        pid: u32,
+    },
+    Stopped {
+        pid: u32,
+    },
+    /// Never started, or gone; `status` says how it ended.
+    Down {
+        status: Option<String>,
+    },
+}
+
+/// Why the backend could not do it, and whose fault that is.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The server under test: it refused to start, crashed, or answered nonsense.
+    #[error("server {node}: {message}")]
+    Server { node: String, message: String },
+    /// The harness or the machine: a limit, a port, a missing binary.
+    #[error("{0}")]
+    Harness(String),
+}

@@ -1,0 +1,319 @@
+//! The words that a node and its shell speak: time, inputs, effects, outboxes and the durability gate.
+//!
+//! The contract, in one turn of the shell's loop:
+//! 1. feed every event that is ready with `Node::input`;
+//! 2. call `Node::end_of_batch` once (Redis' "before sleep");
+//! 3. carry out the drained [`Effects`];
+//! 4. for each dirty connection write what [`Outbox::sendable`] allows: no byte whose gate is above
+//!    `Node::durable()` may leave;
+//! 5. sleep until `Node::next_deadline()` or the next event.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::keyspace::Snapshot;
+
+/// Monotonic time in microseconds since an arbitrary origin chosen by the shell. Deadlines are made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// This instant plus `ms` milliseconds.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1000)))
+    }
+
+    /// Whole milliseconds from `earlier` to this instant; 0 if `earlier` is later.
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1000
+    }
+
+    /// Whole milliseconds since the origin.
+    pub const fn ms(self) -> u64 {
+        self.0 / 1000
+    }
+}
+
+/// Wall-clock time in milliseconds since the Unix epoch. Used for expiry and for what Redis prints or gossips.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallMs(pub u64);
+
+/// Both clocks, read once per event by the shell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For deadlines and measured durations.
+    pub mono: Mono,
+    /// For expiry and printed times.
+    pub wall: WallMs,
+}
+
+/// A connection's name between node and shell. The shell names accepted connections with even numbers, the
+/// node names those it asks for with odd ones; a number is never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// True for a connection that the node asked for.
+    pub const fn is_outbound(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// Which listener accepted a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// The client port: RESP from clients and replicas.
+    Client,
+    /// The cluster bus port.
+    Bus,
+}
+
+/// The position of one disk effect in the node's sequence of them. Tickets are issued in increasing order and the
+/// disk thread completes them in that order. Zero means "nothing to wait for".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names one snapshot being turned into RDB bytes by the shell's disk thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(pub u64);
+
+/// One event.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A listener accepted a connection.
+    Accepted { conn: ConnId, plane: Plane, peer: SocketAddr, local: SocketAddr },
+    /// A connection asked for with [`Effect::Connect`] is up.
+    Connected { conn: ConnId, local: SocketAddr, peer: SocketAddr },
+    /// A connection asked for could not be made.
+    ConnectFailed { conn: ConnId, error: String },
+    /// Bytes arrived.
+    Received { conn: ConnId, bytes: &'a [u8] },
+    /// The shell has written `bytes` more bytes of the connection's outbox to the kernel.
+    Flushed { conn: ConnId, bytes: usize },
+    /// The connection ended (end of stream or error); its outbox is gone.
+    Closed { conn: ConnId },
+    /// A disk effect finished.
+    DiskDone { ticket: Ticket, result: Result<(), DiskError> },
+    /// The next piece of a file asked for with [`Effect::Read`], in order. An absent file is one empty piece with
+    /// `eof` and `missing`.
+    FileChunk { name: &'a str, bytes: &'a [u8], eof: bool, missing: bool },
+    /// The next piece of a snapshot's RDB bytes, answering one [`Effect::SnapshotPull`].
+    SnapshotChunk { id: SnapshotId, bytes: Arc<[u8]>, last: bool },
+    /// The process was asked to stop (SIGTERM or SIGINT).
+    Terminate,
+}
+
+/// Why a disk effect failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// What the operating system said, for logs and error replies.
+    pub message: String,
+    /// True for ENOSPC, EDQUOT and EFBIG.
+    pub no_space: bool,
+}
+
+/// Work on files of the data directory. Names are relative to it.
+#[derive(Debug)]
+pub enum DiskOp {
+    /// Write at the end of the file, creating it; then fdatasync if `sync`.
+    Append { name: String, bytes: Vec<u8>, sync: bool },
+    /// Put `bytes` in place of the whole file so that a crash at any step leaves the old or the new content:
+    /// temporary file, lock it if the old one was locked, fsync if `sync`, rename, fsync the directory.
+    Replace { name: String, bytes: Vec<u8>, sync: bool },
+    /// As `Replace`, with the RDB encoding of a snapshot (preamble, body and checksum).
+    ReplaceWithSnapshot { name: String, snapshot: Snapshot, rdb_aux: Vec<(String, String)>, sync: bool },
+    /// fdatasync only.
+    Sync { name: String },
+    /// Cut the file to `len` bytes.
+    Truncate { name: String, len: u64 },
+    /// Remove the file if it is there.
+    Remove { name: String },
+}
+
+/// What the node wants done outside itself. Drained by the shell after `end_of_batch`, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Dial `addr`, from `source` if given; answer with `Connected` or `ConnectFailed`.
+    Connect { conn: ConnId, addr: SocketAddr, source: Option<IpAddr> },
+    /// Close the connection; with `flush` after its outbox is written. No `Closed` follows.
+    Close { conn: ConnId, flush: bool },
+    /// Do this on the disk thread; answer `DiskDone` with this ticket.
+    Disk { ticket: Ticket, op: DiskOp },
+    /// Read the file in pieces, answering `FileChunk`s.
+    Read { name: String },
+    /// Begin to encode a snapshot as RDB; nothing is sent before a pull.
+    SnapshotStart { id: SnapshotId, snapshot: Snapshot, rdb_aux: Vec<(String, String)> },
+    /// Answer with the next `SnapshotChunk` (at most 1 MiB).
+    SnapshotPull { id: SnapshotId },
+    /// Nobody wants the rest.
+    SnapshotCancel { id: SnapshotId },
+    /// The node is deaf for so long (a slow command, `DEBUG SLEEP`): the shell sleeps, the simulator defers.
+    Busy { us: u64 },
+    /// One line for the log.
+    Log { level: LogLevel, text: String },
+    /// The listening client port or addresses changed (`CONFIG SET port`, `bind`).
+    Relisten,
+    /// End the process with this code, after outboxes are flushed (best effort).
+    Exit { code: i32 },
+}
+
+/// Redis' four log levels; printed as `.`, `-`, `*`, `#`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// `.`
+    Debug,
+    /// `-`
+    Verbose,
+    /// `*`
+    Notice,
+    /// `#`
+    Warning,
+}
+
+/// The effects of one batch; a buffer that is reused, so that the hot path allocates nothing.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// In the order in which they were asked for.
+    pub list: Vec<Effect>,
+}
+
+impl Effects {
+    /// Adds one effect.
+    pub fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+
+    /// Adds a log line.
+    pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
+        self.list.push(Effect::Log { level, text: text.into() });
+    }
+}
+
+/// Bytes to send on one connection, in order: owned bytes, and ranges of chunks shared with other outboxes (the
+/// replication log, a snapshot). Each byte carries the ticket that must be durable before it leaves.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: VecDeque<Segment>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Segment {
+    gate: Ticket,
+    bytes: SegmentBytes,
+    /// Bytes of this segment that have been sent.
+    sent: usize,
+}
+
+#[derive(Debug)]
+enum SegmentBytes {
+    Owned(Vec<u8>),
+    Shared { chunk: Arc<[u8]>, start: usize, end: usize },
+}
+
+impl Segment {
+    fn rest(&self) -> &[u8] {
+        match &self.bytes {
+            SegmentBytes::Owned(bytes) => &bytes[self.sent..],
+            SegmentBytes::Shared { chunk, start, end } => &chunk[start + self.sent..*end],
+        }
+    }
+}
+
+impl Outbox {
+    /// Bytes waiting.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing waits.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a copy of `bytes`, gated by `gate`.
+    pub fn write(&mut self, gate: Ticket, bytes: &[u8]) {
+        self.with_owned(gate, |buffer| buffer.extend_from_slice(bytes));
+    }
+
+    /// Lets `fill` append to an owned buffer in place; gated by `gate`.
+    pub fn with_owned<R>(&mut self, gate: Ticket, fill: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let reusable = match self.segments.back_mut() {
+            Some(Segment { gate: last, bytes: SegmentBytes::Owned(buffer), .. }) => {
+                if buffer.is_empty() {
+                    *last = gate;
+                }
+                *last == gate
+            }
+            _ => false,
+        };
+        if !reusable {
+            self.segments.push_back(Segment { gate, bytes: SegmentBytes::Owned(Vec::new()), sent: 0 });
+        }
+        let Some(Segment { bytes: SegmentBytes::Owned(buffer), .. }) = self.segments.back_mut() else {
+            unreachable!("the last segment is owned: it was checked or pushed above")
+        };
+        let before = buffer.len();
+        let result = fill(buffer);
+        self.len += buffer.len() - before;
+        result
+    }
+
+    /// Appends a range of a shared chunk without copying it.
+    pub fn write_shared(&mut self, gate: Ticket, chunk: Arc<[u8]>, start: usize, end: usize) {
+        debug_assert!(start <= end && end <= chunk.len());
+        self.len += end - start;
+        self.segments.push_back(Segment { gate, bytes: SegmentBytes::Shared { chunk, start, end }, sent: 0 });
+    }
+
+    /// Raises the gate of every waiting byte to at least `gate`.
+    pub fn raise_gate(&mut self, gate: Ticket) {
+        for segment in &mut self.segments {
+            segment.gate = segment.gate.max(gate);
+        }
+    }
+
+    /// The slices that may be written now, in order, given what is durable; at most `limit` of them.
+    pub fn sendable(&self, durable: Ticket, limit: usize) -> impl Iterator<Item = &[u8]> {
+        self.segments
+            .iter()
+            .take_while(move |segment| segment.gate <= durable)
+            .map(Segment::rest)
+            .filter(|rest| !rest.is_empty())
+            .take(limit)
+    }
+
+    /// Forgets the first `sent` bytes: they were written.
+    pub fn advance(&mut self, mut sent: usize) {
+        debug_assert!(sent <= self.len);
+        self.len -= sent;
+        while let Some(mut first) = self.segments.pop_front() {
+            let rest = first.rest().len();
+            if sent < rest {
+                first.sent += sent;
+                self.segments.push_front(first);
+                return;
+            }
+            sent -= rest;
+            if self.segments.is_empty() {
+                // Keep the last owned buffer: the next reply will want it.
+                if let SegmentBytes::Owned(buffer) = &mut first.bytes
+                    && buffer.capacity() <= 64 * 1024
+                {
+                    buffer.clear();
+                    first.sent = 0;
+                    self.segments.push_front(first);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.segments.clear();
+        self.len = 0;
+    }
+}

@@ -1,0 +1,13 @@
+//! A Redis Cluster node as a pure state machine.
+//!
+//! The node takes time, bytes and randomness as arguments and answers with values: bytes in outboxes and
+//! [`Effects`]. It opens no socket, reads no clock and touches no file, so the same code runs as a process
+//! (`slotstorm-server`) and in the simulator (`slotstorm-sim`).
+//!
+//! Rooms, callers above callees: `node` owns all others · `command` one table of commands, a file a family ·
+//! `cluster` the bus, gossip, elections, slots · `replication` both ends of PSYNC · `rdb`, `aof` the files ·
+//! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
+//! table of directives · `io` the words the node and its shell speak.
+
+pub mod io;
+pub mod keyspace;
