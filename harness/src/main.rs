@@ -2,6 +2,14 @@
 
 #![allow(dead_code)] // until the rooms meet
 
+use std::process::ExitCode;
+
 mod backend;
 
-fn main() {}
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(verb) if verb == "server" => slotstorm_server::run(args.collect()),
+        _ => ExitCode::from(254),
+    }
+}
