@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 mod backend;
+mod plan;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
