@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod nemesis;
+mod observer;
 mod plan;
 
 fn main() -> ExitCode {

@@ -14,7 +14,6 @@ pub fn resolve(
     last: Option<(u16, Option<u16>)>,
     rng: &mut ChaCha8Rng,
 ) -> Result<Vec<u16>, String> {
-    // One draw from the generator whatever the answer, so that later faults do not depend on how many there are.
     let mut one_of = |nodes: Vec<u16>, what: &str| match nodes.choose(rng) {
         Some(node) => Ok(vec![*node]),
         None => Err(format!("no live {what}")),
@@ -26,9 +25,10 @@ pub fn resolve(
         Selector::RandomMaster => one_of(model.masters(), "master"),
         Selector::RandomReplica => one_of(model.replicas(), "replica"),
         Selector::RandomNode => one_of(model.live(), "node"),
-        Selector::MasterOfSlot(slot) => {
-            model.master_of(slot).map(|node| vec![node]).ok_or_else(|| format!("no live master of slot {slot}"))
-        }
+        Selector::MasterOfSlot(slot) => model
+            .master_of(slot)
+            .map(|node| vec![node])
+            .ok_or_else(|| format!("no live master of slot {slot}")),
         Selector::ReplicaOfSlot(slot) => {
             let master = model.master_of(slot).ok_or_else(|| format!("no live master of slot {slot}"))?;
             one_of(model.replicas_of(master), &format!("replica of {}", node_name(master)))

@@ -15,7 +15,7 @@ use crate::backend::{LinkEvent, LinkId, Mailbox, SeenBy, World};
 mod model;
 mod reading;
 
-pub use model::{ClusterModel, NodeModel, holds, node_name};
+pub use model::{ClusterModel, node_name};
 pub use reading::Names;
 
 const MS: Nanos = 1_000_000;
@@ -169,12 +169,12 @@ impl<W: World> Poller<W> {
     }
 
     fn note(&self, sent: Nanos, polled: Polled) {
-        let mut view =
-            View { time: self.world.now(), sent, node: node_name(self.number), ..View::default() };
+        let mut view = View { time: self.world.now(), sent, node: node_name(self.number), ..View::default() };
         match polled {
             Polled::Answered(seen) => {
                 let before = self.shared.model.borrow().node(self.number).and_then(|node| node.seen.clone());
-                let change = before.and_then(|(_, before)| role_change(view.time, &view.node, &before, &seen));
+                let change =
+                    before.and_then(|(_, before)| role_change(view.time, &view.node, &before, &seen));
                 self.shared.model.borrow_mut().set_seen(self.number, view.time, (*seen).clone());
                 view.seen = Some(*seen);
                 if let Some(change) = change {

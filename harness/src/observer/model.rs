@@ -105,7 +105,10 @@ impl ClusterModel {
             .filter(|node| {
                 node.word().is_some_and(|seen| {
                     seen.master
-                        && seen.slots.first().is_some_and(|(slot, _)| self.master_of(*slot) == Some(node.number))
+                        && seen
+                            .slots
+                            .first()
+                            .is_some_and(|(slot, _)| self.master_of(*slot) == Some(node.number))
                 })
             })
             .map(|node| node.number)
