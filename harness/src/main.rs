@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod driver;
 mod nemesis;
 mod observer;
 mod plan;

@@ -14,9 +14,11 @@ use crate::backend::{LinkEvent, LinkId, Mailbox, SeenBy, World};
 
 mod model;
 mod reading;
+mod whole;
 
-pub use model::{ClusterModel, node_name};
+pub use model::{ClusterModel, holds, node_name};
 pub use reading::Names;
+pub use whole::whole;
 
 const MS: Nanos = 1_000_000;
 

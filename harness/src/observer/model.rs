@@ -141,6 +141,11 @@ impl ClusterModel {
         self.nodes.iter().filter(|node| node.live()).map(|node| node.number).collect()
     }
 
+    /// The slots that a node says are its own.
+    pub fn slots_of(&self, number: u16) -> Vec<(u16, u16)> {
+        self.node(number).and_then(NodeModel::word).map(|seen| seen.slots.clone()).unwrap_or_default()
+    }
+
     /// The first slot that a node holds or, for a replica, that its master holds.
     pub fn slot_of(&self, number: u16) -> Option<u16> {
         let word = self.node(number)?.word()?;
