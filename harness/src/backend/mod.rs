@@ -4,6 +4,8 @@
 //! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
 //! own executor).
 
+pub mod process;
+
 use std::future::Future;
 use std::net::SocketAddr;
 
