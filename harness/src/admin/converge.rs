@@ -133,11 +133,7 @@ pub async fn wait_whole<R: Reach>(
 }
 
 /// The first reason why the cluster is not whole; `None` if it is.
-fn first_gap(
-    nodes: &[Watched],
-    probes: &[Result<Probe, AskError>],
-    options: WaitOptions,
-) -> Option<String> {
+fn first_gap(nodes: &[Watched], probes: &[Result<Probe, AskError>], options: WaitOptions) -> Option<String> {
     let mut answered = Vec::with_capacity(nodes.len());
     for (node, probe) in nodes.iter().zip(probes) {
         match probe {

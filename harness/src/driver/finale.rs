@@ -9,10 +9,10 @@ use redis_protocol::resp2::types::BytesFrame;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, ReplicaCompare, Speaker};
 use slotstorm_workloads::workload::Invocation;
 
-use super::ask::Line;
 use super::client::Requests;
 use super::{MS, Shared};
 use crate::admin::parse;
+use crate::admin::resp::{AskError, Connection, connection, text_of};
 use crate::backend::{SeenBy, World};
 use crate::observer::{ClusterModel, Observer, holds, node_name, whole};
 
@@ -115,14 +115,13 @@ async fn compare<W: World>(
     keys: &[&Invocation],
     comparison: &mut ReplicaCompare,
 ) -> Result<(), String> {
-    let deadline = world.now() + PATIENCE;
-    let mut of_master = Line::dial(world, world.address(master, SeenBy::Controller), deadline).await?;
-    let mut of_replica = Line::dial(world, world.address(replica, SeenBy::Controller), deadline).await?;
-    of_replica.ask(&[vec![b"READONLY".to_vec()]], PATIENCE).await?;
+    let mut of_master = connection(world, world.address(master, SeenBy::Controller));
+    let mut of_replica = connection(world, world.address(replica, SeenBy::Controller));
+    of_replica.ask(&["READONLY"], world.now() + PATIENCE).await.map_err(said)?;
     let give_up = world.now() + CATCH_UP;
     loop {
-        comparison.master_offset = offset(&mut of_master).await?;
-        comparison.replica_offset = offset(&mut of_replica).await?;
+        comparison.master_offset = offset(world, &mut of_master).await?;
+        comparison.replica_offset = offset(world, &mut of_replica).await?;
         if comparison.master_offset == comparison.replica_offset {
             break;
         }
@@ -132,9 +131,10 @@ async fn compare<W: World>(
         world.sleep_until(world.now() + 20 * MS).await;
     }
     for batch in keys.chunks(BATCH) {
-        let questions: Vec<Vec<Vec<u8>>> = batch.iter().map(|read| read.args.clone()).collect();
-        let at_master = of_master.ask(&questions, PATIENCE).await?;
-        let at_replica = of_replica.ask(&questions, PATIENCE).await?;
+        let commands: Vec<Vec<&str>> = batch.iter().map(|read| words(read)).collect();
+        let commands: Vec<&[&str]> = commands.iter().map(Vec::as_slice).collect();
+        let at_master = of_master.pipeline(&commands, world.now() + PATIENCE).await.map_err(said)?;
+        let at_replica = of_replica.pipeline(&commands, world.now() + PATIENCE).await.map_err(said)?;
         for ((read, master_says), replica_says) in batch.iter().zip(&at_master).zip(&at_replica) {
             comparison.keys += 1;
             if let (BytesFrame::Error(error), _) | (_, BytesFrame::Error(error)) = (master_says, replica_says)
@@ -152,14 +152,19 @@ async fn compare<W: World>(
     Ok(())
 }
 
-async fn offset<W: World>(line: &mut Line<W>) -> Result<u64, String> {
-    let question = vec![b"INFO".to_vec(), b"replication".to_vec()];
-    match line.ask(&[question], PATIENCE).await?.first() {
-        Some(BytesFrame::BulkString(text)) => parse::replication_info(&String::from_utf8_lossy(text))
-            .map(|info| info.offset)
-            .map_err(|error| error.to_string()),
-        other => Err(format!("INFO replication answers {other:?}")),
-    }
+async fn offset<W: World>(world: &W, node: &mut Connection<W::Mailbox>) -> Result<u64, String> {
+    let reply = node.ask(&["INFO", "replication"], world.now() + PATIENCE).await.map_err(said)?;
+    let text = text_of(&reply).ok_or("INFO replication answers no text")?;
+    parse::replication_info(&text).map(|info| info.offset).map_err(|error| error.to_string())
+}
+
+fn said(error: AskError) -> String {
+    error.to_string()
+}
+
+/// Commands of ours are all text.
+fn words(read: &Invocation) -> Vec<&str> {
+    read.args.iter().map(|word| std::str::from_utf8(word).unwrap_or_default()).collect()
 }
 
 /// Lists are compared in order, sets as sets.

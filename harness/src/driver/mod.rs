@@ -15,7 +15,6 @@ use crate::nemesis::{self, Nemesis, NemesisOptions};
 use crate::observer::{Observer, ObserverOptions, RoleChange};
 use crate::plan::{Plan, secs_to_nanos};
 
-mod ask;
 mod client;
 mod finale;
 mod tally;

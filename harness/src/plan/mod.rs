@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use slotstorm_checker::record::{Expect, Nanos};
+use slotstorm_workloads::workload::WorkloadKind;
 
 mod fault;
 mod file;
@@ -187,6 +188,7 @@ impl Plan {
         if let Some(secs) = self.max_outage_s {
             within("max_outage_s", secs, 0.0, 86_400.0)?;
         }
+        self.workload.parse::<WorkloadKind>()?;
         if self.seed > i64::MAX as u64 {
             return Err(format!("a seed is a number from 0 to {}", i64::MAX));
         }

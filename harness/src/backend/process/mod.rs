@@ -25,7 +25,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View,
@@ -327,7 +326,9 @@ impl ProcessWorld {
                 self.record(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step));
                 self.0.crashed.borrow_mut().get_or_insert(name);
             }
-            Surprise::KeeperGone => self.break_with("the keeper is gone, and with it every server".to_owned()),
+            Surprise::KeeperGone => {
+                self.break_with("the keeper is gone, and with it every server".to_owned())
+            }
         }
         self.0.trouble.notify_waiters();
     }
@@ -379,7 +380,7 @@ impl World for ProcessWorld {
     }
 
     fn rng(&self, concern: &str) -> ChaCha8Rng {
-        rng(self.0.options.seed, concern)
+        crate::plan::seed::rng(self.0.options.seed, concern)
     }
 
     fn mailbox(&self, from: Endpoint) -> TcpMailbox {
@@ -466,14 +467,6 @@ impl World for ProcessWorld {
     async fn touched(&self, links: &[(Endpoint, Endpoint)], reset: bool) -> Touched {
         self.0.network.touched(links, reset).await
     }
-}
-
-/// A generator for one concern of one seed.
-pub fn rng(seed: u64, concern: &str) -> ChaCha8Rng {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(concern.as_bytes());
-    ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
 /// SHA-256 of the binary that runs, in hexadecimal.

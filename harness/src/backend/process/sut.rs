@@ -78,7 +78,9 @@ impl FromStr for Sut {
                 _ => (word, None),
             };
             let program = match name {
-                "" => return Err(bad("embedded, a path, or a mix such as embedded:3,/usr/bin/redis-server:3")),
+                "" => {
+                    return Err(bad("embedded, a path, or a mix such as embedded:3,/usr/bin/redis-server:3"));
+                }
                 "embedded" => Program::Embedded,
                 path => Program::Path(PathBuf::from(path)),
             };
@@ -88,7 +90,9 @@ impl FromStr for Sut {
             parts.push((program, count));
         }
         if parts.len() > 1 && parts.iter().any(|(_, count)| count.is_none()) {
-            return Err(bad("in a mix every program needs its count, as in embedded:3,/usr/bin/redis-server:3"));
+            return Err(bad(
+                "in a mix every program needs its count, as in embedded:3,/usr/bin/redis-server:3",
+            ));
         }
         Ok(Self { text: text.to_owned(), parts })
     }
@@ -105,7 +109,8 @@ impl Sut {
         let mut left: Vec<u16> = self.parts.iter().map(|(_, count)| count.unwrap_or(0)).collect();
         let given: u32 = left.iter().copied().map(u32::from).sum();
         if given != u32::from(total) {
-            let why = format!("{given} nodes, but {masters} masters with {replicas} replicas each are {total}");
+            let why =
+                format!("{given} nodes, but {masters} masters with {replicas} replicas each are {total}");
             return Err(SutError::Words(self.text.clone(), why));
         }
         let mut nodes = vec![None; usize::from(total)];
@@ -312,7 +317,8 @@ mod tests {
 
     #[test]
     fn an_uneven_mix_uses_every_node_that_was_asked_for() {
-        for (text, masters, replicas) in [("embedded:1,/r:5", 3, 1), ("/a:2,/b:3,/c:4", 3, 2), ("/a:6", 2, 2)] {
+        for (text, masters, replicas) in [("embedded:1,/r:5", 3, 1), ("/a:2,/b:3,/c:4", 3, 2), ("/a:6", 2, 2)]
+        {
             let nodes = assigned(text, masters, replicas);
             for word in text.split(',') {
                 let (name, count) = word.rsplit_once(':').unwrap();
@@ -342,7 +348,8 @@ mod tests {
 
     #[test]
     fn version_lines_of_both_families_are_read() {
-        let seven = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0";
+        let seven =
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0";
         assert_eq!(server_version(seven), Some(("redis".to_owned(), (7, 0, 15))));
         assert_eq!(server_version("Valkey server v=8.1.0-rc1 sha=0"), Some(("valkey".to_owned(), (8, 1, 0))));
         assert_eq!(server_version("redis-cli 7.0.15"), None);
@@ -374,6 +381,9 @@ mod tests {
         let args = arguments(&old, plan, 2, Path::new("/d"), Path::new("/l"), &BTreeMap::new());
         assert!(!args.contains(&"--bind-source-addr".to_owned()));
         let after = |flag: &str| args[args.iter().position(|arg| arg == flag).unwrap() + 1].clone();
-        assert_eq!((after("--bind"), after("--cluster-announce-ip")), ("127.5.0.2".into(), "127.5.1.2".into()));
+        assert_eq!(
+            (after("--bind"), after("--cluster-announce-ip")),
+            ("127.5.0.2".into(), "127.5.1.2".into())
+        );
     }
 }
