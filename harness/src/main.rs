@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod plot;
+mod report;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
