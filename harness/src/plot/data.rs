@@ -138,7 +138,7 @@ pub struct Story {
 /// One shard's strip.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shard {
-    pub shard: u32,
+    pub number: u32,
     pub slots: String,
     pub bins: Vec<Bin>,
 }
@@ -441,10 +441,8 @@ fn conditions(history: &[Event], node: &str, end_s: f64) -> Vec<(Condition, f64,
                 Action::Resumed { node: who } if who == node => {
                     close(&mut open, &mut spans, Condition::Paused, at_s);
                 }
-                Action::Cut { from, to, .. } if isolating(step, node) => {
-                    if from == node || to == node {
-                        cuts.insert((from, to));
-                    }
+                Action::Cut { from, to, .. } if (from == node || to == node) && isolating(step, node) => {
+                    cuts.insert((from, to));
                 }
                 Action::Healed { from, to, .. } => {
                     cuts.remove(&(from.as_str(), to.as_str()));
@@ -486,7 +484,7 @@ fn shards(info: &RunInfo, points: &[Point], bin_s: f64, quiet_s: f64) -> Vec<Sha
         .filter(|node| node.master)
         .map(|node| {
             let shard = Shard {
-                shard: node.shard,
+                number: node.shard,
                 slots: slot_ranges(&node.slots),
                 bins: vec![Bin::default(); count],
             };

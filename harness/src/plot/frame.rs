@@ -34,7 +34,7 @@ pub fn px(length: f64, scale: f64) -> i32 {
 }
 
 /// Text in the built-in font.
-pub fn font<'a>(size: f64, scale: f64, colour: &'a RGBColor) -> TextStyle<'a> {
+pub fn font(size: f64, scale: f64, colour: &RGBColor) -> TextStyle<'_> {
     ("sans-serif", size * scale).into_font().color(colour)
 }
 
@@ -98,7 +98,7 @@ pub fn draw_mark<DB: DrawingBackend>(
 /// A value axis that can say where a fraction of its height is.
 pub trait Height: Copy {
     /// The value at `fraction` of the height, counted from the top.
-    fn from_top(&self, fraction: f64) -> f64;
+    fn at_depth(&self, fraction: f64) -> f64;
 }
 
 /// A linear axis from 0.
@@ -108,7 +108,7 @@ pub struct Linear {
 }
 
 impl Height for Linear {
-    fn from_top(&self, fraction: f64) -> f64 {
+    fn at_depth(&self, fraction: f64) -> f64 {
         self.top * (1.0 - fraction)
     }
 }
@@ -121,7 +121,7 @@ pub struct Log {
 }
 
 impl Height for Log {
-    fn from_top(&self, fraction: f64) -> f64 {
+    fn at_depth(&self, fraction: f64) -> f64 {
         self.top * (self.bottom / self.top).powf(fraction)
     }
 }
@@ -224,14 +224,14 @@ where
     let bottom = top + ROW - 2.0 * PADDING;
     let colour = band.kind.colour();
     let fill = if band.vacuous { colour.mix(0.2) } else { colour.mix(0.6) };
-    let corners = [(band.from_s, height.from_top(top)), (band.to_s, height.from_top(bottom))];
+    let corners = [(band.from_s, height.at_depth(top)), (band.to_s, height.at_depth(bottom))];
     chart.draw_series(std::iter::once(Rectangle::new(corners, fill.filled())))?;
     for x in [band.from_s, band.to_s] {
-        let line = vec![(x, height.from_top(0.0)), (x, height.from_top(1.0))];
+        let line = vec![(x, height.at_depth(0.0)), (x, height.at_depth(1.0))];
         chart.draw_series(std::iter::once(PathElement::new(line, colour.stroke_width(1))))?;
     }
     if let Some((from_s, to_s)) = band.observed_s {
-        let y = height.from_top(bottom - PADDING);
+        let y = height.at_depth(bottom - PADDING);
         let dark = RGBColor(
             (f64::from(colour.0) * 0.55) as u8,
             (f64::from(colour.1) * 0.55) as u8,

@@ -208,7 +208,8 @@ fn latency_axis(points: &[Point]) -> Log {
         return Log { bottom: 0.1, top: 1000.0 };
     }
     let bottom = 10_f64.powf(low.log10().floor());
-    Log { bottom, top: 10_f64.powf(high.log10().ceil()).max(bottom * 10.0) }
+    // A little air above the highest point: timeouts would sit on the edge.
+    Log { bottom, top: 10_f64.powf((high * 1.2).log10().ceil()).max(bottom * 10.0) }
 }
 
 fn milliseconds(ms: f64) -> String {

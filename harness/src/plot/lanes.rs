@@ -146,7 +146,7 @@ impl Figure for Availability<'_> {
         let story = self.story;
         let grid = grid(root, scale, story.end_s, STRIP_ROW, story.shards.len() + 1);
         let mut names: Vec<String> = vec!["faults".to_owned()];
-        names.extend(story.shards.iter().map(|s| format!("shard {}  {}", s.shard, s.slots)));
+        names.extend(story.shards.iter().map(|s| format!("shard {}  {}", s.number, s.slots)));
         let title = format!("{} · availability by shard, {} s bins", story.title, story.bin_s);
         grid.draw(root, &title, &names)?;
         let pad = px(4.0, scale);
@@ -155,7 +155,7 @@ impl Figure for Availability<'_> {
             let corners = [(grid.x(band.from_s), grid.y(0) + pad), (grid.x(band.to_s), grid.y(1) - pad)];
             root.draw(&Rectangle::new(corners, colour.filled()))?;
             let words = format!("{} {}", band.name, band.targets.join(" "));
-            let room = (corners[1].0 - corners[0].0) as f64 / scale;
+            let room = f64::from(corners[1].0 - corners[0].0) / scale;
             if room > 6.4 * words.chars().count() as f64 {
                 let style = font(11.0, scale, &INK).pos(Pos::new(HPos::Left, VPos::Center));
                 let y = grid.y(0) + px(STRIP_ROW / 2.0, scale);
@@ -224,7 +224,7 @@ impl Figure for Roles<'_> {
             .shards
             .iter()
             .take(SHARD_COLOURS.len())
-            .map(|s| (shard_colour(Some(s.shard)), 1.0, format!("master of shard {}", s.shard)))
+            .map(|s| (shard_colour(Some(s.number)), 1.0, format!("master of shard {}", s.number)))
             .collect();
         key.push((INK, 1.0, "down".to_owned()));
         key.push((RGBColor(0x7A, 0x8F, 0xE0), 1.0, "paused".to_owned()));

@@ -396,8 +396,10 @@ fn faults(stored: &Stored, story: &Story) -> Vec<Fault> {
         if let Some((_, row)) = known {
             row.ended = at(time);
             if !touched.is_empty() {
-                row.observed =
-                    [row.observed.clone(), touched].join(" · ").trim_matches([' ', '·']).to_owned();
+                if !row.observed.is_empty() {
+                    row.observed.push_str(" · ");
+                }
+                row.observed.push_str(&touched);
             }
             row.vacuous = step.vacuous.clone().unwrap_or_default();
             continue;
