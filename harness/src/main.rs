@@ -11,7 +11,9 @@ mod driver;
 mod nemesis;
 mod observer;
 mod plan;
+mod plot;
 mod proxy;
+mod report;
 mod verdict;
 
 fn main() -> ExitCode {
