@@ -5,11 +5,13 @@
 use std::process::ExitCode;
 
 mod backend;
+mod proxy;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
         Some(verb) if verb == "server" => slotstorm_server::run(args.collect()),
+        Some(verb) if verb == "__proxy" => proxy::run_alone(&args.collect::<Vec<_>>()),
         _ => ExitCode::from(254),
     }
 }
