@@ -55,7 +55,9 @@ impl CreatePlan {
 pub fn even_slots(masters: u16) -> Vec<(u16, u16)> {
     let per_master = f64::from(SLOTS) / f64::from(masters.max(1));
     let edge = |index: u16| (f64::from(index) * per_master).round() as u16;
-    (0..masters).map(|index| (edge(index), if index + 1 == masters { SLOTS } else { edge(index + 1) } - 1)).collect()
+    (0..masters)
+        .map(|index| (edge(index), if index + 1 == masters { SLOTS } else { edge(index + 1) } - 1))
+        .collect()
 }
 
 /// What happens, for people.
@@ -153,8 +155,7 @@ pub async fn create<R: Reach>(
         .iter()
         .map(|member| Watched { name: member.name.clone(), address: member.address })
         .collect();
-    let options =
-        WaitOptions { deadline, poll_ms: 25, equal_offsets: false, masters: Some(masters.len()) };
+    let options = WaitOptions { deadline, poll_ms: 25, equal_offsets: false, masters: Some(masters.len()) };
     let whole = wait_whole(reach, &watched, options, |gap| {
         progress(Progress::Missing { at: reach.now(), what: gap.to_owned() });
     })
@@ -162,11 +163,12 @@ pub async fn create<R: Reach>(
     progress(Progress::Whole { at: reach.now() });
 
     if plan.prove_replication {
-        let prove = nodes.iter_mut().enumerate().filter(|(index, _)| masters.contains(index)).map(|(index, node)| {
-            let shard = masters.iter().position(|master| *master == index).unwrap_or(0);
-            let (name, replicas) = (&plan.members[index].name, plan.replicas_of(index));
-            prove_replication(reach, node, name, slots[shard], replicas, deadline)
-        });
+        let prove =
+            nodes.iter_mut().enumerate().filter(|(index, _)| masters.contains(index)).map(|(index, node)| {
+                let shard = masters.iter().position(|master| *master == index).unwrap_or(0);
+                let (name, replicas) = (&plan.members[index].name, plan.replicas_of(index));
+                prove_replication(reach, node, name, slots[shard], replicas, deadline)
+            });
         all_ok(join_all(prove).await)?;
         progress(Progress::Proven { at: reach.now() });
     }
@@ -192,8 +194,8 @@ async fn greet<R: Reach>(
                 return Err(CreateError::NoCluster { name, address });
             }
             Err(error) => {
-                let wait = error.is_loading()
-                    || matches!(error, AskError::Refused { .. } | AskError::Closed { .. });
+                let wait =
+                    error.is_loading() || matches!(error, AskError::Refused { .. } | AskError::Closed { .. });
                 if !wait || reach.now() >= deadline {
                     return Err(error.into());
                 }
@@ -206,7 +208,8 @@ async fn greet<R: Reach>(
         command: error.what.to_owned(),
         why: error.to_string(),
     };
-    let info = parse::cluster_info(&node.ask_text(&["CLUSTER", "INFO"], deadline).await?).map_err(nonsense)?;
+    let info =
+        parse::cluster_info(&node.ask_text(&["CLUSTER", "INFO"], deadline).await?).map_err(nonsense)?;
     let why = if info.known_nodes > 1 {
         Some(format!("it knows {} other nodes (CLUSTER RESET makes it forget them)", info.known_nodes - 1))
     } else if info.slots_assigned > 0 {
@@ -309,8 +312,7 @@ async fn prove_replication<R: Reach>(
     let key = key_in(slots);
     let wanted = replicas.to_string();
     loop {
-        let commands: [&[&str]; 3] =
-            [&["SET", &key, "1"], &["DEL", &key], &["WAIT", &wanted, "1000"]];
+        let commands: [&[&str]; 3] = [&["SET", &key, "1"], &["DEL", &key], &["WAIT", &wanted, "1000"]];
         let replies = node.pipeline(&commands, deadline).await?;
         let acked = match &replies[..] {
             [Reply::Error(text), ..] | [_, Reply::Error(text), _] | [_, _, Reply::Error(text)] => {

@@ -80,11 +80,7 @@ impl<M: Mailbox> Connection<M> {
     }
 
     /// Several commands in one write; the replies in order, errors among them.
-    pub async fn pipeline(
-        &mut self,
-        commands: &[&[&str]],
-        deadline: Nanos,
-    ) -> Result<Vec<Reply>, AskError> {
+    pub async fn pipeline(&mut self, commands: &[&[&str]], deadline: Nanos) -> Result<Vec<Reply>, AskError> {
         let outcome = self.exchange(commands, deadline).await;
         if outcome.is_err() {
             self.hang_up(); // a late reply must not answer the next question

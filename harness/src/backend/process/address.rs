@@ -156,7 +156,9 @@ fn free_port(t: u8, nodes: u16) -> Result<u16, BackendError> {
                             continue 'ports;
                         }
                         Err(error) => {
-                            return Err(BackendError::Harness(format!("cannot listen on {address}: {error}")));
+                            return Err(BackendError::Harness(format!(
+                                "cannot listen on {address}: {error}"
+                            )));
                         }
                     }
                 }

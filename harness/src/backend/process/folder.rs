@@ -120,12 +120,7 @@ impl Utc {
         let shifted = (5 * day_of_year + 2) / 153;
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         let year = (era * 400 + year_of_era).cast_signed() + i64::from(month <= 2);
-        Self {
-            year,
-            month,
-            day: day_of_year - (153 * shifted + 2) / 5 + 1,
-            second_of_day: unix_s % 86_400,
-        }
+        Self { year, month, day: day_of_year - (153 * shifted + 2) / 5 + 1, second_of_day: unix_s % 86_400 }
     }
 
     fn clock(self) -> (u64, u64, u64) {

@@ -200,7 +200,9 @@ impl Keeper {
             let Some(node) = self.nodes.get(&raw).copied() else { continue };
             let pid = raw.cast_unsigned();
             let word = match status {
-                WaitStatus::Exited(_, code) => Word::Exited { node, pid, status: format!("exit code {code}") },
+                WaitStatus::Exited(_, code) => {
+                    Word::Exited { node, pid, status: format!("exit code {code}") }
+                }
                 WaitStatus::Signaled(_, signal, core) => {
                     let dumped = if core { ", core dumped" } else { "" };
                     Word::Exited { node, pid, status: format!("{signal}{dumped}") }

@@ -119,6 +119,7 @@ impl ProcessWorld {
                 found.insert(program.clone(), Server::find(program)?);
             }
         }
+        sut::check_compatible(found.values())?;
         let servers_of: Vec<Server> = programs.iter().map(|program| found[program].clone()).collect();
         let nodes = servers_of.len() as u16;
 
@@ -200,6 +201,16 @@ impl ProcessWorld {
     /// The run's folder while it has its temporary name.
     pub fn run_path(&self) -> &Path {
         &self.0.run_path
+    }
+
+    /// Clients that the proxy knows.
+    pub fn clients(&self) -> u16 {
+        self.0.options.clients
+    }
+
+    /// Resolves at the next trouble: a server or the harness ended unasked.
+    pub async fn trouble(&self) {
+        self.0.trouble.notified().await;
     }
 
     /// Where everybody is.
@@ -327,7 +338,9 @@ impl ProcessWorld {
                 self.record(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step));
                 self.0.crashed.borrow_mut().get_or_insert(name);
             }
-            Surprise::KeeperGone => self.break_with("the keeper is gone, and with it every server".to_owned()),
+            Surprise::KeeperGone => {
+                self.break_with("the keeper is gone, and with it every server".to_owned())
+            }
         }
         self.0.trouble.notify_waiters();
     }

@@ -73,6 +73,9 @@ mod tests {
         recorder.event(6, Kind::Info, Process::Other(Speaker::Harness), phase).unwrap();
         let text = std::fs::read_to_string(folder.path().join("history.jsonl")).unwrap();
         let events: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(events.iter().map(|event| (event.index, event.time)).collect::<Vec<_>>(), [(0, 5), (1, 6)]);
+        assert_eq!(
+            events.iter().map(|event| (event.index, event.time)).collect::<Vec<_>>(),
+            [(0, 5), (1, 6)]
+        );
     }
 }

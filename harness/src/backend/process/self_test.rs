@@ -73,8 +73,11 @@ async fn missing_links(world: &ProcessWorld, created: &Created) -> Vec<String> {
 fn bypasses(proc_net_tcp: &str, owners: &BTreeMap<u16, BTreeSet<u64>>, plan: AddressPlan) -> Vec<String> {
     let mut found = Vec::new();
     for socket in proc_net_tcp.lines().filter_map(TcpLine::read) {
-        let Some((node, _)) = owners.iter().find(|(_, inodes)| inodes.contains(&socket.inode)) else { continue };
-        let accepted = socket.local.port() == plan.port || socket.local.port() == plan.port + super::BUS_OFFSET;
+        let Some((node, _)) = owners.iter().find(|(_, inodes)| inodes.contains(&socket.inode)) else {
+            continue;
+        };
+        let accepted =
+            socket.local.port() == plan.port || socket.local.port() == plan.port + super::BUS_OFFSET;
         let remote = socket.remote.ip().octets();
         if !accepted && remote[..3] == [127, plan.t, 0] {
             found.push(format!("n{node} ({}) to {}", socket.local, socket.remote));
@@ -155,7 +158,8 @@ mod tests {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let own = socket_inodes(std::process::id());
         let address = listener.local_addr().unwrap();
-        let found = table.lines().filter_map(TcpLine::read).find(|line| address == line.local.into()).unwrap();
+        let found =
+            table.lines().filter_map(TcpLine::read).find(|line| address == line.local.into()).unwrap();
         assert!(own.contains(&found.inode));
     }
 }

@@ -38,6 +38,11 @@ pub enum SutError {
     NotExecutable(String),
     #[error("{0} is not a redis-server or valkey-server: --version says {1:?}")]
     NotAServer(String, String),
+    #[error(
+        "{0} and {1} cannot be in one cluster: the older cannot load the other's snapshots (RDB {2} and {3}), so no \
+         replica of one would ever sync with a master of the other"
+    )]
+    Incompatible(String, String, u16, u16),
     #[error("--set {0}: slotstorm sets this directive itself, since the storm depends on it")]
     Reserved(String),
     #[error("--set {0:?}: DIRECTIVE=VALUE is wanted")]
@@ -78,7 +83,9 @@ impl FromStr for Sut {
                 _ => (word, None),
             };
             let program = match name {
-                "" => return Err(bad("embedded, a path, or a mix such as embedded:3,/usr/bin/redis-server:3")),
+                "" => {
+                    return Err(bad("embedded, a path, or a mix such as embedded:3,/usr/bin/redis-server:3"));
+                }
                 "embedded" => Program::Embedded,
                 path => Program::Path(PathBuf::from(path)),
             };
@@ -88,7 +95,9 @@ impl FromStr for Sut {
             parts.push((program, count));
         }
         if parts.len() > 1 && parts.iter().any(|(_, count)| count.is_none()) {
-            return Err(bad("in a mix every program needs its count, as in embedded:3,/usr/bin/redis-server:3"));
+            return Err(bad(
+                "in a mix every program needs its count, as in embedded:3,/usr/bin/redis-server:3",
+            ));
         }
         Ok(Self { text: text.to_owned(), parts })
     }
@@ -105,7 +114,8 @@ impl Sut {
         let mut left: Vec<u16> = self.parts.iter().map(|(_, count)| count.unwrap_or(0)).collect();
         let given: u32 = left.iter().copied().map(u32::from).sum();
         if given != u32::from(total) {
-            let why = format!("{given} nodes, but {masters} masters with {replicas} replicas each are {total}");
+            let why =
+                format!("{given} nodes, but {masters} masters with {replicas} replicas each are {total}");
             return Err(SutError::Words(self.text.clone(), why));
         }
         let mut nodes = vec![None; usize::from(total)];
@@ -138,6 +148,33 @@ pub struct Server {
     pub version: String,
     /// True if it knows `bind-source-addr`. Redis 6.2 does not and needs none: it dials from its first `bind` address.
     pub has_bind_source_addr: bool,
+    /// The version of the RDB files that it sends to replicas, and the newest that it loads.
+    pub rdb_version: u16,
+}
+
+/// Fails if two of the servers could never replicate each other: every pair may, sooner or later.
+pub fn check_compatible<'s>(servers: impl IntoIterator<Item = &'s Server>) -> Result<(), SutError> {
+    let mut servers = servers.into_iter();
+    let Some(first) = servers.next() else { return Ok(()) };
+    match servers.find(|server| server.rdb_version != first.rdb_version) {
+        None => Ok(()),
+        Some(other) => Err(SutError::Incompatible(
+            first.version.clone(),
+            other.version.clone(),
+            first.rdb_version,
+            other.rdb_version,
+        )),
+    }
+}
+
+/// By the server's release: 9 since 5.0, 10 since 7.0, 11 since 7.2 and in every valkey so far, 12 since redis 7.4.
+fn rdb_version(name: &str, major: u16, minor: u16) -> u16 {
+    match (name, major, minor) {
+        (_, ..=6, _) => 9,
+        (_, 7, 0 | 1) => 10,
+        ("redis", 7, 4..) | ("redis", 8.., _) => 12,
+        _ => 11,
+    }
 }
 
 impl Server {
@@ -149,6 +186,7 @@ impl Server {
                 program: Program::Embedded,
                 version: format!("slotstorm {}", env!("CARGO_PKG_VERSION")),
                 has_bind_source_addr: true,
+                rdb_version: 10,
             }),
             Program::Path(path) => Self::probe(&locate(path)?),
         }
@@ -171,6 +209,7 @@ impl Server {
             .ok_or_else(|| SutError::NotAServer(shown, first.chars().take(120).collect()))?;
         Ok(Self {
             program: Program::Path(path.to_owned()),
+            rdb_version: rdb_version(&name, major, minor),
             version: format!("{name} {major}.{minor}.{patch}"),
             has_bind_source_addr: major >= 7,
         })
@@ -312,7 +351,8 @@ mod tests {
 
     #[test]
     fn an_uneven_mix_uses_every_node_that_was_asked_for() {
-        for (text, masters, replicas) in [("embedded:1,/r:5", 3, 1), ("/a:2,/b:3,/c:4", 3, 2), ("/a:6", 2, 2)] {
+        for (text, masters, replicas) in [("embedded:1,/r:5", 3, 1), ("/a:2,/b:3,/c:4", 3, 2), ("/a:6", 2, 2)]
+        {
             let nodes = assigned(text, masters, replicas);
             for word in text.split(',') {
                 let (name, count) = word.rsplit_once(':').unwrap();
@@ -342,7 +382,8 @@ mod tests {
 
     #[test]
     fn version_lines_of_both_families_are_read() {
-        let seven = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0";
+        let seven =
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0";
         assert_eq!(server_version(seven), Some(("redis".to_owned(), (7, 0, 15))));
         assert_eq!(server_version("Valkey server v=8.1.0-rc1 sha=0"), Some(("valkey".to_owned(), (8, 1, 0))));
         assert_eq!(server_version("redis-cli 7.0.15"), None);
@@ -352,6 +393,21 @@ mod tests {
     fn the_debian_server_is_found_by_its_bare_name() {
         let server = Server::find(&Program::Path("redis-server".into())).unwrap();
         assert!(server.version.starts_with("redis "), "{server:?}");
+    }
+
+    #[test]
+    fn servers_that_cannot_replicate_each_other_are_refused_before_they_run() {
+        let server = |version: &str, rdb_version| Server {
+            program: Program::Path("/r".into()),
+            version: version.to_owned(),
+            has_bind_source_addr: true,
+            rdb_version,
+        };
+        let (old, new) = (server("redis 6.2.14", 9), server("redis 7.0.15", 10));
+        let error = check_compatible([&new, &new, &old]).unwrap_err().to_string();
+        assert!(error.starts_with("redis 7.0.15 and redis 6.2.14 cannot"), "{error}");
+        let embedded = Server::find(&Program::Embedded).unwrap();
+        assert_eq!(check_compatible([&new, &embedded]), Ok(()));
     }
 
     #[test]
@@ -370,10 +426,14 @@ mod tests {
             program: Program::Path("/r".into()),
             version: "redis 6.2.14".to_owned(),
             has_bind_source_addr: false,
+            rdb_version: 9,
         };
         let args = arguments(&old, plan, 2, Path::new("/d"), Path::new("/l"), &BTreeMap::new());
         assert!(!args.contains(&"--bind-source-addr".to_owned()));
         let after = |flag: &str| args[args.iter().position(|arg| arg == flag).unwrap() + 1].clone();
-        assert_eq!((after("--bind"), after("--cluster-announce-ip")), ("127.5.0.2".into(), "127.5.1.2".into()));
+        assert_eq!(
+            (after("--bind"), after("--cluster-announce-ip")),
+            ("127.5.0.2".into(), "127.5.1.2".into())
+        );
     }
 }
