@@ -136,10 +136,12 @@ async fn run(
 }
 
 async fn dial(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    // The port is chosen at connect, so that one source address can hold as many connections as there are targets.
-    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-    socket.bind(SocketAddr::from((source, 0)))?;
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if to.is_ipv4() {
+        // The port is chosen at connect: one source address can hold as many connections as there are targets.
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+    }
     let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

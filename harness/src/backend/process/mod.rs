@@ -118,6 +118,7 @@ impl ProcessWorld {
                 found.insert(program.clone(), Server::find(program)?);
             }
         }
+        sut::check_compatible(found.values())?;
         let servers_of: Vec<Server> = programs.iter().map(|program| found[program].clone()).collect();
         let nodes = servers_of.len() as u16;
 
@@ -199,6 +200,16 @@ impl ProcessWorld {
     /// The run's folder while it has its temporary name.
     pub fn run_path(&self) -> &Path {
         &self.0.run_path
+    }
+
+    /// Clients that the proxy knows.
+    pub fn clients(&self) -> u16 {
+        self.0.options.clients
+    }
+
+    /// Resolves at the next trouble: a server or the harness ended unasked.
+    pub async fn trouble(&self) {
+        self.0.trouble.notified().await;
     }
 
     /// Where everybody is.

@@ -38,6 +38,11 @@ pub enum SutError {
     NotExecutable(String),
     #[error("{0} is not a redis-server or valkey-server: --version says {1:?}")]
     NotAServer(String, String),
+    #[error(
+        "{0} and {1} cannot be in one cluster: the older cannot load the other's snapshots (RDB {2} and {3}), so no \
+         replica of one would ever sync with a master of the other"
+    )]
+    Incompatible(String, String, u16, u16),
     #[error("--set {0}: slotstorm sets this directive itself, since the storm depends on it")]
     Reserved(String),
     #[error("--set {0:?}: DIRECTIVE=VALUE is wanted")]
@@ -143,6 +148,33 @@ pub struct Server {
     pub version: String,
     /// True if it knows `bind-source-addr`. Redis 6.2 does not and needs none: it dials from its first `bind` address.
     pub has_bind_source_addr: bool,
+    /// The version of the RDB files that it sends to replicas, and the newest that it loads.
+    pub rdb_version: u16,
+}
+
+/// Fails if two of the servers could never replicate each other: every pair may, sooner or later.
+pub fn check_compatible<'s>(servers: impl IntoIterator<Item = &'s Server>) -> Result<(), SutError> {
+    let mut servers = servers.into_iter();
+    let Some(first) = servers.next() else { return Ok(()) };
+    match servers.find(|server| server.rdb_version != first.rdb_version) {
+        None => Ok(()),
+        Some(other) => Err(SutError::Incompatible(
+            first.version.clone(),
+            other.version.clone(),
+            first.rdb_version,
+            other.rdb_version,
+        )),
+    }
+}
+
+/// By the server's release: 9 since 5.0, 10 since 7.0, 11 since 7.2 and in every valkey so far, 12 since redis 7.4.
+fn rdb_version(name: &str, major: u16, minor: u16) -> u16 {
+    match (name, major, minor) {
+        (_, ..=6, _) => 9,
+        (_, 7, 0 | 1) => 10,
+        ("redis", 7, 4..) | ("redis", 8.., _) => 12,
+        _ => 11,
+    }
 }
 
 impl Server {
@@ -154,6 +186,7 @@ impl Server {
                 program: Program::Embedded,
                 version: format!("slotstorm {}", env!("CARGO_PKG_VERSION")),
                 has_bind_source_addr: true,
+                rdb_version: 10,
             }),
             Program::Path(path) => Self::probe(&locate(path)?),
         }
@@ -176,6 +209,7 @@ impl Server {
             .ok_or_else(|| SutError::NotAServer(shown, first.chars().take(120).collect()))?;
         Ok(Self {
             program: Program::Path(path.to_owned()),
+            rdb_version: rdb_version(&name, major, minor),
             version: format!("{name} {major}.{minor}.{patch}"),
             has_bind_source_addr: major >= 7,
         })
@@ -362,6 +396,21 @@ mod tests {
     }
 
     #[test]
+    fn servers_that_cannot_replicate_each_other_are_refused_before_they_run() {
+        let server = |version: &str, rdb_version| Server {
+            program: Program::Path("/r".into()),
+            version: version.to_owned(),
+            has_bind_source_addr: true,
+            rdb_version,
+        };
+        let (old, new) = (server("redis 6.2.14", 9), server("redis 7.0.15", 10));
+        let error = check_compatible([&new, &new, &old]).unwrap_err().to_string();
+        assert!(error.starts_with("redis 7.0.15 and redis 6.2.14 cannot"), "{error}");
+        let embedded = Server::find(&Program::Embedded).unwrap();
+        assert_eq!(check_compatible([&new, &embedded]), Ok(()));
+    }
+
+    #[test]
     fn a_directive_that_the_storm_needs_cannot_be_set() {
         let set = |word: &str| directives(2000, &[word.to_owned()]);
         assert_eq!(set("Bind=0.0.0.0").unwrap_err(), SutError::Reserved("bind".to_owned()));
@@ -377,6 +426,7 @@ mod tests {
             program: Program::Path("/r".into()),
             version: "redis 6.2.14".to_owned(),
             has_bind_source_addr: false,
+            rdb_version: 9,
         };
         let args = arguments(&old, plan, 2, Path::new("/d"), Path::new("/l"), &BTreeMap::new());
         assert!(!args.contains(&"--bind-source-addr".to_owned()));

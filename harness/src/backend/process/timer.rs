@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -20,8 +21,17 @@ pub struct Timers(Rc<Inner>);
 
 struct Inner {
     origin: Instant,
-    fd: AsyncFd<TimerFd>,
+    fd: AsyncFd<Alarm>,
     sleepers: RefCell<Sleepers>,
+}
+
+/// So that the runtime can watch it.
+struct Alarm(TimerFd);
+
+impl AsRawFd for Alarm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 #[derive(Default)]
@@ -34,7 +44,9 @@ impl Timers {
     /// Call inside a `LocalSet`.
     pub fn start(origin: Instant) -> std::io::Result<Self> {
         let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        // The successor is unsafe because a type could lie about its descriptor; `Alarm` owns its own, for all its life.
+        #[allow(deprecated)]
+        let fd = AsyncFd::with_interest(Alarm(fd), Interest::READABLE)?;
         let timers = Self(Rc::new(Inner { origin, fd, sleepers: RefCell::default() }));
         let alarm = timers.clone();
         tokio::task::spawn_local(async move { alarm.ring().await });
@@ -53,7 +65,7 @@ impl Timers {
 
     async fn ring(&self) {
         while let Ok(mut ready) = self.0.fd.readable().await {
-            let _ = ready.get_inner().wait(); // reads the expiration count; there may be none if it was set anew
+            let _ = ready.get_inner().0.wait(); // reads the expiration count; there may be none if it was set anew
             ready.clear_ready();
             drop(ready);
             let now = self.now();
@@ -72,7 +84,7 @@ impl Timers {
         let Some(at) = first else { return };
         let wait = Duration::from_nanos(at.saturating_sub(self.now()).max(1));
         if let Err(error) =
-            self.0.fd.get_ref().set(Expiration::OneShot(wait.into()), TimerSetTimeFlags::empty())
+            self.0.fd.get_ref().0.set(Expiration::OneShot(wait.into()), TimerSetTimeFlags::empty())
         {
             tracing::error!("cannot set the timer: {error}");
         }
