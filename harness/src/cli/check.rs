@@ -22,6 +22,8 @@ pub fn check(args: &FolderArgs) -> Result<ExitCode, Failure> {
 pub fn report(args: &FolderArgs) -> Result<ExitCode, Failure> {
     must_be_a_run(args)?;
     verdict::write_latency(&args.run_dir)?;
+    crate::report::write(&args.run_dir)?;
+    println!("{}", args.run_dir.join("report.html").display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -147,7 +147,16 @@ fn show(args: &RunArgs, folder: &Path, verdict: &Verdict) -> Result<(), Failure>
 
 /// Latency log, plots and page.
 fn draw(folder: &Path) -> anyhow::Result<()> {
-    verdict::write_latency(folder)
+    verdict::write_latency(folder)?;
+    crate::report::write(folder)
+}
+
+/// A seed that nobody chose: 32 bits, so that it is easily read out and typed.
+fn fresh_seed() -> anyhow::Result<u64> {
+    use std::io::Read;
+    let mut bytes = [0; 4];
+    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no entropy")?;
+    Ok(u64::from(u32::from_le_bytes(bytes)))
 }
 
 /// The plan, and the text of the storm file that it was made from.
@@ -188,7 +197,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, String), Failure> {
             .ok_or_else(|| usage(format!("--set takes DIRECTIVE=VALUE, not \"{word}\"")))?;
         file.set.insert(name.trim().to_ascii_lowercase(), Directive::Text(value.to_owned()));
     }
-    let fresh = u64::from(rand::random::<u32>());
+    let fresh = fresh_seed()?;
     let plan = Plan::from_file(file, fresh).map_err(|error| usage(format!("{origin}{error}")))?;
     let text = given.unwrap_or_else(|| {
         plan.to_file().to_toml(&format!("made from the preset `{}` and seed {}", plan.name, plan.seed))

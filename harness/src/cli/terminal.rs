@@ -152,6 +152,7 @@ impl Listener for Terminal {
     fn phase(&self, time: Nanos, phase: Phase) {
         if phase == Phase::Load {
             self.origin.set(time);
+            self.last.borrow_mut().0 = time;
         }
         self.phase.set(Some(phase));
         let text = match phase {

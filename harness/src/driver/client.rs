@@ -153,10 +153,12 @@ impl<W: World> Requests<W> {
     /// Waits for the next thing that happens, at most until `until`.
     pub async fn wait(&mut self, until: Nanos) {
         let deadline = self.cluster.next_deadline().unwrap_or(Nanos::MAX).min(until);
+        // A deadline that has passed already is no sign of a stall.
+        let due = deadline.max(self.world.now());
         let event = self.mailbox.next(deadline).await;
         let now = self.world.now();
         let Some(event) = event else {
-            self.note_stall(deadline, now);
+            self.note_stall(due, now);
             self.cluster.tick(now);
             return self.carry_out();
         };

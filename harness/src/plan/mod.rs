@@ -58,9 +58,10 @@ impl Plan {
     /// Answers what `file` leaves open with the defaults, and makes the schedule from the preset if the file has none.
     /// `seed` is used when the file names none.
     pub fn from_file(file: StormFile, seed: u64) -> Result<Self, String> {
-        let preset = match &file.preset {
-            Some(name) => Some(preset::find(name)?),
-            None => None,
+        let preset = match (&file.preset, &file.faults) {
+            (Some(name), _) => Some(preset::find(name)?),
+            (None, None) => Some(preset::find("failover")?),
+            (None, Some(_)) => None,
         };
         let default_name = preset.map_or("storm", |preset| preset.name);
         let mut plan = Self {
@@ -84,7 +85,7 @@ impl Plan {
         plan.faults = match (file.faults, preset) {
             (Some(faults), _) => faults,
             (None, Some(preset)) => preset.generate(plan.frame()),
-            (None, None) => preset::find("failover")?.generate(plan.frame()),
+            (None, None) => unreachable!("without faults there is a preset: chosen above"),
         };
         plan.check_faults()?;
         Ok(plan)
