@@ -496,9 +496,7 @@ impl Fabric {
         let (caller, callee, plane) = (conn.caller, conn.callee, conn.plane);
         let admission = admit(&self.links, caller, callee, plane);
         if admission == Admission::Refuse {
-            let links = conn.flows.each_ref().map(|flow| flow.link);
-            let hits = links.map(|link| self.links.get(link).policy == Policy::Refuse);
-            return self.abort_by_policy(id, hits);
+            return self.abort_by_policy(id);
         }
         for (dir, from, to) in [(Dir::Up, caller, callee), (Dir::Down, callee, caller)] {
             let gate = match plane {
@@ -536,20 +534,17 @@ impl Fabric {
         }
         let resets =
             |link| matches!(begun.get(&link), Some(Policy::Reset | Policy::Refuse)) || healed.contains(&link);
-        let hits = links.map(resets);
-        if hits.contains(&true) {
-            return self.abort_by_policy(id, hits);
+        if links.into_iter().any(resets) {
+            return self.abort_by_policy(id);
         }
         self.settle(now, id);
     }
 
-    /// Resets both ends because the links of the marked directions say so.
-    fn abort_by_policy(&mut self, id: ConnId, hits: [bool; 2]) {
+    /// Resets both ends because a link says so; counted on both directed links, as a connection is.
+    fn abort_by_policy(&mut self, id: ConnId) {
         let Some(conn) = get(&mut self.conns, id) else { return };
         for dir in Dir::BOTH {
-            if hits[dir.index()] {
-                self.links.get(conn.flows[dir.index()].link).was_reset(dir);
-            }
+            self.links.get(conn.flows[dir.index()].link).was_reset(dir);
         }
         self.abort(id);
     }
