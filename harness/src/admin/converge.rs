@@ -193,13 +193,16 @@ fn gap_in_table(name: &str, probe: &Probe, ids: &BTreeSet<&str>) -> Option<Strin
     (!probe.info.ok).then(|| format!("{name} says cluster_state:fail"))
 }
 
+/// Role, master's id, config epoch, slots.
+type Claims<'p> = (bool, Option<&'p str>, u64, &'p [(u16, u16)]);
+
 /// What all nodes must agree on: role, master, slots of each node, and the config epochs of masters.
-fn shape(probe: &Probe) -> BTreeMap<&str, (bool, Option<&str>, u64, &[(u16, u16)])> {
-    let row = |line: &'_ NodeLine| if line.master() { line.epoch } else { 0 };
+fn shape(probe: &Probe) -> BTreeMap<&str, Claims<'_>> {
+    let epoch = |line: &NodeLine| if line.master() { line.epoch } else { 0 };
     probe
         .table
         .iter()
-        .map(|line| (&line.id[..], (line.master(), line.master_id.as_deref(), row(line), &line.slots[..])))
+        .map(|line| (&line.id[..], (line.master(), line.master_id.as_deref(), epoch(line), &line.slots[..])))
         .collect()
 }
 

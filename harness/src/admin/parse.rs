@@ -303,7 +303,10 @@ fn replica_line(line: &str) -> Option<Result<ReplicaLine, ParseError>> {
             )));
         };
         let understood = match key {
-            "ip" => Some(value.clone_into(&mut replica.ip)),
+            "ip" => {
+                value.clone_into(&mut replica.ip);
+                Some(())
+            }
             "port" => value.parse().ok().map(|port| replica.port = port),
             "state" => {
                 replica.online = value == "online";

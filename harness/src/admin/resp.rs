@@ -91,7 +91,9 @@ impl<M: Mailbox> Connection<M> {
     async fn exchange(&mut self, commands: &[&[&str]], deadline: Nanos) -> Result<Vec<Reply>, AskError> {
         let link = *self.link.get_or_insert_with(|| self.mailbox.connect(self.address));
         let mut request = Vec::new();
-        commands.iter().for_each(|words| encode(words, &mut request));
+        for words in commands {
+            encode(words, &mut request);
+        }
         self.mailbox.send(link, request);
         let mut replies = Vec::with_capacity(commands.len());
         loop {

@@ -165,8 +165,8 @@ fn layout(names: &[String], addresses: &[SocketAddr], replicas: u16) -> Result<V
     }
     let mut sorted = addresses.to_vec();
     sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("{} was given twice", twice[0]));
+    if let Some([twice, ..]) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("{twice} was given twice"));
     }
     if let Some(high) = addresses.iter().find(|address| address.port() > 55_535) {
         return Err(format!(
@@ -293,7 +293,8 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
 /// The cluster as `--json` tells it.
 #[derive(Serialize)]
 struct Ready<'a> {
-    ready_ms: u64,
+    #[serde(rename = "ready_ms")]
+    took_ms: u64,
     network: u8,
     port: u16,
     keeper: u32,
@@ -378,7 +379,7 @@ fn announce(world: &ProcessWorld, created: &Created, verbose: bool) -> anyhow::R
         }
     } else {
         let ready = Ready {
-            ready_ms: created.took / 1_000_000,
+            took_ms: created.took / 1_000_000,
             network: world.plan().t,
             port: world.plan().port,
             keeper: world.keeper_pid(),

@@ -151,7 +151,7 @@ impl Keeper {
     fn obey(&mut self, order: Order) -> Word {
         let id = order.id;
         let done = match order.what {
-            OrderKind::Spawn(spawn) => self.spawn(spawn),
+            OrderKind::Spawn(spawn) => self.spawn(&spawn),
             OrderKind::Signal { node, signal } => self.signal(node, signal),
         };
         match done {
@@ -160,7 +160,7 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, spawn: Spawn) -> io::Result<u32> {
+    fn spawn(&mut self, spawn: &Spawn) -> io::Result<u32> {
         let output = OpenOptions::new().create(true).append(true).open(&spawn.output)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("slotstorm").arg("__exec").arg(getpid().to_string());

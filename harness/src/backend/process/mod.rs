@@ -338,7 +338,7 @@ impl ProcessWorld {
                 self.0.crashed.borrow_mut().get_or_insert(name);
             }
             Surprise::KeeperGone => {
-                self.break_with("the keeper is gone, and with it every server".to_owned())
+                self.break_with("the keeper is gone, and with it every server".to_owned());
             }
         }
         self.0.trouble.notify_waiters();
@@ -484,7 +484,7 @@ impl World for ProcessWorld {
 pub fn binary_sha256() -> std::io::Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut std::fs::File::open(SELF_EXE)?, &mut hash)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Kernel, processors and memory in one line, for `run.json`.

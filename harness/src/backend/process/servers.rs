@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 
 use nix::sys::signal::Signal as UnixSignal;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::getpid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -263,11 +263,18 @@ async fn write_orders(mut stdin: ChildStdin, mut orders: mpsc::UnboundedReceiver
     }
 }
 
-/// The controller has no children but the keeper, so whatever it inherited came from there.
+/// The controller has no children but the keeper, so whatever it inherited came from there. A server that dies leaves
+/// its own children here in turn: until there are none.
 fn kill_inherited() {
-    for pid in children_of(getpid()).unwrap_or_default() {
-        let _ = nix::sys::signal::kill(pid, UnixSignal::SIGKILL);
-        let _ = nix::sys::wait::waitpid(Pid::from_raw(pid.as_raw()), None);
+    loop {
+        let children = children_of(getpid()).unwrap_or_default();
+        if children.is_empty() {
+            return;
+        }
+        for pid in children {
+            let _ = nix::sys::signal::kill(pid, UnixSignal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pid, None);
+        }
     }
 }
 
