@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use slotstorm_checker::JudgeOptions;
+
 use super::{Failure, FolderArgs, screen};
 use crate::verdict;
 
 /// Judges again.
 pub fn check(args: &FolderArgs) -> Result<ExitCode, Failure> {
     must_be_a_run(args)?;
-    let verdict = verdict::judge_folder(&args.run_dir)?;
+    let verdict = verdict::judge_folder(&args.run_dir, &JudgeOptions::default())?;
     verdict::write(&args.run_dir, &verdict)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);

@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match cli.verb {
-        Verb::Run(args) => run::run(*args),
+        Verb::Run(args) => run::run(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Report(args) => check::report(&args),
         Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::Context;
+use slotstorm_checker::JudgeOptions;
 use slotstorm_checker::record::verdict::Verdict;
 use slotstorm_checker::record::{Expect, RunInfo};
 
@@ -18,7 +19,7 @@ use crate::backend::process::sut::{self, Sut};
 use crate::backend::process::{
     ProcessOptions, ProcessWorld, SELF_EXE, StartError, binary_sha256, host_line, run_local,
 };
-use crate::driver::{Outcome, Run};
+use crate::driver::Run;
 use crate::plan::{Directive, PRESETS, Plan, StormFile};
 use crate::verdict;
 
@@ -102,33 +103,34 @@ fn expect(text: &str) -> Result<Expect, String> {
 /// What of the run is known when the processes are gone.
 struct Done {
     folder: PathBuf,
-    outcome: Outcome,
+    interrupted: bool,
     broken: Option<String>,
 }
 
 /// Runs a storm.
-pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.list_presets {
         for preset in PRESETS {
             println!("{:<12} {}", preset.name, preset.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (plan, storm_text) = plan(&args)?;
+    let (plan, storm_text) = plan(args)?;
     let plan = Rc::new(plan);
     let terminal = Rc::new(Terminal::new(args.json, &plan));
-    let done = run_local(storm(&args, Rc::clone(&plan), &storm_text, &terminal))??;
+    let done = run_local(storm(args, Rc::clone(&plan), &storm_text, &terminal))??;
     let Some(done) = done else {
         terminal.line("interrupted before the cluster stood: there is nothing to judge");
         return Ok(ExitCode::from(2));
     };
     terminal.judging();
-    let mut verdict = verdict::judge_folder(&done.folder)?;
-    verdict::in_light_of(&mut verdict, done.outcome.interrupted, done.broken.as_deref());
+    let how_it_ended =
+        JudgeOptions { interrupted: done.interrupted, harness_error: done.broken, ..JudgeOptions::default() };
+    let verdict = verdict::judge_folder(&done.folder, &how_it_ended)?;
     verdict::write(&done.folder, &verdict)?;
     let drawn = draw(&done.folder);
     terminal.finish();
-    show(&args, &done.folder, &verdict)?;
+    show(args, &done.folder, &verdict)?;
     if let Err(error) = drawn {
         eprintln!("slotstorm: the report could not be drawn: {error:#}");
         return Ok(ExitCode::from(if verdict.exit_code == 1 { 1 } else { BROKEN }));
@@ -173,24 +175,24 @@ fn plan(args: &RunArgs) -> Result<(Plan, String), Failure> {
         None => (StormFile::default(), None),
     };
     let origin = args.storm.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
-    fn put<T: Clone>(slot: &mut Option<T>, value: &Option<T>) {
-        if value.is_some() {
-            slot.clone_from(value);
+    fn put<T: Clone>(slot: &mut Option<T>, value: Option<&T>) {
+        if let Some(value) = value {
+            *slot = Some(value.clone());
         }
     }
-    put(&mut file.preset, &args.preset);
-    put(&mut file.sut, &args.sut);
-    put(&mut file.workload, &args.workload);
-    put(&mut file.masters, &args.masters);
-    put(&mut file.replicas, &args.replicas);
-    put(&mut file.node_timeout_ms, &args.node_timeout);
-    put(&mut file.duration_s, &args.duration);
-    put(&mut file.rate, &args.rate);
-    put(&mut file.clients, &args.clients);
-    put(&mut file.seed, &args.seed);
-    put(&mut file.expect, &args.expect);
-    put(&mut file.max_outage_s, &args.max_outage);
-    put(&mut file.min_availability_pct, &args.min_availability);
+    put(&mut file.preset, args.preset.as_ref());
+    put(&mut file.sut, args.sut.as_ref());
+    put(&mut file.workload, args.workload.as_ref());
+    put(&mut file.masters, args.masters.as_ref());
+    put(&mut file.replicas, args.replicas.as_ref());
+    put(&mut file.node_timeout_ms, args.node_timeout.as_ref());
+    put(&mut file.duration_s, args.duration.as_ref());
+    put(&mut file.rate, args.rate.as_ref());
+    put(&mut file.clients, args.clients.as_ref());
+    put(&mut file.seed, args.seed.as_ref());
+    put(&mut file.expect, args.expect.as_ref());
+    put(&mut file.max_outage_s, args.max_outage.as_ref());
+    put(&mut file.min_availability_pct, args.min_availability.as_ref());
     for word in &args.set {
         let (name, value) = word
             .split_once('=')
@@ -272,11 +274,8 @@ async fn storm(
     let carried_out = run.carry_out().await;
     world.stop().await;
     let folder = world.finish_folder(false)?;
-    let (outcome, broken) = match carried_out {
-        Ok(outcome) => (outcome, world.broken()),
-        Err(error) => (Outcome::default(), Some(error.to_string())),
-    };
-    Ok(Some(Done { folder, outcome, broken }))
+    let broken = carried_out.err().map(|error| error.to_string()).or_else(|| world.broken());
+    Ok(Some(Done { folder, interrupted: interrupt.flag.get(), broken }))
 }
 
 fn start_failure(error: StartError) -> Failure {

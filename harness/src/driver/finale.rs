@@ -158,6 +158,7 @@ async fn offset<W: World>(world: &W, node: &mut Connection<W::Mailbox>) -> Resul
     parse::replication_info(&text).map(|info| info.offset).map_err(|error| error.to_string())
 }
 
+#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
 fn said(error: AskError) -> String {
     error.to_string()
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use slotstorm_fabric::{Endpoint, LinkChange, Plane, Policy};
 
 use crate::observer::ClusterModel;
-use crate::plan::{Shape, Side};
+use crate::plan::{ClientSide, Shape};
 
 /// A directed link.
 pub type Link = (Endpoint, Endpoint);
@@ -25,7 +25,7 @@ pub struct Sides {
 pub fn sides(
     shape: Shape,
     targets: &[u16],
-    clients: Side,
+    clients: ClientSide,
     client_count: u16,
     model: &ClusterModel,
     rng: &mut ChaCha8Rng,
@@ -40,11 +40,11 @@ pub fn sides(
     let mut order: Vec<u16> = (0..client_count).collect();
     order.shuffle(rng);
     let staying = match (clients, shape) {
-        (Side::Both, _) => return sides,
-        (Side::Rest, _) => 0,
-        (Side::Side, Shape::Halves) => usize::from(client_count) / 2,
+        (ClientSide::Both, _) => return sides,
+        (ClientSide::Rest, _) => 0,
+        (ClientSide::Side, Shape::Halves) => usize::from(client_count) / 2,
         // Three of ten: enough to keep writing to an isolated master, and the rest still loads the others.
-        (Side::Side, _) => (usize::from(client_count) * 3).div_ceil(10),
+        (ClientSide::Side, _) => (usize::from(client_count) * 3).div_ceil(10),
     };
     sides.inside.extend(order.iter().take(staying).map(|client| Endpoint::Client(*client)));
     sides.outside.extend(order.iter().skip(staying).map(|client| Endpoint::Client(*client)));

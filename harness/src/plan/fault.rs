@@ -36,7 +36,7 @@ pub enum Kind {
     /// SIGSTOP, and SIGCONT after `duration`.
     Pause { duration: Span },
     /// A change of links, undone after `duration`.
-    Network { shape: Shape, policy: Policy, planes: Vec<Plane>, clients: Side, duration: Span },
+    Network { shape: Shape, policy: Policy, planes: Vec<Plane>, clients: ClientSide, duration: Span },
 }
 
 /// How a process ends.
@@ -75,7 +75,7 @@ pub enum Shape {
 /// Where the clients stand when the network is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub enum ClientSide {
     /// Some are on the target's side and reach only it, the others reach only the rest.
     #[default]
     Side,
@@ -153,7 +153,7 @@ struct RawFault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     planes: Option<Vec<RawPlane>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    clients: Option<Side>,
+    clients: Option<ClientSide>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<RawPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use slotstorm_fabric::{OnHeal, Plane, Policy};
 
-use super::fault::{Down, Fault, Kind, Restart, Shape, Side, When};
+use super::fault::{ClientSide, Down, Fault, Kind, Restart, Shape, When};
 use super::seed;
 use super::selector::Selector;
 use super::span::Span;
@@ -162,7 +162,7 @@ impl Template {
             shape,
             policy,
             planes: Plane::ALL.to_vec(),
-            clients: Side::Side,
+            clients: ClientSide::Side,
             duration,
         };
         let hole = Policy::Blackhole { on_heal: OnHeal::Resume };

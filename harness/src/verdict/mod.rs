@@ -1,4 +1,4 @@
-//! Puts a stored run before the judge: opens its files, judges, and sees the verdict in the light of how the run ended.
+//! Puts a stored run before the judge, and writes down what follows from its record: verdict and latency log.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: it reads and writes a run's folder
 
 use std::fs::{self, File};
@@ -6,12 +6,13 @@ use std::io::{BufRead, BufReader, BufWriter};
 use std::path::Path;
 
 use anyhow::Context;
-use slotstorm_checker::record::verdict::{Validity, Verdict};
+use slotstorm_checker::JudgeOptions;
+use slotstorm_checker::record::verdict::Verdict;
 
 mod latency;
 
-/// Judges what a run's folder holds.
-pub fn judge_folder(folder: &Path) -> anyhow::Result<Verdict> {
+/// Judges what a run's folder holds; `options` tell what the record does not: how the run ended.
+pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Verdict> {
     let run = fs::read_to_string(folder.join("run.json"))
         .with_context(|| format!("cannot read {}", folder.join("run.json").display()))?;
     let record = slotstorm_checker::record::read_folder(slotstorm_checker::record::Sources {
@@ -21,23 +22,7 @@ pub fn judge_folder(folder: &Path) -> anyhow::Result<Verdict> {
         stream: open_or_empty(folder, "stream.jsonl")?,
     })
     .with_context(|| format!("{} cannot be judged", folder.display()))?;
-    Ok(slotstorm_checker::judge(&record))
-}
-
-/// A violation stands however the run ended; otherwise a broken harness (3) and an interrupted run (at best 2) speak.
-pub fn in_light_of(verdict: &mut Verdict, interrupted: bool, broken: Option<&str>) {
-    if verdict.exit_code == 1 {
-        return;
-    }
-    if let Some(why) = broken {
-        verdict.valid = Validity::Unknown;
-        verdict.exit_code = 3;
-        verdict.reason = format!("The harness broke: {why}.");
-    } else if interrupted {
-        verdict.valid = Validity::Unknown;
-        verdict.exit_code = 2;
-        verdict.reason = format!("Interrupted before the end. {}", verdict.reason);
-    }
+    Ok(slotstorm_checker::judge_with(&record, options))
 }
 
 /// Writes `verdict.json`.

@@ -303,7 +303,7 @@ impl World for SimWorld {
     }
 
     fn address(&self, node: u16, seen_by: SeenBy) -> SocketAddr {
-        let third = if seen_by == SeenBy::Cluster { 1 } else { 0 };
+        let third = u8::from(seen_by == SeenBy::Cluster);
         (Ipv4Addr::new(127, 1, third, node as u8), 6379).into()
     }
 
@@ -321,7 +321,7 @@ impl World for SimWorld {
                 self.cut_off(|conn| conn.node == node, "connection reset");
             }
             (Signal::Stop, ProcessState::Running { pid }) => {
-                self.set_state(node, ProcessState::Stopped { pid })
+                self.set_state(node, ProcessState::Stopped { pid });
             }
             (Signal::Continue, ProcessState::Stopped { pid }) => {
                 self.set_state(node, ProcessState::Running { pid });

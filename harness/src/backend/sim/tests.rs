@@ -1,4 +1,5 @@
 //! The whole run in virtual time, against a tiny model of a cluster: three shards whose replicas are always equal.
+#![allow(clippy::format_collect)] // short texts, and the shortest way to make them
 
 use std::collections::{BTreeMap, BTreeSet};
 
