@@ -233,6 +233,7 @@ async fn storm(
         launcher: SELF_EXE.into(),
     })
     .map_err(start_failure)?;
+    terminal.begin(&plan);
     let started = Utc::now().rfc3339();
     write_plan(world.run_path(), &plan, storm_text)?;
     let created = tokio::select! {
