@@ -159,9 +159,10 @@ fn vacuity(record: &Record, timeline: &Timeline, options: &JudgeOptions) -> Opti
     }
     let acknowledged_during = effective.iter().any(|&from| {
         let to = fault_end(record, from);
-        record.ops.iter().any(|op| {
-            op.outcome == Outcome::Ok && op.completed.is_some_and(|at| from <= at && at <= to)
-        })
+        record
+            .ops
+            .iter()
+            .any(|op| op.outcome == Outcome::Ok && op.completed.is_some_and(|at| from <= at && at <= to))
     });
     (!acknowledged_during).then(|| "nothing was acknowledged during any fault".into())
 }
@@ -178,7 +179,9 @@ fn took_effect(record: &Record, event: &FaultEvent) -> bool {
 /// The step that undoes this one.
 fn end_of<'a>(record: &'a Record, start: &FaultEvent) -> Option<&'a FaultEvent> {
     record.faults.iter().find(|event| {
-        event.step.phase == FaultPhase::End && event.step.fault == start.step.fault && event.time >= start.time
+        event.step.phase == FaultPhase::End
+            && event.step.fault == start.step.fault
+            && event.time >= start.time
     })
 }
 
@@ -188,7 +191,8 @@ fn touched_nothing(end: &FaultEvent) -> bool {
 }
 
 fn fault_end(record: &Record, from: Nanos) -> Nanos {
-    let start = record.faults.iter().find(|event| event.time == from && event.step.phase == FaultPhase::Start);
+    let start =
+        record.faults.iter().find(|event| event.time == from && event.step.phase == FaultPhase::Start);
     start.and_then(|start| end_of(record, start)).map_or_else(|| record.working_time().1, |end| end.time)
 }
 
@@ -197,7 +201,9 @@ fn vacuous_faults(record: &Record) -> Vec<String> {
     record
         .faults
         .iter()
-        .filter(|event| event.step.vacuous.is_some() || (event.step.phase == FaultPhase::End && touched_nothing(event)))
+        .filter(|event| {
+            event.step.vacuous.is_some() || (event.step.phase == FaultPhase::End && touched_nothing(event))
+        })
         .map(|event| {
             let number = event.step.fault.map(|fault| format!("fault {fault}, ")).unwrap_or_default();
             let why = event.step.vacuous.as_deref().unwrap_or("its links carried nothing while it held");

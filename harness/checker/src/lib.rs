@@ -5,10 +5,15 @@
 //! anything is judged (who was down, cut, master, and when) · `check` one file per check, each a function from record
 //! and timeline to a [`record::verdict`] entry · `judge` all of them under the declared expectation.
 
+pub mod check;
+mod judge;
 pub mod record;
 pub mod slots;
 pub mod timeline;
-pub mod check;
-mod judge;
 
 pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
+
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod tests;

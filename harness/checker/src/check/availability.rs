@@ -17,8 +17,7 @@ pub fn check(record: &Record, timeline: &Timeline) -> Availability {
     for node in record.info.nodes.iter().filter(|node| !node.slots.is_empty()) {
         shards.entry(node.shard).or_default().slots.clone_from(&node.slots);
     }
-    let shard_of: Vec<Option<u32>> =
-        record.keys.iter().map(|key| record.shard_of_slot(key.slot)).collect();
+    let shard_of: Vec<Option<u32>> = record.keys.iter().map(|key| record.shard_of_slot(key.slot)).collect();
     for op in record.ops.iter().filter(|op| !op.is_final && from <= op.intended && op.intended <= to) {
         if let Some(shard) = shard_of[op.key.0 as usize].and_then(|shard| shards.get_mut(&shard)) {
             shard.ops.push(op);
@@ -71,13 +70,16 @@ fn decide(record: &Record, timeline: &Timeline, entry: &mut Availability, longes
     let (from, to) = record.working_time();
     if let Some(limit) = record.info.max_outage_s.filter(|limit| in_seconds(longest) > *limit) {
         entry.valid = Validity::Invalid;
-        entry.reason = format!("an outage of {:.1} s; at most {limit} s were allowed", entry.longest_outage_s);
+        entry.reason =
+            format!("an outage of {:.1} s; at most {limit} s were allowed", entry.longest_outage_s);
         return;
     }
     // What the host stalled is not the servers' time.
     let stalled: Nanos = outages.iter().map(|outage| timeline.stalls.covered(outage.from, outage.to)).sum();
     let forgiven = 100.0 * stalled as f64 / (to - from).max(1) as f64;
-    if let Some(limit) = record.info.min_availability_pct.filter(|limit| entry.overall_pct + forgiven < *limit) {
+    if let Some(limit) =
+        record.info.min_availability_pct.filter(|limit| entry.overall_pct + forgiven < *limit)
+    {
         entry.valid = Validity::Invalid;
         entry.reason = format!("{:.2} % available; at least {limit} % were wanted", entry.overall_pct);
     }
@@ -123,11 +125,13 @@ fn recoveries(record: &Record, timeline: &Timeline, shards: &BTreeMap<u32, Shard
     for event in record.faults.iter().filter(|event| event.step.phase == FaultPhase::Start) {
         let Some(fault) = event.step.fault else { continue };
         for node in targets(record, &event.step.actions) {
-            let term = timeline.term_at(node, event.time).filter(|term| {
-                term.until.is_none_or(|until| until > event.time)
-            });
+            let term = timeline
+                .term_at(node, event.time)
+                .filter(|term| term.until.is_none_or(|until| until > event.time));
             let Some(term) = term else { continue };
-            let Some(number) = term.slots.first().and_then(|&(slot, _)| record.shard_of_slot(slot)) else { continue };
+            let Some(number) = term.slots.first().and_then(|&(slot, _)| record.shard_of_slot(slot)) else {
+                continue;
+            };
             let Some(shard) = shards.get(&number) else { continue };
             let over = over_at(timeline, node, event.time);
             let first = shard

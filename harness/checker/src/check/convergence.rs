@@ -56,10 +56,17 @@ pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
 }
 
 enum State {
-    Whole { since: Nanos },
+    Whole {
+        since: Nanos,
+    },
     /// The harness has no poll of this node.
-    Unasked { node: String },
-    Split { why: String, nodes: Vec<String> },
+    Unasked {
+        node: String,
+    },
+    Split {
+        why: String,
+        nodes: Vec<String>,
+    },
 }
 
 /// Whether the nodes' latest answers agreed at the end, and since when without a break.

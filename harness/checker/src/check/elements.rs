@@ -189,7 +189,13 @@ impl Judge<'_> {
                 self.key_name(op),
                 place + 1
             );
-            self.find("misorder", op.value.unwrap_or_default(), text, excuse, &[op, &record.ops[reference as usize]]);
+            self.find(
+                "misorder",
+                op.value.unwrap_or_default(),
+                text,
+                excuse,
+                &[op, &record.ops[reference as usize]],
+            );
         }
     }
 
@@ -285,5 +291,6 @@ impl Judge<'_> {
 
 /// FNV-1a: a number for an element that is none of ours, so that it is counted once.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

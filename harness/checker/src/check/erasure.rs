@@ -101,7 +101,8 @@ impl<'a> Evidence<'a> {
     /// The first promotion after the write whose node lacked it.
     pub fn erasure(&self, suspect: &Suspect) -> Erasure {
         let mut position = self.position(suspect);
-        let mut erasure = Erasure { offset: position.as_ref().map(|(_, offset)| *offset), ..Erasure::default() };
+        let mut erasure =
+            Erasure { offset: position.as_ref().map(|(_, offset)| *offset), ..Erasure::default() };
         let mut told: Vec<String> = Vec::new();
         for number in self.candidates(suspect) {
             let promotion = &self.timeline.promotions[number];
@@ -146,9 +147,8 @@ impl<'a> Evidence<'a> {
 
     /// History and end offset of the write, as its master sent it.
     fn position(&self, suspect: &Suspect) -> Option<(String, u64)> {
-        let of_master = |&&(link, _): &&(usize, u64)| {
-            suspect.node.is_none_or(|node| self.links[link].from == node)
-        };
+        let of_master =
+            |&&(link, _): &&(usize, u64)| suspect.node.is_none_or(|node| self.links[link].from == node);
         let &(link, offset) = self.occurrences.get(&suspect.element)?.iter().find(of_master)?;
         Some((self.links[link].replid.clone(), offset))
     }
@@ -165,13 +165,17 @@ impl<'a> Evidence<'a> {
                          (seen at {when})"
                     ))
                 } else {
-                    Copy::Had(format!("{name}, promoted at offset {promoted} ({when}), had its offset {offset}"))
+                    Copy::Had(format!(
+                        "{name}, promoted at offset {promoted} ({when}), had its offset {offset}"
+                    ))
                 };
             }
         }
         let elsewhere = suspect.node.is_some_and(|node| node != promotion.node);
         if elsewhere && suspect.invoked > promotion.time {
-            return Copy::Lacked(format!("{name} was already a master (seen at {when}) when it was asked for"));
+            return Copy::Lacked(format!(
+                "{name} was already a master (seen at {when}) when it was asked for"
+            ));
         }
         if let Some(bracket) = self.brackets[number].filter(|b| Some(b.master) == suspect.node) {
             if suspect.invoked >= bracket.beyond_from {
@@ -217,7 +221,8 @@ impl<'a> Evidence<'a> {
             if link.full && link.start >= suspect.invoked {
                 return Copy::Unknown(format!("{name} began a full resync after it, which may have held it"));
             }
-            let passed = self.occurrences.get(&suspect.element).is_some_and(|o| o.iter().any(|o| o.0 == number));
+            let passed =
+                self.occurrences.get(&suspect.element).is_some_and(|o| o.iter().any(|o| o.0 == number));
             if passed {
                 return Copy::Unknown(format!(
                     "it was sent to {name}, whose offset at promotion in that history is not known"
@@ -241,7 +246,9 @@ fn links_of(record: &Record) -> Vec<Link> {
             _ => None,
         };
         if let Some((replid, full)) = base {
-            let (Some(from), Some(to)) = (record.node_id(&line.from), record.node_id(&line.to)) else { continue };
+            let (Some(from), Some(to)) = (record.node_id(&line.from), record.node_id(&line.to)) else {
+                continue;
+            };
             if let Some(before) = current.insert(line.conn, links.len()) {
                 links[before].end = links[before].end.min(line.time);
             }
@@ -269,11 +276,13 @@ fn links_of(record: &Record) -> Vec<Link> {
 }
 
 fn elements<'a>(record: &'a Record, link: &'a Link) -> impl Iterator<Item = (u64, u64)> + 'a {
-    link.lines.iter().flat_map(|&line| match &record.stream[line].what {
-        StreamWhat::Elements { elements } => elements.as_slice(),
-        _ => &[],
-    })
-    .copied()
+    link.lines
+        .iter()
+        .flat_map(|&line| match &record.stream[line].what {
+            StreamWhat::Elements { elements } => elements.as_slice(),
+            _ => &[],
+        })
+        .copied()
 }
 
 /// Who wrote each history: the node that said it was a master in it.
@@ -299,7 +308,8 @@ fn bracket(
     let &master = masters.get(promotion.replid.as_str())?;
     let mut bracket = Bracket { master, beyond_from: Nanos::MAX, within_until: 0 };
     for view in &record.views {
-        let Some(seen) = view.seen.as_ref().filter(|seen| seen.master && seen.replid == promotion.replid) else {
+        let Some(seen) = view.seen.as_ref().filter(|seen| seen.master && seen.replid == promotion.replid)
+        else {
             continue;
         };
         if record.node_id(&view.node) == Some(master) {

@@ -67,8 +67,13 @@ impl Watch<'_> {
         for view in answered.iter().map(|&i| &self.record.views[i]) {
             let Some(seen) = &view.seen else { continue };
             if let Some((last, known)) = before {
-                let wiped =
-                    self.timeline.faults.process(node).wipes.iter().any(|&at| last.sent <= at && at <= view.time);
+                let wiped = self
+                    .timeline
+                    .faults
+                    .process(node)
+                    .wipes
+                    .iter()
+                    .any(|&at| last.sent <= at && at <= view.time);
                 if !wiped {
                     self.step(node, (last, known), (view, seen));
                 }
@@ -139,7 +144,8 @@ impl Watch<'_> {
         if !known.master {
             return;
         }
-        let held: u32 = slots::overlap(&known.slots, &seen.slots).iter().map(|r| u32::from(r.1 - r.0) + 1).sum();
+        let held: u32 =
+            slots::overlap(&known.slots, &seen.slots).iter().map(|r| u32::from(r.1 - r.0) + 1).sum();
         let holds: u32 = seen.slots.iter().map(|r| u32::from(r.1 - r.0) + 1).sum();
         if holds > held {
             let text = format!(
@@ -198,7 +204,14 @@ impl Watch<'_> {
         }
     }
 
-    fn broken(&mut self, name: &str, text: String, (from, to): (Nanos, Nanos), nodes: &[NodeId], voided: bool) {
+    fn broken(
+        &mut self,
+        name: &str,
+        text: String,
+        (from, to): (Nanos, Nanos),
+        nodes: &[NodeId],
+        voided: bool,
+    ) {
         let list = if voided { &mut self.entry.outside_model } else { &mut self.entry.violations };
         if list.len() >= LISTED {
             return;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::erasure::{Erasure, Evidence, Suspect};
 use super::Index;
+use super::erasure::{Erasure, Evidence, Suspect};
 use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
@@ -123,7 +123,8 @@ fn stale_reads(
     known.retain(|&(_, write)| index.in_final(write));
     known.sort_unstable();
     // By position in `known`: the last read that saw it, and whether it was missed.
-    let places: BTreeMap<u32, usize> = known.iter().enumerate().map(|(at, &(_, write))| (write, at)).collect();
+    let places: BTreeMap<u32, usize> =
+        known.iter().enumerate().map(|(at, &(_, write))| (write, at)).collect();
     let mut seen_by = vec![u32::MAX; known.len()];
     let mut missed = vec![false; known.len()];
     for &read in &index.reads[key] {
@@ -152,7 +153,8 @@ struct Persistence {
 
 impl Persistence {
     fn of(record: &Record) -> Self {
-        let directive = |name: &str| record.info.directives.get(name).map(|value| value.trim().to_ascii_lowercase());
+        let directive =
+            |name: &str| record.info.directives.get(name).map(|value| value.trim().to_ascii_lowercase());
         Self {
             append_only: directive("appendonly").as_deref() == Some("yes"),
             everysec: directive("appendfsync").is_none_or(|value| value == "everysec"),
@@ -196,7 +198,9 @@ impl Judge<'_> {
         let class = holding.first().map_or(UNEXPLAINED, |(name, _)| name);
         let mut witness = op.witness();
         if op.outcome != Outcome::Ok {
-            witness.extend(self.index.first_seen(write).and_then(|(_, r)| self.record.ops[r as usize].complete_index));
+            witness.extend(
+                self.index.first_seen(write).and_then(|(_, r)| self.record.ops[r as usize].complete_index),
+            );
         }
         witness.extend(
             self.index.final_read[op.key.0 as usize].and_then(|r| self.record.ops[r as usize].complete_index),
@@ -272,13 +276,18 @@ impl Judge<'_> {
             }
         }
         let cause = self.timeline.cause_of(self.record, promotion);
-        if let Some(cause) = cause.filter(|_| suspect.invoked <= promotion.time && !self.outlived_isolation(suspect)) {
+        if let Some(cause) =
+            cause.filter(|_| suspect.invoked <= promotion.time && !self.outlived_isolation(suspect))
+        {
             let why = format!("it was not yet replicated when {name} was promoted, since {cause}");
             holding.push(("W1", why));
         }
         // WAIT's answer does not say who acknowledged: W2 only adds to a window that already holds.
         if !holding.is_empty() && op.wait.is_some_and(|copies| copies > 0) && !self.protected(op) {
-            holding.push(("W2", format!("{} copies had acknowledged, none of them {name}", op.wait.unwrap_or(0))));
+            holding.push((
+                "W2",
+                format!("{} copies had acknowledged, none of them {name}", op.wait.unwrap_or(0)),
+            ));
         }
         holding
     }
@@ -332,14 +341,14 @@ impl Judge<'_> {
             .into_iter()
             .filter(|restart| {
                 let answers = &self.timeline.answers[usize::from(node.0)].answered;
-                let first = answers
-                    .iter()
-                    .map(|&i| &self.record.views[i])
-                    .find(|view| view.sent >= restart.at);
+                let first =
+                    answers.iter().map(|&i| &self.record.views[i]).find(|view| view.sent >= restart.at);
                 let Some(first) = first.filter(|view| is_master_of(view, suspect.slot)) else { return false };
-                self.timeline
-                    .promotions_of_slot(suspect.slot)
-                    .all(|p| p.time < restart.down_at.min(suspect.invoked) || p.earliest >= first.sent || p.node == node)
+                self.timeline.promotions_of_slot(suspect.slot).all(|p| {
+                    p.time < restart.down_at.min(suspect.invoked)
+                        || p.earliest >= first.sent
+                        || p.node == node
+                })
             })
             .collect()
     }
@@ -372,7 +381,9 @@ impl Judge<'_> {
     fn protected(&self, op: &Operation) -> bool {
         op.is_write()
             && op.outcome == Outcome::Ok
-            && op.wait_wanted.is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
+            && op
+                .wait_wanted
+                .is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
     }
 
     /// False if, between acknowledgement and loss, a copy lost its data or began a full resync, or the storm forced a

@@ -29,7 +29,10 @@ pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
     let answered = timeline.answers.iter().any(|answers| !answers.answered.is_empty());
     let (valid, reason) = if let Some(first) = lasting.first() {
         let (old, new) = &first.nodes;
-        (Validity::Invalid, format!("{old} and {new} were both master for longer than {} allows", window(first)))
+        (
+            Validity::Invalid,
+            format!("{old} and {new} were both master for longer than {} allows", window(first)),
+        )
     } else if record.info.expect == Expect::Strict && !two_writers.is_empty() {
         let (old, new) = &two_writers[0].overlap.nodes;
         (Validity::Invalid, format!("{old} and {new} acknowledged writes of the same slots side by side"))
@@ -76,7 +79,9 @@ fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
             while after < answers.len() && record.views[answers[after]].sent < claimed.time {
                 after += 1;
             }
-            let Some(both) = held_around(record, timeline, (holder, answers, after), &claimed) else { continue };
+            let Some(both) = held_around(record, timeline, (holder, answers, after), &claimed) else {
+                continue;
+            };
             let Some(pair) = ordered(record, (holder, both.1), (other, claimed.seen.epoch)) else { continue };
             let allowed = allowed_until(timeline, pair.0.0, pair.1, claimed.sent);
             let lasts = allowed.as_ref().is_none_or(|(until, _)| claimed.sent > *until);
@@ -152,9 +157,11 @@ fn held_around(
     claimed: &Claim<'_>,
 ) -> Option<(Vec<(u16, u16)>, u64)> {
     let next = claim(&record.views[*answers.get(after)?])?;
-    let before = answers[..after].iter().rev().map(|&i| &record.views[i]).find(|view| view.time <= claimed.sent)?;
+    let before =
+        answers[..after].iter().rev().map(|&i| &record.views[i]).find(|view| view.time <= claimed.sent)?;
     // Answers between these two overlap the claim in time; they must not say otherwise.
-    let between = answers[..after].iter().rev().map(|&i| &record.views[i]).take_while(|v| v.time > claimed.sent);
+    let between =
+        answers[..after].iter().rev().map(|&i| &record.views[i]).take_while(|v| v.time > claimed.sent);
     let steady = between.map(claim).all(|c| c.is_some_and(|c| c.seen.epoch == next.seen.epoch));
     let before = claim(before)?;
     let same = before.seen.epoch == next.seen.epoch && before.seen.run_id == next.seen.run_id;

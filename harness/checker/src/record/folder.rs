@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-use super::{Body, Event, FaultStep, Kind, Nanos, Op, Phase, Process, ReplicaCompare, RunInfo, Speaker,
-    StreamLine, View};
+use super::{
+    Body, Event, FaultStep, Kind, Nanos, Op, Phase, Process, ReplicaCompare, RunInfo, Speaker, StreamLine,
+    View,
+};
 use crate::slots;
 
 /// A map with a fixed hasher, for look-ups only: it is never iterated.
@@ -320,7 +322,9 @@ impl RecordBuilder {
             return Err("a write with the element it writes in \"value\"".into());
         }
         if self.open.contains_key(&process) {
-            return Err(format!("the completion of process {process}'s operation before its next invocation"));
+            return Err(format!(
+                "the completion of process {process}'s operation before its next invocation"
+            ));
         }
         self.count(index, time)?;
         let key = self.key(key);
@@ -418,12 +422,7 @@ pub(super) struct OpExtras {
 
 impl From<&Op> for OpExtras {
     fn from(op: &Op) -> Self {
-        Self {
-            intended: op.intended,
-            client: op.client,
-            wait_wanted: op.wait_wanted,
-            is_final: op.is_final,
-        }
+        Self { intended: op.intended, client: op.client, wait_wanted: op.wait_wanted, is_final: op.is_final }
     }
 }
 

@@ -80,9 +80,8 @@ fn each_line(
     loop {
         buffer.clear();
         line += 1;
-        let length = reader
-            .read_until(b'\n', &mut buffer)
-            .map_err(|source| ReadError::Io { file, line, source })?;
+        let length =
+            reader.read_until(b'\n', &mut buffer).map_err(|source| ReadError::Io { file, line, source })?;
         if length == 0 {
             return Ok(());
         }
@@ -131,10 +130,8 @@ fn history_line(builder: &mut RecordBuilder, line: &[u8]) -> Result<(), Wrong> {
     }
     let node = op.node.as_deref().map(|name| builder.name(name));
     let ok = op.kind == Kind::Ok;
-    let seen = op
-        .elements
-        .filter(|_| ok)
-        .map(|elements| Box::new(ReadResult { elements, foreign: op.foreign }));
+    let seen =
+        op.elements.filter(|_| ok).map(|elements| Box::new(ReadResult { elements, foreign: op.foreign }));
     builder
         .complete(Completion {
             index: op.index,

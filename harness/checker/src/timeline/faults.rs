@@ -71,8 +71,7 @@ pub struct Faults {
 impl Faults {
     /// Follows the actions of all steps.
     pub(super) fn of(record: &Record) -> Self {
-        let mut faults =
-            Self { processes: vec![Process::default(); record.nodes.len()], ..Self::default() };
+        let mut faults = Self { processes: vec![Process::default(); record.nodes.len()], ..Self::default() };
         let mut open_cuts: BTreeMap<(NodeId, NodeId, String), usize> = BTreeMap::new();
         for event in &record.faults {
             for action in &event.step.actions {

@@ -67,7 +67,13 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
         let delay = faults.bus_delay.get(&node).copied().unwrap_or(0);
         let detection = node_timeout + node_timeout / 2 + CRON_SLACK + delay;
         let mut add = |window, from: Nanos, until: Nanos, why: String| {
-            windows.push(Window { name: window, node, from: from.saturating_sub(RECORDING_SLACK), until, why });
+            windows.push(Window {
+                name: window,
+                node,
+                from: from.saturating_sub(RECORDING_SLACK),
+                until,
+                why,
+            });
         };
         let widened = |from: Nanos, length: Nanos| widen(stalls, from, from.saturating_add(length));
         for span in isolation[number].iter() {
