@@ -143,3 +143,79 @@ fn a_server_that_refuses_to_start_is_quoted() {
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("Bad directive or wrong number of arguments"), "{text}");
 }
+
+/// Six empty servers as anybody would start them: one address, six ports, no proxy.
+struct Plain(Vec<std::process::Child>, tempfile::TempDir);
+
+impl Plain {
+    const IP: &str = "127.26.40.1";
+
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let start = |port: u16| {
+            let dir = folder.path().join(port.to_string());
+            std::fs::create_dir(&dir).unwrap();
+            std::process::Command::new(REDIS_SERVER)
+                .args(["--port", &port.to_string(), "--bind", Self::IP, "--bind-source-addr", Self::IP])
+                .args([
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-node-timeout",
+                    "2000",
+                    "--save",
+                    "",
+                    "--repl-diskless-sync-delay",
+                    "0",
+                ])
+                .current_dir(dir)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        Self((7001..=7006).map(start).collect(), folder)
+    }
+
+    fn create(&self, more: &[&str]) -> std::process::Output {
+        let nodes = (7001..=7006).map(|port| format!("{}:{port}", Self::IP));
+        std::process::Command::new(env!("CARGO_BIN_EXE_slotstorm"))
+            .args(["cluster", "create"])
+            .args(nodes)
+            .args(more)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        for server in &mut self.0 {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+#[test]
+fn create_makes_a_cluster_of_running_servers_once() {
+    let _alone = lock::real_processes();
+    let servers = Plain::start();
+    let unasked = servers.create(&["--cluster-replicas", "1"]);
+    assert_eq!(unasked.status.code(), Some(3), "nobody said yes");
+    let made = servers.create(&["--cluster-replicas", "1", "--cluster-yes"]);
+    let text = String::from_utf8_lossy(&made.stdout).into_owned() + &String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{text}");
+    for port in 7001..=7006 {
+        let mut node =
+            Client::dial("127.0.0.1".parse().unwrap(), format!("{}:{port}", Plain::IP).parse().unwrap());
+        node.send("CLUSTER INFO");
+        let lines: Vec<String> = (0..8).map_while(|_| node.line(PATIENCE)).collect();
+        assert!(lines.contains(&"cluster_state:ok".to_owned()), "{port}: {lines:?}");
+        assert!(lines.contains(&"cluster_known_nodes:6".to_owned()), "{port}: {lines:?}");
+    }
+    let again = servers.create(&["--cluster-replicas", "1", "--yes"]);
+    let text = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(3), "{text}");
+    assert!(text.contains("is not empty: it knows 5 other nodes"), "{text}");
+    assert_eq!(servers.create(&["--cluster-replicas", "2", "--yes"]).status.code(), Some(254));
+}

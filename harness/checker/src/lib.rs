@@ -12,3 +12,8 @@ pub mod slots;
 pub mod timeline;
 
 pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
+
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod tests;

@@ -187,6 +187,7 @@ async fn greet<R: Reach>(
     deadline: Nanos,
 ) -> Result<String, CreateError> {
     let (name, address) = (member.name.clone(), member.address);
+    let mut last = None;
     let id = loop {
         match node.ask_text(&["CLUSTER", "MYID"], deadline).await {
             Ok(id) => break id,
@@ -197,8 +198,9 @@ async fn greet<R: Reach>(
                 let wait =
                     error.is_loading() || matches!(error, AskError::Refused { .. } | AskError::Closed { .. });
                 if !wait || reach.now() >= deadline {
-                    return Err(error.into());
+                    return Err(last.unwrap_or(error).into()); // that the time was up says less than what was before
                 }
+                last = Some(error);
             }
         }
         reach.sleep_until(reach.now() + ms(10)).await;
