@@ -157,16 +157,8 @@ impl Plain {
             std::fs::create_dir(&dir).unwrap();
             std::process::Command::new(REDIS_SERVER)
                 .args(["--port", &port.to_string(), "--bind", Self::IP, "--bind-source-addr", Self::IP])
-                .args([
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-node-timeout",
-                    "2000",
-                    "--save",
-                    "",
-                    "--repl-diskless-sync-delay",
-                    "0",
-                ])
+                .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--save", ""])
+                .args(["--protected-mode", "no", "--repl-diskless-sync-delay", "0"])
                 .current_dir(dir)
                 .stdout(std::process::Stdio::null())
                 .spawn()
