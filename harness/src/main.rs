@@ -6,9 +6,15 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod cli;
+mod driver;
+mod nemesis;
+mod observer;
+mod plan;
+mod plot;
 mod proxy;
-#[rustfmt::skip]
-mod cli { pub mod cluster; pub mod doctor; }
+mod report;
+mod verdict;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -17,30 +23,6 @@ fn main() -> ExitCode {
         Some(verb) if verb == "__keeper" => backend::process::keeper::main(),
         Some(verb) if verb == "__exec" => backend::process::keeper::exec_main(&args.collect::<Vec<_>>()),
         Some(verb) if verb == "__proxy" => proxy::run_alone(&args.collect::<Vec<_>>()),
-        _ => verbs(),
+        _ => cli::main(),
     }
-}
-
-/// Verbs with arguments of their own, until the command line's room has them.
-#[derive(clap::Parser)]
-#[command(name = "slotstorm")]
-enum Verb {
-    Doctor(cli::doctor::DoctorArgs),
-    Cluster(cli::cluster::ClusterArgs),
-}
-
-fn verbs() -> ExitCode {
-    let parsed = <Verb as clap::Parser>::try_parse();
-    let done = match parsed {
-        Ok(Verb::Doctor(args)) => cli::doctor::run(args),
-        Ok(Verb::Cluster(args)) => cli::cluster::run(args),
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 254 } else { 0 });
-        }
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(3)
-    })
 }

@@ -1,7 +1,19 @@
 //! Histories, consistency checkers and their verdicts; usable alone.
 //!
 //! The judge shares no code with the judged: nothing here knows `slotstorm-node`. Rooms: `record` the typed lines
-//! that a run leaves behind · `slots` key hashing · `check` one file per check, each a function from a record to a
-//! [`record::verdict`] entry.
+//! that a run leaves behind, and their reader · `slots` key hashing · `timeline` what follows from the record before
+//! anything is judged (who was down, cut, master, and when) · `check` one file per check, each a function from record
+//! and timeline to a [`record::verdict`] entry · `judge` all of them under the declared expectation.
 
+pub mod check;
+mod judge;
 pub mod record;
+pub mod slots;
+pub mod timeline;
+
+pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
+
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange};
 
+pub mod sim;
+
 /// The world that a run acts on. Cheap to clone: a handle.
 pub trait World: Clone + 'static {
     /// Connections of one endpoint, and what arrives on them.

@@ -19,7 +19,9 @@ use tokio::sync::mpsc;
 use crate::admin::Reach;
 use crate::admin::create::{CreatePlan, Created, Member, Progress, create, even_slots};
 use crate::backend::process::sut::{self, Sut};
-use crate::backend::process::{ProcessOptions, ProcessWorld, SELF_EXE, StartError, TcpMailbox, Timers, run_local};
+use crate::backend::process::{
+    ProcessOptions, ProcessWorld, SELF_EXE, StartError, TcpMailbox, Timers, run_local,
+};
 use crate::backend::{SeenBy, Signal, World};
 
 /// Bad usage, as for the argument parser's own errors.
@@ -131,7 +133,11 @@ fn run_create(args: &CreateArgs) -> anyhow::Result<ExitCode> {
     })??;
     match outcome {
         Ok(created) => {
-            println!("All {} slots are covered, {} nodes agree.", crate::admin::parse::SLOTS, created.ids.len());
+            println!(
+                "All {} slots are covered, {} nodes agree.",
+                crate::admin::parse::SLOTS,
+                created.ids.len()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -163,7 +169,10 @@ fn layout(names: &[String], addresses: &[SocketAddr], replicas: u16) -> Result<V
         return Err(format!("{twice} was given twice"));
     }
     if let Some(high) = addresses.iter().find(|address| address.port() > 55_535) {
-        return Err(format!("{high}: the bus port would be {} (over 65535)", u32::from(high.port()) + 10_000));
+        return Err(format!(
+            "{high}: the bus port would be {} (over 65535)",
+            u32::from(high.port()) + 10_000
+        ));
     }
     let mut followers = vec![0; masters];
     let mut members = Vec::with_capacity(addresses.len());
@@ -241,24 +250,29 @@ impl Reach for PlainReach {
 }
 
 async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
-    let opened = sut::directives(args.node_timeout, &args.set).map_err(StartError::from).and_then(|directives| {
-        ProcessWorld::open(ProcessOptions {
-            masters: args.masters,
-            replicas: args.replicas,
-            clients: args.clients,
-            sut: args.sut.clone(),
-            directives,
-            seed: args.seed,
-            results: args.out.clone(),
-            name: "up".to_owned(),
-            launcher: SELF_EXE.into(),
-        })
-    });
+    let opened =
+        sut::directives(args.node_timeout, &args.set).map_err(StartError::from).and_then(|directives| {
+            ProcessWorld::open(ProcessOptions {
+                masters: args.masters,
+                replicas: args.replicas,
+                clients: args.clients,
+                sut: args.sut.clone(),
+                directives,
+                seed: args.seed,
+                results: args.out.clone(),
+                name: "up".to_owned(),
+                launcher: SELF_EXE.into(),
+            })
+        });
     let world = match opened {
         Ok(world) => world,
         Err(error) => {
             eprintln!("error: {error}");
-            return Ok(ExitCode::from(if matches!(error, StartError::Sut(_)) { BAD_USAGE } else { NOT_MADE }));
+            return Ok(ExitCode::from(if matches!(error, StartError::Sut(_)) {
+                BAD_USAGE
+            } else {
+                NOT_MADE
+            }));
         }
     };
     let verbose = !args.json;
@@ -370,7 +384,11 @@ fn announce(world: &ProcessWorld, created: &Created, verbose: bool) -> anyhow::R
             port: world.plan().port,
             keeper: world.keeper_pid(),
             folder: world.run_path(),
-            nodes: nodes.into_iter().zip(pids.into_values()).map(|(info, pid)| ReadyNode { pid, info }).collect(),
+            nodes: nodes
+                .into_iter()
+                .zip(pids.into_values())
+                .map(|(info, pid)| ReadyNode { pid, info })
+                .collect(),
         };
         println!("{}", serde_json::to_string(&ready)?);
     }
@@ -389,7 +407,9 @@ async fn obey(world: &ProcessWorld, line: &str, cut: &mut Vec<LinkChange>) -> an
     };
     match words[0] {
         "nodes" => {
-            let one = |node: u16| format!("n{node} {} {:?}", world.address(node, SeenBy::Cluster), world.state(node));
+            let one = |node: u16| {
+                format!("n{node} {} {:?}", world.address(node, SeenBy::Cluster), world.state(node))
+            };
             return Ok((1..=world.nodes()).map(one).collect::<Vec<_>>().join("\n"));
         }
         "isolate" => {
@@ -408,7 +428,9 @@ async fn obey(world: &ProcessWorld, line: &str, cut: &mut Vec<LinkChange>) -> an
         "cont" => world.signal(node()?, Signal::Continue).await?,
         "wipe" => world.wipe(node()?)?,
         "start" => return Ok(format!("ok pid {}", world.start(node()?).await?)),
-        word => bail!("{word:?} is no command: nodes, isolate, heal, kill, term, stop, cont, start, wipe, quit"),
+        word => {
+            bail!("{word:?} is no command: nodes, isolate, heal, kill, term, stop, cont, start, wipe, quit")
+        }
     }
     Ok("ok".to_owned())
 }

@@ -141,9 +141,7 @@ fn proxy_story(claim: &Claim) -> anyhow::Result<Duration> {
         seed: 0,
         clock: Instant::now(),
     })?;
-    let change = |policy| {
-        vec![LinkChange { from: caller, to: node, planes: Plane::ALL.to_vec(), policy }]
-    };
+    let change = |policy| vec![LinkChange { from: caller, to: node, planes: Plane::ALL.to_vec(), policy }];
     let apply = |policy| run_local(proxy.apply(change(policy)));
 
     let mut client = dial_from(plan.client_ip(0), listen)?;

@@ -62,6 +62,8 @@ pub enum Body {
     Read(Op),
     /// A fault's step.
     Fault(FaultStep),
+    /// After the final reads: one replica's content beside its master's. One event a replica, `ok` by the harness.
+    ReplicaCompare(ReplicaCompare),
     /// A phase began.
     Phase {
         /// What began.
@@ -189,6 +191,42 @@ pub enum Action {
     Cut { from: String, to: String, planes: Vec<String>, policy: String },
     /// They pass again.
     Healed { from: String, to: String, planes: Vec<String> },
+    /// CLUSTER FAILOVER was sent to this replica (and answered OK).
+    ManualFailover { node: String, mode: FailoverMode },
+}
+
+/// The argument of CLUSTER FAILOVER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailoverMode {
+    /// None: the replica first waits for its master's offset.
+    Plain,
+    Force,
+    Takeover,
+}
+
+/// One replica compared with its master, key by key, once both stood at the same offset (or the wait for that was
+/// given up).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaCompare {
+    /// The master that was read.
+    pub master: String,
+    /// The replica that was read (READONLY).
+    pub replica: String,
+    /// `master_repl_offset` of the master when the contents were read.
+    pub master_offset: u64,
+    /// The replica's at the same time. Contents are judged only if both are equal.
+    pub replica_offset: u64,
+    /// How many keys were compared.
+    pub keys: u64,
+    /// How many of them differ.
+    pub differing: u64,
+    /// Some of those that differ (at most 100).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
+    /// Why the comparison could not be made or finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What a fault's links saw while it held.

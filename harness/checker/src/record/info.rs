@@ -33,6 +33,9 @@ pub struct RunInfo {
     pub rate: f64,
     /// `set` or `append`.
     pub workload: String,
+    /// How many faults the schedule holds; 0 is a calm run, which cannot be vacuous. Absent: not stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults_planned: Option<u32>,
     /// `redis`, `wait` or `strict`.
     pub expect: Expect,
     /// `--max-outage`, seconds.

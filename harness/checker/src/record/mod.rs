@@ -11,14 +11,18 @@
 //!
 //! Times are nanoseconds of the controller's monotonic clock since the run's start. Nodes are named `n1`, `n2`, ...
 
+mod folder;
 mod history;
 mod info;
+mod read;
 mod stream;
 pub mod verdict;
 mod view;
 
+pub use folder::*;
 pub use history::*;
 pub use info::*;
+pub use read::*;
 pub use stream::*;
 pub use view::*;
 

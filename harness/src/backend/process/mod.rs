@@ -25,7 +25,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View,
@@ -395,7 +394,7 @@ impl World for ProcessWorld {
     }
 
     fn rng(&self, concern: &str) -> ChaCha8Rng {
-        rng(self.0.options.seed, concern)
+        crate::plan::seed::rng(self.0.options.seed, concern)
     }
 
     fn mailbox(&self, from: Endpoint) -> TcpMailbox {
@@ -485,14 +484,6 @@ impl World for ProcessWorld {
     async fn touched(&self, links: &[(Endpoint, Endpoint)], reset: bool) -> Touched {
         self.0.network.touched(links, reset).await
     }
-}
-
-/// A generator for one concern of one seed.
-pub fn rng(seed: u64, concern: &str) -> ChaCha8Rng {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(concern.as_bytes());
-    ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
 /// SHA-256 of the binary that runs, in hexadecimal.

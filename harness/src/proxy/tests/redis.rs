@@ -78,105 +78,104 @@ fn elements(events: &[StreamEvent]) -> Vec<(u64, u64)> {
 }
 
 /// The master is n2, behind the proxy; the replica is n1 and dials from its own address.
-fn replicate(net: u8, diskless: &str) {
-    let bench = Bench::new(net);
-    let at = bench.server.local_addr().unwrap();
-    let (listen, listen_bus) = (bench.listen, bench.listen_bus);
-    drop(bench);
-    let clock = Instant::now();
-    let routes = vec![Route { listen, target: at, to: N2, bus: false }];
-    let callers = BTreeMap::from([(IpAddr::V4(ip(net, 1)), N1)]);
-    let proxy = Proxy::start(ProxyOptions { routes, callers, seed: 0, clock }).unwrap();
-    let master = Redis::start(at, &["--repl-diskless-sync", diskless]);
-    master.ask("SADD before e1 e2");
-    let via = [listen.ip().to_string(), listen.port().to_string()];
-    let replica = Redis::start(free(ip(net, 1)), &["--replicaof", &via[0], &via[1]]);
-    let mut events = Vec::new();
-    let mut until = |what: &str, holds: &dyn Fn(&[StreamEvent]) -> bool| {
-        let begun = Instant::now();
-        while !holds(&events) {
-            assert!(begun.elapsed() < PATIENCE, "{what}: {events:?}");
-            std::thread::sleep(Duration::from_millis(5));
-            events.extend(proxy.stream_events());
-        }
-    };
-    until("in sync", &|_| {
-        replica.info("master_link_status") == "up" && master.info("slave0").contains("online")
-    });
+struct Pair {
+    proxy: ProxyHandle,
+    master: Redis,
+    replica: Redis,
+    seen: Vec<StreamEvent>,
+}
 
-    // Each write's offset is the master's own right after it (nothing else writes, and no ping falls due in between).
-    let mut wanted = Vec::new();
-    for i in 0..30 {
-        let element = 1000 + i;
-        let before = master.offset();
-        master.ask(&match i % 3 {
-            0 => format!("SADD k{i} e{element}"),
-            1 => format!("RPUSH k{i} e{element}"),
-            _ => format!("SREM before e{element} e1"),
+impl Pair {
+    fn in_sync(net: u8, diskless: &str) -> Self {
+        let (listen, target) = (free(ip(net, 102)), free(ip(net, 2)));
+        let proxy = Proxy::start(ProxyOptions {
+            routes: vec![Route { listen, target, to: N2, bus: false }],
+            callers: BTreeMap::from([(IpAddr::V4(ip(net, 1)), N1)]),
+            seed: 0,
+            clock: Instant::now(),
         });
-        let offset = master.offset();
-        if i % 3 != 2 || i == 2 {
-            assert!(offset > before);
-            wanted.push((element, offset));
+        let master = Redis::start(target, &["--repl-diskless-sync", diskless]);
+        master.ask("SADD before e1 e2");
+        let via = [listen.ip().to_string(), listen.port().to_string()];
+        let replica = Redis::start(free(ip(net, 1)), &["--replicaof", &via[0], &via[1]]);
+        let mut pair = Self { proxy: proxy.unwrap(), master, replica, seen: Vec::new() };
+        pair.until("in sync", |pair| {
+            pair.replica.info("master_link_status") == "up" && pair.master.info("slave0").contains("online")
+        });
+        pair
+    }
+
+    fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {:?}", self.seen);
+            std::thread::sleep(Duration::from_millis(5));
+            self.seen.extend(self.proxy.stream_events());
         }
     }
-    let last = *wanted.last().unwrap();
-    until("the last element", &|events| elements(events).contains(&last));
-    let mut seen = elements(&events);
-    // SREM of e1 names e1 too.
-    seen.retain(|&(element, _)| element >= 1000);
-    assert_eq!(seen, wanted);
 
-    // A cut of the replication plane alone, both ways, with writes behind it: the link breaks, then goes on by PSYNC.
-    let cut = |policy| {
+    /// Writes on the master; answers its offset right after. Nothing else writes, and no ping falls due in between.
+    fn write(&self, command: &str) -> u64 {
+        let before = self.master.offset();
+        self.master.ask(command);
+        let after = self.master.offset();
+        assert!(after > before, "{command} was not propagated");
+        after
+    }
+
+    fn replication(&self, policy: Policy) {
         let one = |from, to| LinkChange { from, to, planes: vec![Plane::Replication], policy };
-        wait(proxy.apply(vec![one(N1, N2), one(N2, N1)])).unwrap()
-    };
-    cut(Policy::Blackhole { on_heal: OnHeal::Reset });
-    master.ask("SADD behind e5000");
-    let behind = (5000, master.offset());
-    std::thread::sleep(QUIET);
-    assert!(!replica.ask("EXISTS behind").contains(":1"));
-    let held = wait(proxy.touched(&[(N2, N1)], false)).unwrap().held_bytes;
-    assert!(held > 0);
-    cut(Policy::Pass);
-    let mut until = |what: &str, holds: &dyn Fn(&[StreamEvent]) -> bool| {
-        let begun = Instant::now();
-        while !holds(&events) {
-            assert!(begun.elapsed() < PATIENCE, "{what}: {events:?}");
-            std::thread::sleep(Duration::from_millis(5));
-            events.extend(proxy.stream_events());
-        }
-    };
-    until("the write behind the cut", &|events| elements(events).contains(&behind));
-    until("partial sync", &|events| events.iter().any(|e| matches!(e.what, StreamWhat::Continue { .. })));
-    drop(replica);
-    until("the end", &|events| {
-        events.iter().filter(|e| matches!(e.what, StreamWhat::End { .. })).count() == 2
-    });
+        wait(self.proxy.apply(vec![one(N1, N2), one(N2, N1)])).unwrap();
+    }
 
-    let replid = master.info("master_replid");
-    let bases: Vec<_> = events
-        .iter()
-        .filter_map(|event| match &event.what {
-            StreamWhat::Full { replid, .. } | StreamWhat::Continue { replid, .. } => Some(replid.clone()),
-            StreamWhat::Lost { why } => panic!("{why}"),
+    fn ends(&self) -> Vec<u64> {
+        let end = |event: &StreamEvent| match event.what {
+            StreamWhat::End { offset } => Some(offset),
             _ => None,
-        })
-        .collect();
-    assert_eq!(bases, [replid.clone(), replid]);
-    let ends: Vec<_> = events.iter().filter(|e| matches!(e.what, StreamWhat::End { .. })).collect();
-    assert_eq!(ends[1].what, StreamWhat::End { offset: master.offset() });
-    assert!(events.iter().all(|event| (event.from, event.to) == (N2, N1)));
-    assert_ne!(listen_bus, listen);
+        };
+        self.seen.iter().filter_map(end).collect()
+    }
+}
+
+/// Every write is seen with the master's own offset: after the full sync, behind a cut, and after the partial one.
+fn follow(net: u8, diskless: &str) {
+    let mut pair = Pair::in_sync(net, diskless);
+    let mut wanted = Vec::new();
+    for e in 1000..1020 {
+        let offset = pair.write(&format!("{} e{e}", if e % 2 == 0 { "SADD set" } else { "RPUSH list" }));
+        wanted.push((e, offset));
+    }
+    wanted.push((2, pair.write("SREM before e2")));
+
+    pair.replication(Policy::Blackhole { on_heal: OnHeal::Reset });
+    wanted.push((5000, pair.write("SADD behind e5000")));
+    std::thread::sleep(QUIET);
+    assert!(pair.replica.ask("EXISTS behind").contains(":0"));
+    assert!(wait(pair.proxy.touched(&[(N2, N1)], false)).unwrap().held_bytes > 0);
+    pair.replication(Policy::Pass);
+    pair.until("the write behind the cut", |pair| elements(&pair.seen).last() == wanted.last());
+    assert_eq!(elements(&pair.seen), wanted);
+
+    pair.replica.child.kill().unwrap();
+    pair.until("both ends", |pair| pair.ends().len() == 2);
+    assert_eq!(pair.ends()[1], pair.master.offset());
+    let bases = pair.seen.iter().filter_map(|event| match &event.what {
+        StreamWhat::Full { replid, .. } => Some(("full", replid.clone())),
+        StreamWhat::Continue { replid, .. } => Some(("continue", replid.clone())),
+        StreamWhat::Lost { why } => panic!("{why}"),
+        _ => None,
+    });
+    let replid = pair.master.info("master_replid");
+    assert_eq!(bases.collect::<Vec<_>>(), [("full", replid.clone()), ("continue", replid)]);
+    assert!(pair.seen.iter().all(|event| (event.from, event.to) == (N2, N1)));
 }
 
 #[test]
 fn the_taps_offsets_are_the_servers_own_after_a_transfer_from_disk() {
-    replicate(30, "no");
+    follow(30, "no");
 }
 
 #[test]
 fn the_taps_offsets_are_the_servers_own_after_a_diskless_transfer() {
-    replicate(31, "yes");
+    follow(31, "yes");
 }

@@ -1,0 +1,423 @@
+//! Lost writes: acknowledged (or read) elements that are absent from an ok final read, each proven into a documented
+//! window (W1 to W16) or `unexplained`; and who among the rest was stale or recovered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Index;
+use super::erasure::{Erasure, Evidence, Suspect};
+use crate::record::verdict::{Loss, LostWrites, Validity};
+use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
+use crate::slots;
+use crate::timeline::{Promotion, Restart, SECOND, Timeline, seconds};
+
+/// The class of a loss that no window explains.
+pub const UNEXPLAINED: &str = "unexplained";
+/// How many losses are listed with their proof.
+const LISTED_LOSSES: usize = 1000;
+/// W16: how long `appendfsync everysec` may hold an append back.
+const EVERYSEC_HELD: Nanos = 2 * SECOND;
+
+/// The check's entry, and what other checks need of it.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub entry: LostWrites,
+    /// The class of each lost write, by operation.
+    pub lost: BTreeMap<u32, &'static str>,
+    /// Reads that missed a write which is there at the end: (the read, the write), one read for each write.
+    pub stale: Vec<(u32, u32)>,
+}
+
+impl Found {
+    /// True if this write was lost inside a documented window.
+    pub fn is_classified(&self, write: u32) -> bool {
+        self.lost.get(&write).is_some_and(|class| *class != UNEXPLAINED)
+    }
+}
+
+/// Judges every write of the record.
+pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
+    let mut found = Found::default();
+    let entry = &mut found.entry;
+    entry.by_class.insert(UNEXPLAINED.into(), 0);
+    let mut lost: Vec<u32> = Vec::new();
+    let mut final_reads = 0;
+    for (key, writes) in index.writes.iter().enumerate() {
+        let known: Vec<(Nanos, u32)> =
+            writes.iter().filter_map(|&w| Some((index.known_since(record, w)?, w))).collect();
+        entry.judged += known.len() as u64;
+        let Some(last) = index.final_read[key] else {
+            entry.unread_keys += u64::from(!known.is_empty());
+            continue;
+        };
+        final_reads += 1;
+        let read_at = record.ops[last as usize].invoked;
+        for &write in writes {
+            let op = &record.ops[write as usize];
+            entry.recovered += u64::from(op.outcome == Outcome::Info && index.in_final(write));
+        }
+        lost.extend(known.iter().filter(|(at, w)| *at <= read_at && !index.in_final(*w)).map(|(_, w)| w));
+        stale_reads(record, index, key, known, &mut found.stale);
+    }
+    entry.stale = found.stale.len() as u64;
+    lost.sort_by_key(|&write| (index.known_since(record, write), write));
+    let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
+    let mut judge = Judge {
+        record,
+        timeline,
+        index,
+        evidence: Evidence::of(record, timeline, index, &elements),
+        survivors: BTreeMap::new(),
+        rules: Persistence::of(record),
+    };
+    for &write in &lost {
+        let (loss, class) = judge.loss(write);
+        *found.entry.by_class.entry(class.into()).or_default() += 1;
+        found.lost.insert(write, class);
+        if judge.protected(&record.ops[write as usize]) {
+            let until = loss.erased_by.as_ref().map_or(record.end, |takeover| takeover.time);
+            let still = judge.still_protected(&record.ops[write as usize], until);
+            found.entry.protected_lost += u64::from(still);
+        }
+        if found.entry.losses.len() < LISTED_LOSSES {
+            found.entry.losses.push(loss);
+        }
+    }
+    found.entry.lost = lost.len() as u64;
+    found.entry.protected = record.ops.iter().filter(|op| judge.protected(op)).count() as u64;
+    decide(&mut found.entry, record.info.expect, final_reads);
+    found
+}
+
+/// What the numbers mean under the expectation.
+fn decide(entry: &mut LostWrites, expect: Expect, final_reads: u64) {
+    let unexplained = entry.by_class.get(UNEXPLAINED).copied().unwrap_or(0);
+    let (valid, reason) = if unexplained > 0 {
+        let text = format!("{unexplained} acknowledged writes are gone, outside of every documented window");
+        (Validity::Invalid, text)
+    } else if expect == Expect::Strict && entry.lost > 0 {
+        (Validity::Invalid, format!("{} acknowledged writes are gone", entry.lost))
+    } else if expect == Expect::Wait && entry.protected_lost > 0 {
+        let text = format!("{} writes that WAIT had protected are gone", entry.protected_lost);
+        (Validity::Invalid, text)
+    } else if entry.judged > 0 && final_reads == 0 {
+        (Validity::Unknown, "no key was read at the end".into())
+    } else if entry.unread_keys > 0 {
+        (Validity::Unknown, format!("the final read of {} keys failed", entry.unread_keys))
+    } else if expect == Expect::Wait && entry.protected == 0 {
+        (Validity::Unknown, "WAIT protected no write".into())
+    } else {
+        (Validity::Valid, String::new())
+    };
+    entry.valid = valid;
+    entry.reason = reason;
+}
+
+/// Reads of one key that missed a write which was known before they began and is there at the end.
+fn stale_reads(
+    record: &Record,
+    index: &Index,
+    key: usize,
+    mut known: Vec<(Nanos, u32)>,
+    stale: &mut Vec<(u32, u32)>,
+) {
+    known.retain(|&(_, write)| index.in_final(write));
+    known.sort_unstable();
+    // By position in `known`: the last read that saw it, and whether it was missed.
+    let places: BTreeMap<u32, usize> =
+        known.iter().enumerate().map(|(at, &(_, write))| (write, at)).collect();
+    let mut seen_by = vec![u32::MAX; known.len()];
+    let mut missed = vec![false; known.len()];
+    for &read in &index.reads[key] {
+        let op = &record.ops[read as usize];
+        let due = known.partition_point(|&(at, _)| at < op.invoked);
+        let elements = op.elements().unwrap_or(&[]);
+        for &element in elements {
+            if let Some(&place) = index.write_of(element).and_then(|write| places.get(&write)) {
+                seen_by[place] = read;
+            }
+        }
+        for place in 0..due {
+            if seen_by[place] != read && !missed[place] {
+                missed[place] = true;
+                stale.push((read, known[place].1));
+            }
+        }
+    }
+}
+
+/// What the run configured against restarts.
+struct Persistence {
+    append_only: bool,
+    everysec: bool,
+}
+
+impl Persistence {
+    fn of(record: &Record) -> Self {
+        let directive =
+            |name: &str| record.info.directives.get(name).map(|value| value.trim().to_ascii_lowercase());
+        Self {
+            append_only: directive("appendonly").as_deref() == Some("yes"),
+            everysec: directive("appendfsync").is_none_or(|value| value == "everysec"),
+        }
+    }
+}
+
+struct Judge<'a> {
+    record: &'a Record,
+    timeline: &'a Timeline,
+    index: &'a Index,
+    evidence: Evidence<'a>,
+    /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
+    survivors: BTreeMap<(NodeId, Nanos), Nanos>,
+    rules: Persistence,
+}
+
+/// The windows that hold for one loss, in words.
+type Holding = Vec<(&'static str, String)>;
+
+impl Judge<'_> {
+    fn loss(&mut self, write: u32) -> (Loss, &'static str) {
+        let op = &self.record.ops[write as usize];
+        let slot = self.record.key(op.key).slot;
+        let executed_by = self.index.known_since(self.record, write).unwrap_or(Nanos::MAX);
+        let suspect = Suspect {
+            element: op.value.unwrap_or_default(),
+            slot,
+            node: op.node,
+            invoked: op.invoked,
+            executed_by,
+        };
+        let erasure = self.evidence.erasure(&suspect);
+        let mut holding = self.emptied(&suspect, &erasure);
+        if let Some(number) = erasure.by {
+            holding.extend(self.overtaken(&suspect, op, &self.timeline.promotions[number]));
+        } else if holding.is_empty() {
+            holding.extend(self.unsaved(&suspect));
+        }
+        holding.sort_by_key(|(name, _)| rank(name));
+        let class = holding.first().map_or(UNEXPLAINED, |(name, _)| name);
+        let mut witness = op.witness();
+        if op.outcome != Outcome::Ok {
+            witness.extend(
+                self.index.first_seen(write).and_then(|(_, r)| self.record.ops[r as usize].complete_index),
+            );
+        }
+        witness.extend(
+            self.index.final_read[op.key.0 as usize].and_then(|r| self.record.ops[r as usize].complete_index),
+        );
+        let windows: BTreeSet<&str> = holding.iter().map(|(name, _)| *name).collect();
+        let mut windows: Vec<String> = windows.into_iter().map(str::to_owned).collect();
+        windows.sort_by_key(|name| rank(name));
+        let reasons: Vec<String> = holding.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        let proof = if reasons.is_empty() {
+            format!("no window holds: {}", erasure.proof)
+        } else if erasure.by.is_some() {
+            format!("{}; {}", reasons.join("; "), erasure.proof)
+        } else {
+            reasons.join("; ")
+        };
+        let loss = Loss {
+            element: suspect.element,
+            key: self.record.key(op.key).name.clone(),
+            slot,
+            acked_by: acked_by(self.record, op),
+            invoked: op.invoked,
+            acked: executed_by,
+            class: class.to_owned(),
+            windows,
+            offset: erasure.offset,
+            erased_by: erasure
+                .by
+                .map(|number| self.timeline.takeover(self.record, &self.timeline.promotions[number])),
+            proof,
+            witness,
+        };
+        (loss, class)
+    }
+
+    /// W9: the write's master, or the node that took over, came back without its data.
+    fn emptied(&self, suspect: &Suspect, erasure: &Erasure) -> Holding {
+        let mut holding = Holding::new();
+        if let Some(node) = suspect.node {
+            for restart in self.came_back_as_master(node, suspect) {
+                let why = if restart.wiped {
+                    "after the storm had emptied its directory"
+                } else if self.rules.append_only {
+                    continue;
+                } else {
+                    "without an append-only file to restore from"
+                };
+                let name = self.record.node_name(node);
+                holding.push(("W9", format!("{name} came back as master at {} {why}", seconds(restart.at))));
+            }
+        }
+        if let Some(promotion) = erasure.by.map(|number| &self.timeline.promotions[number]) {
+            let wipes = &self.timeline.faults.process(promotion.node).wipes;
+            if let Some(&at) = wipes.iter().find(|&&at| suspect.invoked <= at && at <= promotion.time) {
+                let name = self.record.node_name(promotion.node);
+                holding.push(("W9", format!("the storm emptied {name}'s directory at {}", seconds(at))));
+            }
+        }
+        holding
+    }
+
+    /// W3 to W7, W1, W2: the promoted node had no copy, so what remains is why the write was acknowledged all the same.
+    fn overtaken(&self, suspect: &Suspect, op: &Operation, promotion: &Promotion) -> Holding {
+        let mut holding = Holding::new();
+        let name = self.record.node_name(promotion.node);
+        if self.timeline.faults.forced(promotion, self.timeline.node_timeout()) {
+            holding.push(("W7", format!("{name} was made master by force")));
+        }
+        let may_be_after = promotion.earliest <= suspect.executed_by;
+        if let Some(node) = suspect.node {
+            let windows = self.timeline.windows.meeting(node, suspect.invoked, suspect.executed_by);
+            for window in windows.filter(|window| may_be_after || window.name == "W3") {
+                holding.push((window.name, window.why.clone()));
+            }
+        }
+        let cause = self.timeline.cause_of(self.record, promotion);
+        if let Some(cause) =
+            cause.filter(|_| suspect.invoked <= promotion.time && !self.outlived_isolation(suspect))
+        {
+            let why = format!("it was not yet replicated when {name} was promoted, since {cause}");
+            holding.push(("W1", why));
+        }
+        // WAIT's answer does not say who acknowledged: W2 only adds to a window that already holds.
+        if !holding.is_empty() && op.wait.is_some_and(|copies| copies > 0) && !self.protected(op) {
+            holding.push((
+                "W2",
+                format!("{} copies had acknowledged, none of them {name}", op.wait.unwrap_or(0)),
+            ));
+        }
+        holding
+    }
+
+    /// True if the write was executed by a master that had been cut from the majority for longer than it may serve.
+    fn outlived_isolation(&self, suspect: &Suspect) -> bool {
+        let Some(node) = suspect.node else { return false };
+        let isolation = &self.timeline.isolation[usize::from(node.0)];
+        isolation.at(suspect.invoked).is_some_and(|span| {
+            suspect.executed_by <= span.to
+                && self
+                    .timeline
+                    .windows
+                    .meeting(node, suspect.invoked, suspect.executed_by)
+                    .all(|window| window.name != "W3")
+        })
+    }
+
+    /// W16: the append-only file of a killed master did not yet hold it.
+    fn unsaved(&mut self, suspect: &Suspect) -> Holding {
+        let Some(node) = suspect.node.filter(|_| self.rules.append_only && self.rules.everysec) else {
+            return Holding::new();
+        };
+        let restarts = self.came_back_as_master(node, suspect);
+        let mut holding = Holding::new();
+        for restart in restarts {
+            let stalled = self.timeline.stalls.covered(suspect.invoked, restart.down_at);
+            let recent = suspect.executed_by.saturating_add(EVERYSEC_HELD + stalled) >= restart.down_at;
+            // The file is written in order: whatever survived was asked for before this write was done.
+            let in_order = self.latest_survivor(node, restart.down_at) <= suspect.executed_by;
+            if recent && in_order {
+                let name = self.record.node_name(node);
+                holding.push((
+                    "W16",
+                    format!(
+                        "{name} was killed at {}, less than 2 s later, and came back as master from an append-only \
+                         file that everysec may hold back; nothing later survived",
+                        seconds(restart.down_at)
+                    ),
+                ));
+            }
+        }
+        holding
+    }
+
+    /// Restarts of the write's master, after the write, from which it came back as master of the slot before anyone took over.
+    fn came_back_as_master(&self, node: NodeId, suspect: &Suspect) -> Vec<Restart> {
+        let restarts = &self.timeline.faults.process(node).restarts;
+        let after: Vec<Restart> = restarts.iter().copied().filter(|r| r.down_at >= suspect.invoked).collect();
+        after
+            .into_iter()
+            .filter(|restart| {
+                let answers = &self.timeline.answers[usize::from(node.0)].answered;
+                let first =
+                    answers.iter().map(|&i| &self.record.views[i]).find(|view| view.sent >= restart.at);
+                let Some(first) = first.filter(|view| is_master_of(view, suspect.slot)) else { return false };
+                self.timeline.promotions_of_slot(suspect.slot).all(|p| {
+                    p.time < restart.down_at.min(suspect.invoked)
+                        || p.earliest >= first.sent
+                        || p.node == node
+                })
+            })
+            .collect()
+    }
+
+    /// The latest invocation of a surviving write that this node acknowledged before its process ended.
+    fn latest_survivor(&mut self, node: NodeId, down_at: Nanos) -> Nanos {
+        if let Some(&known) = self.survivors.get(&(node, down_at)) {
+            return known;
+        }
+        let latest = self
+            .record
+            .ops
+            .iter()
+            .enumerate()
+            .filter(|(number, op)| {
+                op.is_write()
+                    && op.outcome == Outcome::Ok
+                    && op.node == Some(node)
+                    && op.latest_effect() <= down_at
+                    && self.index.in_final(*number as u32)
+            })
+            .map(|(_, op)| op.invoked)
+            .max()
+            .unwrap_or(0);
+        self.survivors.insert((node, down_at), latest);
+        latest
+    }
+
+    /// True if WAIT was answered by all the replicas it was asked for.
+    fn protected(&self, op: &Operation) -> bool {
+        op.is_write()
+            && op.outcome == Outcome::Ok
+            && op
+                .wait_wanted
+                .is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
+    }
+
+    /// False if, between acknowledgement and loss, a copy lost its data or began a full resync, or the storm forced a
+    /// failover on the shard.
+    fn still_protected(&self, op: &Operation, until: Nanos) -> bool {
+        let from = op.latest_effect();
+        let shard = self.record.shard_of_slot(self.record.key(op.key).slot);
+        let faults = &self.timeline.faults;
+        self.record.info.nodes.iter().filter(|node| Some(node.shard) == shard).all(|node| {
+            let Some(node) = self.record.node_id(&node.name) else { return true };
+            let life = faults.process(node);
+            let within = |at: Nanos| from <= at && at <= until;
+            let emptied = life.wipes.iter().any(|&at| within(at))
+                || (!self.rules.append_only && life.restarts.iter().any(|restart| within(restart.at)));
+            let forced = faults
+                .manual_failovers
+                .iter()
+                .any(|manual| manual.node == node && manual.mode != FailoverMode::Plain && within(manual.at));
+            !emptied && !forced && !self.evidence.full_resync(node, from, until)
+        })
+    }
+}
+
+fn is_master_of(view: &View, slot: u16) -> bool {
+    view.seen.as_ref().is_some_and(|seen| seen.master && slots::contains(&seen.slots, slot))
+}
+
+fn acked_by(record: &Record, op: &Operation) -> String {
+    let acked = op.outcome == Outcome::Ok;
+    op.node.filter(|_| acked).map(|node| record.node_name(node).to_owned()).unwrap_or_default()
+}
+
+/// DESIGN's order in which the windows are tried.
+fn rank(window: &str) -> usize {
+    const ORDER: [&str; 11] = ["W9", "W10", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
+    ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
+}

@@ -1,0 +1,277 @@
+//! Two masters of one slot: claims in the polls, acknowledged writes of both, and either of them for longer than the
+//! windows allow (`lasting`).
+
+use std::collections::BTreeMap;
+
+use super::LISTED;
+use crate::record::verdict::{Overlap, SplitBrain, Validity};
+use crate::record::{Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
+use crate::slots;
+use crate::timeline::{MILLI, SECOND, Term, Timeline};
+
+/// Between two polls further apart than this, a claim may have lapsed and come back unseen.
+const POLLS_APART: Nanos = SECOND;
+/// How long after a promotion was seen a claim may stand that no window covers.
+const CLAIM_SLACK: Nanos = 200 * MILLI;
+/// How many operations are named as witnesses of one overlap.
+const WITNESSES: usize = 20;
+
+/// Judges claims and writers.
+pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
+    let two_claims = two_claims(record, timeline);
+    let two_writers = two_writers(record, timeline);
+    let lasting: Vec<Overlap> = two_claims
+        .iter()
+        .chain(&two_writers)
+        .filter(|found| found.lasts)
+        .map(|found| found.overlap.clone())
+        .collect();
+    let answered = timeline.answers.iter().any(|answers| !answers.answered.is_empty());
+    let (valid, reason) = if let Some(first) = lasting.first() {
+        let (old, new) = &first.nodes;
+        (
+            Validity::Invalid,
+            format!("{old} and {new} were both master for longer than {} allows", window(first)),
+        )
+    } else if record.info.expect == Expect::Strict && !two_writers.is_empty() {
+        let (old, new) = &two_writers[0].overlap.nodes;
+        (Validity::Invalid, format!("{old} and {new} acknowledged writes of the same slots side by side"))
+    } else if answered {
+        (Validity::Valid, String::new())
+    } else {
+        (Validity::Unknown, "no node answered any poll".into())
+    };
+    let take = |found: Vec<Found>| found.into_iter().map(|found| found.overlap).collect();
+    SplitBrain { valid, reason, two_claims: take(two_claims), two_writers: take(two_writers), lasting }
+}
+
+fn window(overlap: &Overlap) -> &str {
+    if overlap.window.is_empty() { "any window" } else { &overlap.window }
+}
+
+struct Found {
+    overlap: Overlap,
+    /// Some certain moment of it lies after what is allowed.
+    lasts: bool,
+}
+
+/// One answer that claims slots with state ok.
+struct Claim<'a> {
+    sent: Nanos,
+    time: Nanos,
+    seen: &'a Seen,
+}
+
+fn claim(view: &View) -> Option<Claim<'_>> {
+    let seen = view.seen.as_ref().filter(|seen| seen.master && seen.ok && !seen.slots.is_empty())?;
+    Some(Claim { sent: view.sent, time: view.time, seen })
+}
+
+/// For each pair of nodes that ever held a slot in common: polls of one between two claiming polls of the other.
+fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (holder, other) in rivals(timeline) {
+        let answers = &timeline.answers[usize::from(holder.0)].answered;
+        let mut open: Option<(Found, (u64, u64))> = None;
+        let mut after = 0;
+        for &index in &timeline.answers[usize::from(other.0)].answered {
+            let Some(claimed) = claim(&record.views[index]) else { continue };
+            while after < answers.len() && record.views[answers[after]].sent < claimed.time {
+                after += 1;
+            }
+            let Some(both) = held_around(record, timeline, (holder, answers, after), &claimed) else {
+                continue;
+            };
+            let Some(pair) = ordered(record, (holder, both.1), (other, claimed.seen.epoch)) else { continue };
+            let allowed = allowed_until(timeline, pair.0.0, pair.1, claimed.sent);
+            let lasts = allowed.as_ref().is_none_or(|(until, _)| claimed.sent > *until);
+            let epochs = (pair.0.1, pair.1.1);
+            match &mut open {
+                Some((so_far, same)) if *same == epochs => {
+                    so_far.overlap.to = claimed.time;
+                    so_far.lasts |= lasts;
+                    widen_allowed(&mut so_far.overlap, allowed);
+                }
+                _ => {
+                    found.extend(open.take().map(|(done, _)| done));
+                    let mut overlap = Overlap {
+                        from: claimed.sent,
+                        to: claimed.time,
+                        slots: both.0,
+                        nodes: (name(record, pair.0.0), name(record, pair.1.0)),
+                        epochs,
+                        ..Overlap::default()
+                    };
+                    widen_allowed(&mut overlap, allowed);
+                    open = Some((Found { overlap, lasts }, epochs));
+                }
+            }
+        }
+        found.extend(open.map(|(done, _)| done));
+    }
+    merge_mirrored(found)
+}
+
+/// The same overlap, seen from either side, is one.
+fn merge_mirrored(found: Vec<Found>) -> Vec<Found> {
+    let mut merged: Vec<Found> = Vec::new();
+    for one in found {
+        let same = merged.iter_mut().find(|other| {
+            other.overlap.nodes == one.overlap.nodes && other.overlap.epochs == one.overlap.epochs
+        });
+        match same {
+            Some(other) => {
+                other.overlap.from = other.overlap.from.min(one.overlap.from);
+                other.overlap.to = other.overlap.to.max(one.overlap.to);
+                let allowed = one.overlap.allowed_until.map(|until| (until, one.overlap.window.clone()));
+                widen_allowed(&mut other.overlap, allowed);
+                other.lasts |= one.lasts;
+            }
+            None => merged.push(one),
+        }
+    }
+    merged.sort_by_key(|found| found.overlap.from);
+    merged
+}
+
+/// Ordered pairs of nodes whose terms have slots in common.
+fn rivals(timeline: &Timeline) -> Vec<(NodeId, NodeId)> {
+    let mut pairs = std::collections::BTreeSet::new();
+    for (i, one) in timeline.terms.iter().enumerate() {
+        for other in &timeline.terms[i + 1..] {
+            if one.node != other.node && !slots::overlap(&one.slots, &other.slots).is_empty() {
+                pairs.insert((one.node, other.node));
+                pairs.insert((other.node, one.node));
+            }
+        }
+    }
+    pairs.into_iter().collect()
+}
+
+/// The slots, and the epoch, that the holder claimed in its polls before and after this claim of another, if it cannot
+/// have let go of them in between.
+fn held_around(
+    record: &Record,
+    timeline: &Timeline,
+    (holder, answers, after): (NodeId, &[usize], usize),
+    claimed: &Claim<'_>,
+) -> Option<(Vec<(u16, u16)>, u64)> {
+    let next = claim(&record.views[*answers.get(after)?])?;
+    let before =
+        answers[..after].iter().rev().map(|&i| &record.views[i]).find(|view| view.time <= claimed.sent)?;
+    // Answers between these two overlap the claim in time; they must not say otherwise.
+    let between =
+        answers[..after].iter().rev().map(|&i| &record.views[i]).take_while(|v| v.time > claimed.sent);
+    let steady = between.map(claim).all(|c| c.is_some_and(|c| c.seen.epoch == next.seen.epoch));
+    let before = claim(before)?;
+    let same = before.seen.epoch == next.seen.epoch && before.seen.run_id == next.seen.run_id;
+    let near = next.time.saturating_sub(before.sent) <= POLLS_APART;
+    // A paused node makes no claim.
+    let ran = !timeline.faults.stopped_within(holder, claimed.sent, claimed.time);
+    let both = slots::overlap(&slots::overlap(&before.seen.slots, &next.seen.slots), &claimed.seen.slots);
+    (steady && same && near && ran && !both.is_empty()).then_some((both, before.seen.epoch))
+}
+
+type Claimant = (NodeId, u64);
+
+/// The older claim first. Equal epochs: the name decides, so that an overlap has one shape.
+fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant, Claimant)> {
+    let key = |claimant: Claimant| (claimant.1, record.node_name(claimant.0).to_owned());
+    (one.0 != other.0).then(|| if key(one) <= key(other) { (one, other) } else { (other, one) })
+}
+
+/// Until when the older master may still serve, as far as windows that began by `at` say, and which of them.
+fn allowed_until(timeline: &Timeline, older: NodeId, newer: Claimant, at: Nanos) -> Option<(Nanos, String)> {
+    let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
+    let by_promotion = timeline
+        .terms
+        .iter()
+        .find(|term| term.node == newer.0 && term.epoch == newer.1)
+        .map(|term| (timeline.widen(term.seen, term.seen + CLAIM_SLACK), String::new()));
+    by_window.into_iter().chain(by_promotion).max_by_key(|(until, _)| *until)
+}
+
+fn widen_allowed(overlap: &mut Overlap, allowed: Option<(Nanos, String)>) {
+    if let Some((until, window)) = allowed {
+        if overlap.allowed_until.is_none_or(|known| known < until) {
+            overlap.allowed_until = Some(until);
+            overlap.window = window;
+        }
+    }
+}
+
+/// First writes of a newer master, by slot.
+struct Newer<'a> {
+    term: &'a Term,
+    op: &'a Operation,
+}
+
+/// Acknowledged writes of an older master that were asked for after an acknowledged write of a newer one was done.
+fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
+    let writers: Vec<(u16, &Operation, &Term)> = record
+        .ops
+        .iter()
+        .filter(|op| op.is_write() && op.outcome == Outcome::Ok)
+        .filter_map(|op| {
+            let term = timeline.term_at(op.node?, op.latest_effect())?;
+            Some((record.key(op.key).slot, op, term))
+        })
+        .collect();
+    // By slot: for each term (few), the first write that it acknowledged.
+    let mut newer: BTreeMap<u16, Vec<Newer<'_>>> = BTreeMap::new();
+    for &(slot, op, term) in &writers {
+        let terms = newer.entry(slot).or_default();
+        match terms.iter_mut().find(|known| std::ptr::eq(known.term, term)) {
+            Some(known) if known.op.completed > op.completed => known.op = op,
+            Some(_) => {}
+            None => terms.push(Newer { term, op }),
+        }
+    }
+    newer.retain(|_, terms| terms.len() > 1);
+    let mut overlaps: BTreeMap<(Claimant, Claimant), (Found, Vec<u16>)> = BTreeMap::new();
+    for &(slot, op, term) in &writers {
+        for rival in newer.get(&slot).into_iter().flatten() {
+            let later = op.invoked > rival.op.latest_effect();
+            if !later || rival.term.node == term.node || rival.term.epoch <= term.epoch {
+                continue;
+            }
+            let pair = ((term.node, term.epoch), (rival.term.node, rival.term.epoch));
+            let (found, slots) = overlaps.entry(pair).or_insert_with(|| {
+                let overlap = Overlap {
+                    from: op.invoked,
+                    nodes: (name(record, term.node), name(record, rival.term.node)),
+                    epochs: (term.epoch, rival.term.epoch),
+                    witness: rival.op.witness(),
+                    ..Overlap::default()
+                };
+                (Found { overlap, lasts: false }, Vec::new())
+            });
+            let allowed = allowed_until(timeline, term.node, pair.1, op.invoked);
+            found.lasts |= allowed.as_ref().is_none_or(|(until, _)| op.invoked > *until);
+            let overlap = &mut found.overlap;
+            overlap.from = overlap.from.min(op.invoked);
+            overlap.to = overlap.to.max(op.latest_effect());
+            overlap.writes += 1;
+            if overlap.witness.len() < WITNESSES {
+                overlap.witness.extend(op.witness());
+            }
+            widen_allowed(overlap, allowed);
+            slots.push(slot);
+        }
+    }
+    let mut found: Vec<Found> = overlaps
+        .into_values()
+        .map(|(mut found, mut slots)| {
+            slots.sort_unstable();
+            found.overlap.slots = slots::ranges_of(slots);
+            found
+        })
+        .collect();
+    found.sort_by_key(|found| found.overlap.from);
+    found.truncate(LISTED);
+    found
+}
+
+fn name(record: &Record, node: NodeId) -> String {
+    record.node_name(node).to_owned()
+}

@@ -1,0 +1,7 @@
+//! Stories: what happened, and what the judge says of it.
+
+mod elements;
+mod expectations;
+mod losses;
+mod reading;
+mod split_brain;

@@ -1,0 +1,298 @@
+//! Each window both ways: proven, and not.
+
+use crate::judge;
+use crate::record::verdict::{Loss, Validity, Verdict};
+use crate::record::{FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::scene::{Held, Scene};
+
+/// Acknowledged by n1, and n4 never gets it.
+fn unreplicated(held: Held) -> (Scene, String) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).hold("n1", held).add(&key, 2, "n1");
+    (scene, key)
+}
+
+fn only_loss(record: &Record) -> (Verdict, Loss) {
+    let verdict = judge(record);
+    assert_eq!(verdict.checks.lost_writes.losses.len(), 1, "{:#?}", verdict.checks.lost_writes);
+    let loss = verdict.checks.lost_writes.losses[0].clone();
+    (verdict, loss)
+}
+
+#[test]
+fn nothing_is_lost_when_the_replica_had_it_all() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).add(&key, 2, "n4");
+    let verdict = judge(&scene.finish());
+    assert_eq!((verdict.exit_code, verdict.failovers), (0, 1), "{}", verdict.reason);
+    assert_eq!(verdict.checks.lost_writes.lost, 0);
+}
+
+#[test]
+fn w1_by_offset_when_the_tap_read_it_and_the_replica_did_not_get_it() {
+    let (mut scene, _) = unreplicated(Held::Read);
+    let (verdict, loss) = only_loss(
+        &scene.at(2.0).kill("n1").add(&Scene::key(1, 1), 3, "n2").at(5.0).promote("n4").at(6.0).finish(),
+    );
+    assert_eq!((loss.class.as_str(), loss.element, verdict.exit_code), ("W1", 2, 0), "{}", loss.proof);
+    assert_eq!((loss.offset, loss.erased_by.unwrap().offset), (Some(1200), Some(1100)));
+}
+
+#[test]
+fn w1_by_absence_when_the_tap_never_saw_it() {
+    let (mut scene, _) = unreplicated(Held::Unread);
+    scene.at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).end_storm().final_reads();
+    // n4 does not say at which offset it was promoted.
+    let promoted =
+        scene.views.iter_mut().filter(|view| view.node == "n4").filter_map(|view| view.seen.as_mut());
+    promoted.for_each(|seen| seen.second_offset = -1);
+    let (_, loss) = only_loss(&scene.record());
+    assert_eq!((loss.class.as_str(), loss.offset), ("W1", None), "{}", loss.proof);
+    assert!(loss.proof.contains("never passed"), "{}", loss.proof);
+}
+
+#[test]
+fn w1_by_the_masters_own_offset_without_any_tap() {
+    let mut scene = Scene::new("set");
+    scene.stream.clear();
+    scene.taps = false;
+    let key = Scene::key(0, 1);
+    scene
+        .at(1.5)
+        .add(&key, 1, "n1")
+        .at(1.8)
+        .hold("n1", Held::Unread)
+        .add(&key, 2, "n1")
+        .at(2.0)
+        .add(&key, 3, "n1");
+    let record = scene.at(2.5).kill("n1").at(5.0).promote("n4").at(6.0).finish();
+    let verdict = judge(&record);
+    let losses = &verdict.checks.lost_writes;
+    assert_eq!((losses.lost, losses.by_class.get("W1")), (2, Some(&2)), "{losses:#?}");
+}
+
+#[test]
+fn full_evidence_missing_proves_nothing() {
+    let (mut scene, _) = unreplicated(Held::Unread);
+    scene.at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).end_storm().final_reads();
+    let promoted =
+        scene.views.iter_mut().filter(|view| view.node == "n4").filter_map(|view| view.seen.as_mut());
+    promoted.for_each(|seen| seen.second_offset = -1);
+    let why = StreamWhat::Lost { why: "garbage".into() };
+    let base = scene.stream.iter().position(|line| line.to == "n4").unwrap();
+    scene.stream.insert(base + 1, StreamLine { what: why, ..scene.stream[base].clone() });
+    let (verdict, loss) = only_loss(&scene.record());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1));
+    assert!(loss.proof.contains("lost the stream (garbage)"), "{}", loss.proof);
+}
+
+#[test]
+fn a_write_that_the_promoted_node_had_is_unexplained() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").add(&key, 2, "n1").at(2.0).kill("n1").at(5.0).promote("n4");
+    let (verdict, loss) = only_loss(&scene.at(6.0).forgets("n4", &key, 1).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1));
+    assert!(loss.proof.contains("had its offset"), "{}", loss.proof);
+}
+
+#[test]
+fn a_loss_without_any_promotion_is_unexplained() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    let record =
+        scene.at(1.5).add(&key, 1, "n1").pause("n5").at(2.0).resume("n5").forgets("n1", &key, 1).finish();
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+#[test]
+fn a_promotion_without_cause_in_this_run_proves_no_window() {
+    let (mut scene, _) = unreplicated(Held::Read);
+    let (verdict, loss) = only_loss(&scene.at(5.0).promote("n4").at(5.05).learns("n1").at(6.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+#[test]
+fn w3_acknowledged_by_a_master_cut_from_the_majority() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).isolate("n1").at(3.0).add(&key, 1, "n1").at(4.9).fails("n1").at(5.0).promote("n4");
+    let record = scene.at(8.0).heal("n1").at(8.2).learns("n1").at(9.0).finish();
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W3", 0), "{}", loss.proof);
+    assert_eq!(loss.windows, vec!["W3", "W1"]);
+}
+
+#[test]
+fn a_write_of_an_isolated_master_later_than_it_may_serve_is_unexplained() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    // 1.5 NT + 0.2 s after 2.0 s is 5.2 s.
+    scene.at(2.0).isolate("n1").at(6.0).add(&key, 1, "n1").at(7.0).promote("n4").at(7.1).fails("n1");
+    let (verdict, loss) = only_loss(&scene.at(8.0).heal("n1").learns("n1").at(9.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+#[test]
+fn a_stall_of_the_host_widens_the_bound() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).isolate("n1").at(5.0).stall(1500).at(6.0).add(&key, 1, "n1").at(6.5).fails("n1");
+    let record = scene.at(7.0).promote("n4").at(8.0).heal("n1").learns("n1").at(9.0).finish();
+    assert_eq!(only_loss(&record).1.class, "W3");
+}
+
+#[test]
+fn w4_acknowledged_right_after_a_resume() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).pause("n1").at(5.0).promote("n4").at(7.0).resume("n1").hold("n1", Held::Unread);
+    let record = scene.at(7.05).add(&key, 1, "n1").at(7.2).learns("n1").at(8.0).finish();
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W4", 0), "{}", loss.proof);
+}
+
+#[test]
+fn acknowledged_long_after_a_resume_is_unexplained() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).pause("n1").at(5.0).promote("n4").at(7.0).resume("n1");
+    let (verdict, loss) = only_loss(&scene.at(8.0).add(&key, 1, "n1").at(8.2).learns("n1").at(9.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+#[test]
+fn w5_acknowledged_after_a_restart_with_an_old_map() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).isolate("n1").kill("n1").at(5.0).promote("n4").at(6.0).restart("n1");
+    let record = scene
+        .at(8.5)
+        .add(&key, 1, "n1")
+        .at(9.0)
+        .fails("n1")
+        .at(10.0)
+        .heal("n1")
+        .learns("n1")
+        .at(11.0)
+        .finish();
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W5", 0), "{}", loss.proof);
+}
+
+#[test]
+fn w6_acknowledged_right_after_healing() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).isolate("n1").at(5.0).promote("n4").at(5.1).heal("n1");
+    let record = scene.at(5.4).add(&key, 1, "n1").learns("n1").at(7.0).finish();
+    let (_, loss) = only_loss(&record);
+    assert_eq!(loss.class, "W6", "{}", loss.proof);
+}
+
+#[test]
+fn w7_by_force_and_a_plain_failover_loses_nothing_by_design() {
+    for (mode, class) in [(FailoverMode::Force, "W7"), (FailoverMode::Plain, "unexplained")] {
+        let (mut scene, _) = unreplicated(Held::Read);
+        let record = scene.at(3.0).manual("n4", mode).at(3.4).promote("n4").learns("n1").at(5.0).finish();
+        assert_eq!(only_loss(&record).1.class, class);
+    }
+}
+
+#[test]
+fn w9_only_without_persistence_or_by_the_storms_hand() {
+    let story = |append_only: &str, wiped: bool| {
+        let mut scene = Scene::new("set");
+        scene.info.directives.insert("appendonly".into(), append_only.into());
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1");
+        if wiped {
+            scene.wipe("n1");
+        }
+        scene.at(2.5).restart("n1").forgets_all("n1").at(3.0).learns("n4").at(4.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!(story("no", false), "W9");
+    assert_eq!(story("yes", true), "W9");
+    assert_eq!(story("yes", false), "unexplained");
+}
+
+#[test]
+fn w16_is_a_tail_of_a_killed_master_under_everysec() {
+    let story = |policy: &str, forget: u64| {
+        let mut scene = Scene::new("set");
+        scene.info.directives.insert("appendfsync".into(), policy.into());
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.7).add(&key, 2, "n1").at(2.0).kill("n1");
+        scene.at(2.5).restart("n1").forgets("n1", &key, forget).at(3.0).learns("n4").at(4.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!(story("everysec", 2), "W16");
+    assert_eq!(story("everysec", 1), "unexplained", "a later write survived");
+    assert_eq!(story("always", 2), "unexplained");
+}
+
+#[test]
+fn a_write_survives_two_failovers_on_paper_and_is_missed_all_the_same() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(1.5)
+        .add(&key, 1, "n1")
+        .at(2.0)
+        .kill("n1")
+        .at(5.0)
+        .promote("n4")
+        .at(6.0)
+        .restart("n1")
+        .learns("n1");
+    scene.at(7.0).kill("n4").at(10.0).promote("n1").at(11.0).restart("n4").learns("n4").at(12.0);
+    let (_, loss) = only_loss(&scene.forgets("n1", &key, 1).finish());
+    assert_eq!(loss.class, "unexplained");
+    assert!(loss.proof.matches("had its offset").count() == 2, "{}", loss.proof);
+}
+
+#[test]
+fn the_second_of_two_takeovers_erased_it() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).restart("n1").learns("n1").at(7.0);
+    scene.hold("n4", Held::Read).add(&key, 1, "n4").at(7.2).kill("n4").at(10.0).promote("n1").at(11.0);
+    let (_, loss) = only_loss(&scene.finish());
+    let by = loss.erased_by.unwrap();
+    assert_eq!(
+        (loss.class.as_str(), by.node.as_str(), by.from.as_str()),
+        ("W1", "n1", "n4"),
+        "{}",
+        loss.proof
+    );
+}
+
+#[test]
+fn an_unknown_write_is_lost_only_if_a_read_saw_it() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).write(&key, 1, "n1", Kind::Info, false).write(&key, 2, "n1", Kind::Info, true);
+    scene.write(&key, 3, "n1", Kind::Info, true).read(&key, "n1").kill("n5").forgets("n1", &key, 3);
+    let verdict = judge(&scene.at(3.0).finish());
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.lost, lost.recovered, lost.judged), (1, 1, 2), "{lost:#?}");
+    assert_eq!((lost.losses[0].element, lost.losses[0].acked_by.as_str()), (3, ""));
+}
+
+#[test]
+fn a_failed_final_read_makes_the_check_unknown_and_nothing_lost() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").kill("n5").at(2.0).end_storm().final_reads();
+    let at =
+        scene.events.iter().rposition(|event| matches!(&event.body, crate::record::Body::Read(_))).unwrap();
+    scene.events[at].kind = Kind::Info;
+    let verdict = judge(&scene.record());
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.valid, lost.unread_keys, lost.lost), (Validity::Unknown, 1, 0));
+    assert_eq!(verdict.exit_code, 2);
+}

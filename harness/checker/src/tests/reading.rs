@@ -1,0 +1,87 @@
+//! The folder as text: what was written is read, a torn end is tolerated, and a wrong line is named.
+
+use proptest::prelude::*;
+
+use crate::judge;
+use crate::record::*;
+use crate::scene::{Held, Scene};
+
+fn lines<T: serde::Serialize>(items: &[T]) -> String {
+    items.iter().map(|item| serde_json::to_string(item).unwrap() + "\n").collect()
+}
+
+fn read(scene: &Scene, history: &str) -> Result<Record, ReadError> {
+    read_folder(Sources {
+        run: &serde_json::to_string(&scene.info).unwrap(),
+        history: history.as_bytes(),
+        views: lines(&scene.views).as_bytes(),
+        stream: lines(&scene.stream).as_bytes(),
+    })
+}
+
+fn story() -> Scene {
+    let mut scene = Scene::new("append");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").waited(1, 1).hold("n1", Held::Read).write(
+        &key,
+        2,
+        "n1",
+        Kind::Info,
+        true,
+    );
+    scene.read(&key, "n1").stall(30).kill("n1").at(5.0).promote("n4").end_storm().final_reads();
+    scene
+}
+
+#[test]
+fn the_folder_says_what_the_builder_was_told() {
+    let scene = story();
+    let record = read(&scene, &lines(&scene.events)).unwrap();
+    let told = scene.record();
+    assert_eq!(format!("{:?}", record.ops), format!("{:?}", told.ops));
+    assert_eq!(format!("{:?}", record.faults), format!("{:?}", told.faults));
+    assert_eq!((record.views.len(), record.stream.len()), (told.views.len(), told.stream.len()));
+    assert_eq!(judge(&record), judge(&told));
+}
+
+#[test]
+fn a_verdict_survives_its_file() {
+    let verdict = judge(&story().record());
+    let text = serde_json::to_string(&verdict).unwrap();
+    assert_eq!(serde_json::from_str::<verdict::Verdict>(&text).unwrap(), verdict);
+}
+
+#[test]
+fn a_torn_last_line_is_left_out_and_noted() {
+    let scene = story();
+    let whole = lines(&scene.events);
+    let record = read(&scene, &whole[..whole.len() - 10]).unwrap();
+    assert_eq!(record.torn, vec![format!("history.jsonl:{}", scene.events.len())]);
+}
+
+#[test]
+fn a_wrong_line_is_named_with_what_was_expected() {
+    let scene = story();
+    let text = lines(&scene.events);
+    let error = |text: &str| read(&scene, text).unwrap_err().to_string();
+    let missing: String =
+        text.lines().enumerate().filter(|(i, _)| *i != 3).map(|(_, l)| format!("{l}\n")).collect();
+    assert!(error(&missing).starts_with("history.jsonl, line 4: expected"), "{}", error(&missing));
+    let garbage = text.replacen("\"invoke\"", "\"inv\"", 1);
+    assert!(error(&garbage).contains("an event of the history"), "{}", error(&garbage));
+}
+
+proptest! {
+    #[test]
+    fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..4000usize) {
+        let scene = story();
+        let mut text = lines(&scene.events).into_bytes();
+        let at = cut.min(text.len());
+        text.splice(at..at, bytes);
+        let run = serde_json::to_string(&scene.info).unwrap();
+        let sources = Sources { run: &run, history: &text[..], views: &b""[..], stream: &b""[..] };
+        if let Ok(record) = read_folder(sources) {
+            let _ = judge(&record);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Two masters: seen, allowed for a while, and lasting.
+
+use crate::judge;
+use crate::record::Expect;
+use crate::scene::{Held, Scene};
+
+/// n1 is cut off at 2 s and n4 takes over at 4.5 s; n1 claims on until `until`.
+fn cut_off(until: f64) -> Scene {
+    let mut scene = Scene::new("set");
+    scene
+        .at(2.0)
+        .isolate("n1")
+        .at(3.0)
+        .add(&Scene::key(1, 1), 1, "n2")
+        .at(4.5)
+        .promote("n4")
+        .at(until)
+        .fails("n1");
+    scene
+}
+
+#[test]
+fn two_claims_within_the_bound_are_counted_only() {
+    let mut scene = cut_off(5.1);
+    let verdict = judge(&scene.at(8.0).heal("n1").learns("n1").at(9.0).finish());
+    let brain = &verdict.checks.split_brain;
+    assert_eq!((brain.two_claims.len(), brain.lasting.len(), verdict.exit_code), (1, 0, 0), "{brain:#?}");
+    let claims = &brain.two_claims[0];
+    assert_eq!(claims.nodes, ("n1".to_owned(), "n4".to_owned()));
+    assert_eq!((claims.epochs, claims.window.as_str()), ((1, 4), "W3"));
+}
+
+#[test]
+fn a_claim_later_than_the_bound_lasts() {
+    let mut scene = cut_off(6.5);
+    let verdict = judge(&scene.at(8.0).heal("n1").learns("n1").at(9.0).finish());
+    assert_eq!((verdict.checks.split_brain.lasting.len(), verdict.exit_code), (1, 1), "{}", verdict.reason);
+}
+
+#[test]
+fn a_stall_of_the_host_widens_what_a_claim_may_last() {
+    let mut scene = cut_off(6.5);
+    scene.stall(1600);
+    let verdict = judge(&scene.at(8.0).heal("n1").learns("n1").at(9.0).finish());
+    assert_eq!(verdict.exit_code, 0, "{}", verdict.reason);
+}
+
+#[test]
+fn a_paused_master_makes_no_claim() {
+    let mut scene = Scene::new("set");
+    scene.at(2.0).pause("n1").at(5.0).promote("n4").at(8.0).resume("n1").learns("n1");
+    let verdict = judge(&scene.at(9.0).finish());
+    assert!(verdict.checks.split_brain.two_claims.is_empty());
+}
+
+#[test]
+fn missing_polls_prove_nothing() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(2.0).isolate("n1").at(4.5).promote("n4").at(4.7);
+    scene.polls = false;
+    scene.at(9.0).fails("n1");
+    scene.polls = true;
+    let verdict = judge(&scene.at(10.0).heal("n1").learns("n1").at(11.0).finish());
+    assert!(verdict.checks.split_brain.lasting.is_empty(), "{:#?}", verdict.checks.split_brain);
+}
+
+#[test]
+fn two_writers_within_the_bound_are_invalid_only_under_strict() {
+    for (expect, exit_code) in [(Expect::Redis, 0), (Expect::Strict, 1)] {
+        let mut scene = Scene::new("set");
+        scene.info.expect = expect;
+        let key = Scene::key(0, 1);
+        scene.at(2.0).isolate("n1").at(4.5).promote("n4").at(4.7).add(&key, 1, "n4").add(&key, 2, "n1");
+        // n4 holds n1's write, so that this is not about a loss.
+        scene.remembers("n4", &key, 2).at(5.0).fails("n1").at(8.0).heal("n1").learns("n1").at(9.0);
+        let verdict = judge(&scene.finish());
+        let brain = &verdict.checks.split_brain;
+        assert_eq!(
+            (brain.two_writers.len(), verdict.exit_code),
+            (1, exit_code),
+            "{} {brain:#?}",
+            verdict.reason
+        );
+        assert_eq!(brain.two_writers[0].writes, 1);
+    }
+}
+
+#[test]
+fn two_interleaved_writers_without_a_window_are_caught() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).restart("n1").learns("n1").at(12.0);
+    for value in 0..10 {
+        scene.add(&key, 2 * value, "n4").add(&key, 2 * value + 1, "n4");
+    }
+    scene.at(13.0).end_storm().final_reads();
+    assert_eq!(judge(&scene.record()).exit_code, 0);
+    // Every other write was acknowledged by the old master instead.
+    for event in &mut scene.events {
+        if let crate::record::Body::Add(op) = &mut event.body {
+            if op.value.is_some_and(|value| value % 2 == 1) && op.node.is_some() {
+                op.node = Some("n1".into());
+            }
+        }
+    }
+    let verdict = judge(&scene.record());
+    assert_eq!(verdict.exit_code, 1, "{}", verdict.reason);
+    assert_eq!(verdict.checks.split_brain.lasting[0].writes, 10);
+}
+
+#[test]
+fn writers_that_only_overlap_in_time_are_no_two_writers() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(2.0)
+        .add(&key, 1, "n1")
+        .hold("n1", Held::Unread)
+        .kill("n1")
+        .at(5.0)
+        .promote("n4")
+        .add(&key, 2, "n4");
+    assert!(judge(&scene.at(6.0).finish()).checks.split_brain.two_writers.is_empty());
+}

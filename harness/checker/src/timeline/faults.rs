@@ -1,0 +1,220 @@
+//! What the nemesis really did, as intervals: processes down, paused, wiped, restarted; links cut or slowed. Reads the
+//! primitive actions, never the names of faults.
+
+use std::collections::BTreeMap;
+
+use super::span::{MILLI, Span, Spans};
+use crate::record::{Action, FailoverMode, Nanos, NodeId, Record};
+
+/// A process' life.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    pub down: Spans,
+    pub paused: Spans,
+    pub restarts: Vec<Restart>,
+    /// When it ended without being asked to, and with which status.
+    pub exits: Vec<(Nanos, String)>,
+    pub wipes: Vec<Nanos>,
+}
+
+/// A process was started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    pub node: NodeId,
+    /// When its predecessor ended.
+    pub down_at: Nanos,
+    pub at: Nanos,
+    /// Its data directory was emptied in between.
+    pub wiped: bool,
+}
+
+/// CLUSTER FAILOVER was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManualFailover {
+    pub at: Nanos,
+    pub node: NodeId,
+    pub mode: FailoverMode,
+}
+
+/// One direction of one plane of one link under a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub plane: String,
+    pub span: Span,
+    pub effect: CutEffect,
+}
+
+/// What a policy does to bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutEffect {
+    /// None get through.
+    Blocks,
+    /// They arrive later, by at most about this much.
+    Delays { nanos: Nanos },
+    /// Connections break once.
+    Breaks,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// By node.
+    pub processes: Vec<Process>,
+    pub cuts: Vec<Cut>,
+    pub manual_failovers: Vec<ManualFailover>,
+    /// The longest delay that was put on each node's bus links.
+    pub bus_delay: BTreeMap<NodeId, Nanos>,
+}
+
+impl Faults {
+    /// Follows the actions of all steps.
+    pub(super) fn of(record: &Record) -> Self {
+        let mut faults = Self { processes: vec![Process::default(); record.nodes.len()], ..Self::default() };
+        let mut open_cuts: BTreeMap<(NodeId, NodeId, String), usize> = BTreeMap::new();
+        for event in &record.faults {
+            for action in &event.step.actions {
+                faults.follow(record, event.time, action, &mut open_cuts);
+            }
+        }
+        for cut in &faults.cuts {
+            if let CutEffect::Delays { nanos } = cut.effect {
+                for node in [cut.from, cut.to] {
+                    let longest = faults.bus_delay.entry(node).or_default();
+                    *longest = (*longest).max(nanos);
+                }
+            }
+        }
+        faults
+    }
+
+    /// The process of a node.
+    pub fn process(&self, node: NodeId) -> &Process {
+        &self.processes[usize::from(node.0)]
+    }
+
+    /// True if the node's process ran at no moment of the interval.
+    pub fn stopped_throughout(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        let process = self.process(node);
+        [&process.down, &process.paused]
+            .into_iter()
+            .any(|spans| spans.at(from).is_some_and(|span| span.to >= to))
+    }
+
+    /// True if the node's process was gone or stopped at some moment of the interval.
+    pub fn stopped_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        let process = self.process(node);
+        process.down.meets(from, to) || process.paused.meets(from, to)
+    }
+
+    /// True if, in the interval, the node was stopped or some link of it was cut, slowed or broken.
+    pub fn touched_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        self.stopped_within(node, from, to)
+            || self.cuts.iter().any(|cut| (cut.from == node || cut.to == node) && cut.span.meets(from, to))
+    }
+
+    fn follow(
+        &mut self,
+        record: &Record,
+        time: Nanos,
+        action: &Action,
+        open_cuts: &mut BTreeMap<(NodeId, NodeId, String), usize>,
+    ) {
+        let at = |name: &String| record.node_id(name);
+        match action {
+            Action::Killed { node, .. } => {
+                if let Some(node) = at(node) {
+                    self.end_process(node, time);
+                }
+            }
+            Action::Exited { node, status } => {
+                if let Some(node) = at(node) {
+                    self.end_process(node, time);
+                    self.processes[usize::from(node.0)].exits.push((time, status.clone()));
+                }
+            }
+            Action::Started { node, .. } => {
+                if let Some(node) = at(node) {
+                    self.start_process(node, time);
+                }
+            }
+            Action::Paused { node } => {
+                if let Some(node) = at(node) {
+                    self.processes[usize::from(node.0)].paused.open(time);
+                }
+            }
+            Action::Resumed { node } => {
+                if let Some(node) = at(node) {
+                    self.processes[usize::from(node.0)].paused.close(time);
+                }
+            }
+            Action::Wiped { node } => {
+                if let Some(node) = at(node) {
+                    self.processes[usize::from(node.0)].wipes.push(time);
+                }
+            }
+            Action::ManualFailover { node, mode } => {
+                if let Some(node) = at(node) {
+                    self.manual_failovers.push(ManualFailover { at: time, node, mode: *mode });
+                }
+            }
+            Action::Cut { from, to, planes, policy } => {
+                let (Some(from), Some(to)) = (at(from), at(to)) else { return }; // a client's link
+                for plane in planes {
+                    let key = (from, to, plane.clone());
+                    if let Some(open) = open_cuts.remove(&key) {
+                        self.cuts[open].span.to = time;
+                    }
+                    if let Some(effect) = effect_of(policy) {
+                        open_cuts.insert(key, self.cuts.len());
+                        let to_end = if effect == CutEffect::Breaks { time } else { Nanos::MAX };
+                        let span = Span { from: time, to: to_end };
+                        self.cuts.push(Cut { from, to, plane: plane.clone(), span, effect });
+                    }
+                }
+            }
+            Action::Healed { from, to, planes } => {
+                let (Some(from), Some(to)) = (at(from), at(to)) else { return };
+                for plane in planes {
+                    if let Some(open) = open_cuts.remove(&(from, to, plane.clone())) {
+                        let span = &mut self.cuts[open].span;
+                        span.to = span.to.min(time);
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_process(&mut self, node: NodeId, time: Nanos) {
+        let process = &mut self.processes[usize::from(node.0)];
+        process.paused.close(time);
+        process.down.open(time);
+    }
+
+    fn start_process(&mut self, node: NodeId, time: Nanos) {
+        let process = &mut self.processes[usize::from(node.0)];
+        let Some(down) = process.down.at(time).filter(|span| span.to == Nanos::MAX) else { return };
+        process.down.close(time);
+        let wiped = process.wipes.iter().any(|&at| down.from <= at && at <= time);
+        process.restarts.push(Restart { node, down_at: down.from, at: time, wiped });
+    }
+}
+
+/// What the text of a policy means: its first word, and for a delay the sum of the numbers in it, in milliseconds.
+fn effect_of(policy: &str) -> Option<CutEffect> {
+    let word = policy.trim_start().to_ascii_lowercase();
+    let is = |name: &str| word.starts_with(name);
+    if is("blackhole") || is("refuse") || is("half") {
+        return Some(CutEffect::Blocks);
+    }
+    if is("delay") {
+        let millis: Nanos = word
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|digits| digits.parse::<u32>().ok())
+            .map(Nanos::from)
+            .sum();
+        return Some(CutEffect::Delays { nanos: millis * MILLI });
+    }
+    is("reset").then_some(CutEffect::Breaks)
+}

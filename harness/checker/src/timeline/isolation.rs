@@ -1,0 +1,146 @@
+//! When a node was cut from the majority of masters on the bus.
+//!
+//! A link between two nodes is of use only if both directions pass: a node that is heard but hears no pong is taken
+//! for failed all the same. A master that is down or paused is out of reach, too; but an isolation always takes a cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::faults::{CutEffect, Faults};
+use super::roles::{Promotion, Term};
+use super::span::{Span, Spans};
+use crate::record::{Nanos, NodeId, Record};
+
+/// By node: the intervals in which it reached no majority.
+pub(super) fn isolation_of(
+    record: &Record,
+    faults: &Faults,
+    terms: &[Term],
+    promotions: &[Promotion],
+) -> Vec<Spans> {
+    let blocked = blocked_pairs(faults);
+    let mut isolation = vec![Spans::default(); record.nodes.len()];
+    if blocked.is_empty() {
+        return isolation;
+    }
+    let shards = Shards::of(record, terms, promotions);
+    let majority = shards.count() / 2 + 1;
+    let moments = changes(faults, promotions, &blocked);
+    for (number, spans) in isolation.iter_mut().enumerate() {
+        let node = NodeId(number as u16);
+        let mut isolated = Vec::new();
+        for (i, &from) in moments.iter().enumerate() {
+            let to = moments.get(i + 1).copied().unwrap_or(Nanos::MAX);
+            let mut reached = 0;
+            let mut cut = false;
+            for leader in shards.leaders(node, from) {
+                let blocks = leader != node
+                    && pair(&blocked, node, leader).is_some_and(|spans| holds_from(spans, from));
+                cut |= blocks;
+                let up = leader == node || !stopped_from(faults, leader, from);
+                reached += usize::from(!blocks && up);
+            }
+            if cut && reached < majority {
+                isolated.push(Span { from, to });
+            }
+        }
+        *spans = Spans::of(isolated);
+    }
+    isolation
+}
+
+type Pairs = BTreeMap<(NodeId, NodeId), Spans>;
+
+/// Unordered pairs of nodes with the time in which some direction of their bus was blocked.
+fn blocked_pairs(faults: &Faults) -> Pairs {
+    let mut spans: BTreeMap<(NodeId, NodeId), Vec<Span>> = BTreeMap::new();
+    for cut in &faults.cuts {
+        if cut.effect == CutEffect::Blocks && cut.plane == "bus" {
+            spans.entry((cut.from.min(cut.to), cut.from.max(cut.to))).or_default().push(cut.span);
+        }
+    }
+    spans.into_iter().map(|(pair, spans)| (pair, Spans::of(spans))).collect()
+}
+
+fn pair(blocked: &Pairs, a: NodeId, b: NodeId) -> Option<&Spans> {
+    blocked.get(&(a.min(b), a.max(b)))
+}
+
+/// All moments at which the answer may change.
+fn changes(faults: &Faults, promotions: &[Promotion], blocked: &Pairs) -> Vec<Nanos> {
+    let mut moments = BTreeSet::from([0]);
+    let spans = blocked
+        .values()
+        .chain(faults.processes.iter().flat_map(|process| [&process.down, &process.paused]))
+        .flat_map(Spans::iter);
+    for span in spans {
+        moments.insert(span.from);
+        moments.insert(span.to);
+    }
+    moments.extend(promotions.iter().map(|promotion| promotion.time));
+    moments.remove(&Nanos::MAX);
+    moments.into_iter().collect()
+}
+
+/// True if the interval that holds `at` goes on after it.
+fn holds_from(spans: &Spans, at: Nanos) -> bool {
+    spans.at(at).is_some_and(|span| span.to > at)
+}
+
+fn stopped_from(faults: &Faults, node: NodeId, at: Nanos) -> bool {
+    let process = faults.process(node);
+    holds_from(&process.down, at) || holds_from(&process.paused, at)
+}
+
+/// Who led which shard. Shards are those of the start; without a plan, those of the first terms.
+struct Shards {
+    /// Any slot of each shard, its first leader, and the later ones with their times.
+    shards: Vec<(NodeId, Vec<(Nanos, NodeId)>)>,
+}
+
+impl Shards {
+    fn of(record: &Record, terms: &[Term], promotions: &[Promotion]) -> Self {
+        let mut first: Vec<(u16, NodeId)> = record
+            .info
+            .nodes
+            .iter()
+            .filter(|node| node.master)
+            .filter_map(|node| Some((node.slots.first()?.0, record.node_id(&node.name)?)))
+            .collect();
+        if first.is_empty() {
+            first = terms
+                .iter()
+                .filter(|term| term.takeover.is_none())
+                .filter_map(|term| Some((term.slots.first()?.0, term.node)))
+                .collect();
+            first.sort_unstable();
+            first.dedup_by_key(|(slot, _)| *slot);
+        }
+        let shards = first
+            .into_iter()
+            .map(|(slot, leader)| {
+                let later = promotions
+                    .iter()
+                    .filter(|promotion| crate::slots::contains(&promotion.slots, slot))
+                    .map(|promotion| (promotion.time, promotion.node))
+                    .collect();
+                (leader, later)
+            })
+            .collect();
+        Self { shards }
+    }
+
+    fn count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Whom `node` takes for the masters: the leaders of that moment, but itself in a shard that it ever led.
+    fn leaders(&self, node: NodeId, at: Nanos) -> impl Iterator<Item = NodeId> {
+        self.shards.iter().map(move |(first, later)| {
+            let own = *first == node || later.iter().any(|&(time, leader)| leader == node && time <= at);
+            if own {
+                return node;
+            }
+            later.iter().take_while(|(time, _)| *time <= at).last().map_or(*first, |&(_, leader)| leader)
+        })
+    }
+}

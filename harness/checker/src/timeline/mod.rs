@@ -1,0 +1,116 @@
+//! What follows from a record before anything is judged: who was down, paused, cut, isolated and when; who believed
+//! itself master of what; promotions with their offsets; the windows in which two masters are allowed; stalls.
+//! Checks, plots and the report all read this.
+
+mod faults;
+mod isolation;
+mod roles;
+mod span;
+mod windows;
+
+pub use faults::{Cut, CutEffect, Faults, ManualFailover, Process as ProcessLife, Restart};
+pub use roles::{Answers, Promotion, Role, RoleSpan, Term};
+pub use span::{MILLI, SECOND, Span, Spans, seconds};
+pub use windows::{Window, Windows};
+
+use crate::record::{Nanos, NodeId, Record, verdict::Takeover};
+use crate::slots;
+
+/// Derived facts of one record.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    pub faults: Faults,
+    /// Measured stalls of any loop, merged.
+    pub stalls: Spans,
+    /// By node: when it reached no majority of masters on the bus.
+    pub isolation: Vec<Spans>,
+    /// By node: its polls.
+    pub answers: Vec<Answers>,
+    /// In the order of time.
+    pub terms: Vec<Term>,
+    /// In the order of time.
+    pub promotions: Vec<Promotion>,
+    pub windows: Windows,
+    /// By node: what it was, over time.
+    pub lanes: Vec<Vec<RoleSpan>>,
+    node_timeout: Nanos,
+}
+
+impl Timeline {
+    /// Derives it.
+    pub fn of(record: &Record) -> Self {
+        let faults = Faults::of(record);
+        let stalls =
+            Spans::of(record.stalls.iter().map(|stall| Span { from: stall.from, to: stall.to }).collect());
+        let answers = roles::answers_of(record);
+        let (terms, promotions) = roles::terms_of(record, &answers);
+        let isolation = isolation::isolation_of(record, &faults, &terms, &promotions);
+        let windows = windows::windows_of(&windows::Causes {
+            record,
+            faults: &faults,
+            isolation: &isolation,
+            stalls: &stalls,
+            promotions: &promotions,
+        });
+        let lanes = roles::lanes_of(record, &answers, &faults);
+        let node_timeout = record.info.node_timeout_ms * MILLI;
+        Self { faults, stalls, isolation, answers, terms, promotions, windows, lanes, node_timeout }
+    }
+
+    /// cluster-node-timeout.
+    pub fn node_timeout(&self) -> Nanos {
+        self.node_timeout
+    }
+
+    /// `bound` on something that began at `from`, later by the stalls in between.
+    pub fn widen(&self, from: Nanos, bound: Nanos) -> Nanos {
+        windows::widen(&self.stalls, from, bound)
+    }
+
+    /// The node's term in force at a moment: the latest one that may have begun by then.
+    pub fn term_at(&self, node: NodeId, at: Nanos) -> Option<&Term> {
+        self.terms.iter().rfind(|term| term.node == node && term.earliest <= at)
+    }
+
+    /// The promotions that took this slot, in the order of time.
+    pub fn promotions_of_slot(&self, slot: u16) -> impl Iterator<Item = &Promotion> {
+        self.promotions.iter().filter(move |promotion| slots::contains(&promotion.slots, slot))
+    }
+
+    /// A promotion as it stands in the verdict.
+    pub fn takeover(&self, record: &Record, promotion: &Promotion) -> Takeover {
+        Takeover {
+            time: promotion.time,
+            node: record.node_name(promotion.node).to_owned(),
+            from: promotion.from.map(|node| record.node_name(node).to_owned()).unwrap_or_default(),
+            epoch: promotion.epoch,
+            offset: promotion.offset,
+            replid: promotion.replid.clone(),
+        }
+    }
+
+    /// What in this run can have caused a promotion: a fault that touched the old master or its links, or a stall of
+    /// the host, not longer ago than failure detection and a repeated election take. In words; `None`: nothing.
+    pub fn cause_of(&self, record: &Record, promotion: &Promotion) -> Option<String> {
+        let since = promotion.earliest.saturating_sub(6 * self.node_timeout + 2 * SECOND);
+        let until = promotion.time;
+        if let Some(old) = promotion.from {
+            let name = record.node_name(old);
+            let process = self.faults.process(old);
+            if process.down.meets(since, until) {
+                return Some(format!("{name} was down"));
+            }
+            if process.paused.meets(since, until) {
+                return Some(format!("{name} was paused"));
+            }
+            if self.faults.touched_within(old, since, until) {
+                return Some(format!("{name}'s links were disturbed"));
+            }
+        }
+        if self.faults.forced(promotion, self.node_timeout) {
+            return Some("the storm forced it".into());
+        }
+        let stalled = self.stalls.covered(since, until);
+        (stalled >= self.node_timeout / 2).then(|| "the host stalled".into())
+    }
+}

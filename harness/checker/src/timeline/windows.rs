@@ -1,0 +1,155 @@
+//! The intervals in which a master may, by design, still serve slots that another has taken: W3 to W7 of the
+//! documented windows, with the bounds that DESIGN gives them, widened by the stalls measured in them.
+
+use super::faults::{CutEffect, Faults};
+use super::roles::Promotion;
+use super::span::{MILLI, Span, Spans, seconds};
+use crate::record::{FailoverMode, Nanos, NodeId, Record};
+
+/// How late the line of a fault may be recorded after the fault took effect.
+const RECORDING_SLACK: Nanos = 50 * MILLI;
+/// Until a reachable node has seen a newer claim: one cron tick to reconnect (100 ms) with its connect and first ping
+/// (within 200 ms), then 0.2 s to act on it.
+const CLAIM_REACHES: Nanos = 500 * MILLI;
+/// The slack of cron ticks in DESIGN's bounds.
+const CRON_SLACK: Nanos = 200 * MILLI;
+
+/// One such interval of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// `W3` to `W7`.
+    pub name: &'static str,
+    pub node: NodeId,
+    pub from: Nanos,
+    /// The bound, widened.
+    pub until: Nanos,
+    /// What began it, in words.
+    pub why: String,
+}
+
+/// By node, in the order of their beginnings.
+#[derive(Clone, Debug, Default)]
+pub struct Windows(Vec<Vec<Window>>);
+
+impl Windows {
+    /// The windows of a node that have a moment in common with the interval.
+    pub fn meeting(&self, node: NodeId, from: Nanos, to: Nanos) -> impl Iterator<Item = &Window> {
+        self.0
+            .get(usize::from(node.0))
+            .into_iter()
+            .flatten()
+            .filter(move |window| window.from <= to && from <= window.until)
+    }
+
+    /// The window of a node that began before `at` and ends last.
+    pub fn latest_bound(&self, node: NodeId, at: Nanos) -> Option<&Window> {
+        self.0.get(usize::from(node.0))?.iter().filter(|w| w.from <= at).max_by_key(|w| w.until)
+    }
+}
+
+/// What the windows are made from.
+pub(super) struct Causes<'a> {
+    pub record: &'a Record,
+    pub faults: &'a Faults,
+    pub isolation: &'a [Spans],
+    pub stalls: &'a Spans,
+    pub promotions: &'a [Promotion],
+}
+
+/// All windows of a run.
+pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
+    let Causes { record, faults, isolation, stalls, promotions } = causes;
+    let node_timeout = record.info.node_timeout_ms * MILLI;
+    let mut all: Vec<Vec<Window>> = vec![Vec::new(); record.nodes.len()];
+    for (number, windows) in all.iter_mut().enumerate() {
+        let node = NodeId(number as u16);
+        let name = record.node_name(node);
+        let delay = faults.bus_delay.get(&node).copied().unwrap_or(0);
+        let detection = node_timeout + node_timeout / 2 + CRON_SLACK + delay;
+        let mut add = |window, from: Nanos, until: Nanos, why: String| {
+            windows.push(Window {
+                name: window,
+                node,
+                from: from.saturating_sub(RECORDING_SLACK),
+                until,
+                why,
+            });
+        };
+        let widened = |from: Nanos, length: Nanos| widen(stalls, from, from.saturating_add(length));
+        for span in isolation[number].iter() {
+            let why = format!("{name} was cut from the majority at {}", seconds(span.from));
+            add("W3", span.from, span.to.min(widened(span.from, detection)), why);
+        }
+        let process = &faults.processes[number];
+        for span in process.paused.iter().filter(|span| span.to != Nanos::MAX) {
+            // Nothing is served during the pause, so its beginning is as good as its end, and safe against late lines.
+            let why = format!("{name} was resumed at {}", seconds(span.to));
+            add("W4", span.from, widened(span.to, CLAIM_REACHES + delay), why);
+        }
+        for restart in &process.restarts {
+            let why = format!("{name} was started again at {}", seconds(restart.at));
+            add("W5", restart.at, widened(restart.at, detection), why);
+        }
+        for span in healed(faults, node) {
+            let why = format!("{name}'s bus links were healed at {}", seconds(span.to));
+            add("W6", span.to, widened(span.to, CLAIM_REACHES + delay), why);
+        }
+        let in_reach = |at: Nanos| isolation[number].at(at).is_none() && !process.down.meets(at, at);
+        for promotion in promotions.iter().filter(|p| p.from == Some(node) && in_reach(p.time)) {
+            let forced = faults.forced(promotion, node_timeout);
+            let why = format!(
+                "{} took over at {}, while {name} was still in reach",
+                record.node_name(promotion.node),
+                seconds(promotion.time)
+            );
+            let until = widened(promotion.time, CRON_SLACK + delay);
+            add(if forced { "W7" } else { "W6" }, promotion.earliest, until, why);
+        }
+        windows.sort_by_key(|window| window.from);
+    }
+    Windows(all)
+}
+
+impl Faults {
+    /// True if CLUSTER FAILOVER FORCE or TAKEOVER made this promotion.
+    pub fn forced(&self, promotion: &Promotion, node_timeout: Nanos) -> bool {
+        self.manual(promotion, node_timeout).is_some_and(|mode| mode != FailoverMode::Plain)
+    }
+
+    /// The CLUSTER FAILOVER that made this promotion: sent to its node not longer ago than the request lives (5 s)
+    /// and an election takes.
+    pub fn manual(&self, promotion: &Promotion, node_timeout: Nanos) -> Option<FailoverMode> {
+        let lives = 5_000 * MILLI + 2 * node_timeout;
+        self.manual_failovers
+            .iter()
+            .rfind(|manual| {
+                manual.node == promotion.node
+                    && manual.at <= promotion.time
+                    && promotion.earliest <= manual.at.saturating_add(lives)
+            })
+            .map(|manual| manual.mode)
+    }
+}
+
+/// The intervals in which some bus link of the node was cut or slowed, that came to an end.
+fn healed(faults: &Faults, node: NodeId) -> Vec<Span> {
+    let cut = faults
+        .cuts
+        .iter()
+        .filter(|cut| (cut.from == node || cut.to == node) && cut.plane == "bus")
+        .filter(|cut| cut.effect != CutEffect::Breaks && cut.span.to != Nanos::MAX)
+        .map(|cut| cut.span);
+    Spans::of(cut.collect()).iter().copied().collect()
+}
+
+/// A bound on what began at `from`, later by the time that nobody ran in between.
+pub(super) fn widen(stalls: &Spans, from: Nanos, bound: Nanos) -> Nanos {
+    let mut widened = bound;
+    loop {
+        let next = bound.saturating_add(stalls.covered(from, widened));
+        if next == widened || next == Nanos::MAX {
+            return next;
+        }
+        widened = next;
+    }
+}
