@@ -4,12 +4,25 @@
 
 use std::process::ExitCode;
 
+mod admin;
 mod backend;
+mod cli;
+mod driver;
+mod nemesis;
+mod observer;
+mod plan;
+mod plot;
+mod proxy;
+mod report;
+mod verdict;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
         Some(verb) if verb == "server" => slotstorm_server::run(args.collect()),
-        _ => ExitCode::from(254),
+        Some(verb) if verb == "__keeper" => backend::process::keeper::main(),
+        Some(verb) if verb == "__exec" => backend::process::keeper::exec_main(&args.collect::<Vec<_>>()),
+        Some(verb) if verb == "__proxy" => proxy::run_alone(&args.collect::<Vec<_>>()),
+        _ => cli::main(),
     }
 }

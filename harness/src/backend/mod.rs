@@ -4,12 +4,16 @@
 //! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
 //! own executor).
 
+pub mod process;
+
 use std::future::Future;
 use std::net::SocketAddr;
 
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange};
+
+pub mod sim;
 
 /// The world that a run acts on. Cheap to clone: a handle.
 pub trait World: Clone + 'static {

@@ -1,0 +1,210 @@
+//! A deterministic executor in virtual time: one thread, tasks run in the order in which they were woken, and when
+//! none can run the clock jumps to the next timer. Nothing in it knows what the time really is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Nanoseconds of virtual time.
+pub type Nanos = u64;
+
+/// The executor. Cheap to clone: a handle.
+#[derive(Clone, Default)]
+pub struct Executor {
+    inner: Rc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    now: Cell<Nanos>,
+    next: Cell<u64>,
+    tasks: RefCell<BTreeMap<u64, Task>>,
+    /// Timers by time, then in the order in which they were set.
+    timers: RefCell<BTreeMap<(Nanos, u64), Waker>>,
+    ready: Arc<Ready>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Tasks that were woken, oldest first. Behind a mutex only because `Waker` must be `Send`; there is one thread.
+#[derive(Default)]
+struct Ready {
+    queue: Mutex<VecDeque<u64>>,
+}
+
+impl Ready {
+    fn push(&self, task: u64) {
+        let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !queue.contains(&task) {
+            queue.push_back(task);
+        }
+    }
+
+    fn pop(&self) -> Option<u64> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
+    }
+}
+
+struct TaskWaker {
+    task: u64,
+    ready: Arc<Ready>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.ready.push(self.task);
+    }
+}
+
+/// Every task waits, and no timer will wake any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at {at} ns of virtual time every task waits for something that will never come")]
+pub struct Deadlock {
+    /// When it was noticed.
+    pub at: Nanos,
+}
+
+impl Executor {
+    /// An executor at time 0 without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> Nanos {
+        self.inner.now.get()
+    }
+
+    /// Adds a task; it runs when its turn comes, at the earliest after the running one waits.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let number = self.number();
+        self.inner.tasks.borrow_mut().insert(number, Box::pin(task));
+        self.inner.ready.push(number);
+    }
+
+    /// Resolves at `at`; at once if that has passed.
+    pub fn sleep_until(&self, at: Nanos) -> Sleep {
+        Sleep { executor: self.clone(), at, set: None }
+    }
+
+    /// Runs all tasks until `main` ends; answers what it answers. Other tasks stay where they are.
+    pub fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> Result<T, Deadlock> {
+        let result: Rc<RefCell<Option<T>>> = Rc::default();
+        let slot = Rc::clone(&result);
+        self.spawn(async move {
+            let value = main.await;
+            *slot.borrow_mut() = Some(value);
+        });
+        loop {
+            if let Some(value) = result.borrow_mut().take() {
+                return Ok(value);
+            }
+            if let Some(number) = self.inner.ready.pop() {
+                self.turn(number);
+            } else if !self.advance() {
+                return Err(Deadlock { at: self.now() });
+            }
+        }
+    }
+
+    fn turn(&self, number: u64) {
+        // Taken out while it runs, so that it may spawn others.
+        let Some(mut task) = self.inner.tasks.borrow_mut().remove(&number) else { return };
+        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            self.inner.tasks.borrow_mut().insert(number, task);
+        }
+    }
+
+    /// Jumps to the next timer and wakes its task; false if there is none.
+    fn advance(&self) -> bool {
+        let Some(((at, _), waker)) = self.inner.timers.borrow_mut().pop_first() else { return false };
+        self.inner.now.set(self.inner.now.get().max(at));
+        waker.wake();
+        true
+    }
+
+    fn number(&self) -> u64 {
+        let number = self.inner.next.get();
+        self.inner.next.set(number + 1);
+        number
+    }
+}
+
+/// A timer. Dropping it takes it back.
+pub struct Sleep {
+    executor: Executor,
+    at: Nanos,
+    set: Option<(Nanos, u64)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.executor.now() >= self.at {
+            return Poll::Ready(());
+        }
+        let key = match self.set {
+            Some(key) => key,
+            None => (self.at, self.executor.number()),
+        };
+        self.set = Some(key);
+        self.executor.inner.timers.borrow_mut().insert(key, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(key) = self.set {
+            self.executor.inner.timers.borrow_mut().remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_jumps_to_the_next_timer_and_tasks_run_in_their_order() {
+        let executor = Executor::new();
+        let seen: Rc<RefCell<Vec<(u64, &str)>>> = Rc::default();
+        for (name, at) in [("late", 3_000_000_000), ("early", 1), ("also early", 1)] {
+            let (sim, seen) = (executor.clone(), Rc::clone(&seen));
+            executor.spawn(async move {
+                sim.sleep_until(at).await;
+                seen.borrow_mut().push((sim.now(), name));
+            });
+        }
+        let sim = executor.clone();
+        let answer = executor.run(async move {
+            sim.sleep_until(3_600_000_000_000).await;
+            42
+        });
+        assert_eq!(answer, Ok(42));
+        assert_eq!(*seen.borrow(), [(1, "early"), (1, "also early"), (3_000_000_000, "late")]);
+    }
+
+    #[test]
+    fn a_run_that_nothing_can_wake_is_told_instead_of_hanging() {
+        let executor = Executor::new();
+        let sim = executor.clone();
+        executor.spawn(async move { sim.sleep_until(5).await });
+        assert_eq!(executor.run(std::future::pending::<()>()), Err(Deadlock { at: 5 }));
+    }
+
+    #[test]
+    fn a_dropped_timer_does_not_hold_the_clock() {
+        let executor = Executor::new();
+        drop(executor.sleep_until(1_000));
+        let sim = executor.clone();
+        executor.run(async move { sim.sleep_until(10).await }).unwrap();
+        assert_eq!(executor.now(), 10);
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: verbs, help texts, exit codes.
+//!
+//! Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made or the harness broke, 254 bad
+//! usage, 255 panic.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: files, the terminal, entropy for seeds
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod cluster;
+mod doctor;
+mod run;
+mod screen;
+mod terminal;
+
+/// Bad usage: the user's to mend.
+const USAGE: u8 = 254;
+/// The run could not be made, or the harness broke.
+const BROKEN: u8 = 3;
+/// A bug of ours.
+const PANIC: i32 = 255;
+
+#[derive(Parser)]
+#[command(
+    name = "slotstorm",
+    version,
+    about = "Breaks Redis Clusters on purpose and proves what happened",
+    after_help = "Examples:\n  slotstorm run                                    a storm on slotstorm's own server\n  \
+                  slotstorm run --sut /usr/bin/redis-server        the same on an unmodified redis-server\n  \
+                  slotstorm run results/latest/repro.toml          the last run once more\n  \
+                  slotstorm check results/latest                   judge a stored run again\n\n\
+                  Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made, 254 bad usage"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Start a cluster, storm it, judge what happened
+    Run(Box<run::RunArgs>),
+    /// Judge the stored history of a run again
+    Check(FolderArgs),
+    /// Draw the plots and the page of a stored run again
+    Report(FolderArgs),
+    /// Look whether this machine can run storms, and what servers it has
+    Doctor(doctor::DoctorArgs),
+    /// Make a cluster of servers that run already
+    Cluster(cluster::ClusterArgs),
+    /// Be a Redis Cluster node; takes redis-server's arguments
+    #[command(disable_help_flag = true)]
+    Server {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+/// A verb on a stored run.
+#[derive(clap::Args)]
+struct FolderArgs {
+    /// The run's folder, such as results/latest
+    run_dir: PathBuf,
+    /// Print the verdict only, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What went wrong, by whose fault.
+enum Failure {
+    /// What the user asked for makes no sense.
+    Usage(String),
+    /// The run could not be made, or the harness broke.
+    Broken(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    exit_255_on_panic();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => check::check(&args),
+        Verb::Report(args) => check::report(&args),
+        Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),
+        Verb::Cluster(args) => cluster::run(args).map_err(Failure::Broken),
+        Verb::Server { args } => Ok(slotstorm_server::run(args)),
+    };
+    done.unwrap_or_else(|failure| {
+        let (text, code) = match failure {
+            Failure::Usage(text) => (text, USAGE),
+            Failure::Broken(error) => (format!("{error:#}"), BROKEN),
+        };
+        eprintln!("slotstorm: {text}");
+        ExitCode::from(code)
+    })
+}
+
+fn exit_255_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        // The keeper sees its pipe end and kills every server.
+        std::process::exit(PANIC);
+    }));
+}

@@ -1,0 +1,145 @@
+//! Real servers behind the proxy: they come up, they serve, they can be cut off, and whoever dies, nothing is left.
+#![allow(clippy::disallowed_methods)] // a shell
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Client, Cluster, REDIS_SERVER, lock};
+
+/// What the issue allows between a kill -9 and the end of the last process.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A key that this node owns.
+fn own_key(client: &mut Client) -> String {
+    (0..1000)
+        .map(|number| format!("k{number}"))
+        .find(|key| client.ask(&format!("EXISTS {key}")).starts_with(':'))
+        .expect("a third of all keys belong to each master")
+}
+
+#[test]
+fn a_cluster_serves_through_the_proxy_is_cut_and_healed_and_ends_clean() {
+    let _alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    println!("ready in {} ms", cluster.ready["ready_ms"]);
+    let mut client = cluster.client(1);
+    let key = own_key(&mut client);
+    assert_eq!(client.ask(&format!("SET {key} before")), "+OK");
+
+    assert!(cluster.say("isolate n1").starts_with("ok"));
+    client.send(&format!("SET {key} after"));
+    assert_eq!(client.line(Duration::from_millis(300)), None, "a cut link answers nothing");
+    let mut observer = Client::dial("127.0.0.1".parse().unwrap(), cluster.address(1, "real"));
+    assert_eq!(observer.ask("GET nothing-here").as_bytes()[0], b'-', "the node itself lives (and redirects)");
+    observer.send(&format!("GET {key}"));
+    assert_eq!(observer.line(PATIENCE).as_deref(), Some("$6"));
+    assert_eq!(observer.line(PATIENCE).as_deref(), Some("before"), "the write never reached it");
+
+    assert!(cluster.say("heal").starts_with("ok"));
+    assert_eq!(client.line(PATIENCE).as_deref(), Some("+OK"), "what was held is delivered at heal");
+
+    assert_eq!(cluster.say("stop n2"), "ok");
+    assert!(cluster.say("start n2").contains("runs already"));
+    assert_eq!(cluster.say("cont n2"), "ok");
+    assert_eq!(cluster.say("kill n2"), "ok");
+    assert!(cluster.say("kill n2").contains("does not run"));
+    assert!(cluster.say("start n2").starts_with("ok pid"));
+
+    assert!(cluster.quit().success());
+    cluster.assert_gone(Duration::ZERO.max(Duration::from_millis(50)));
+    let runs = cluster.folder.path().join("results/runs");
+    assert_eq!(std::fs::read_dir(runs).unwrap().count(), 0, "no folder of a run that was none");
+}
+
+#[test]
+fn a_killed_controller_leaves_nothing_however_far_it_was() {
+    let _alone = lock::real_processes();
+    let mut slowest = Duration::ZERO;
+    for attempt in 0..10 {
+        let mut cluster = Cluster::launch(REDIS_SERVER);
+        std::thread::sleep(Duration::from_millis(attempt * attempt * 20));
+        cluster.kill_controller();
+        slowest = slowest.max(cluster.assert_gone(PATIENCE));
+    }
+    println!("ten controllers killed; the last process was gone after at most {slowest:?}");
+}
+
+#[test]
+fn a_killed_keeper_takes_every_server_along_and_ends_the_run_with_3() {
+    let _alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    assert_eq!(cluster.say("stop n5"), "ok");
+    cluster.kill_keeper();
+    let gone = Instant::now();
+    assert_eq!(cluster.wait().code(), Some(3), "the harness broke");
+    cluster.assert_gone(PATIENCE.saturating_sub(gone.elapsed()));
+}
+
+#[test]
+fn a_killed_controller_leaves_no_saving_child_and_no_stopped_server() {
+    let _alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    save_slowly(&cluster);
+    assert_eq!(cluster.say("stop n2"), "ok");
+    cluster.kill_controller();
+    cluster.assert_gone(PATIENCE);
+}
+
+#[test]
+fn a_killed_keeper_leaves_no_saving_child() {
+    let _alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    save_slowly(&cluster);
+    cluster.kill_keeper();
+    assert_eq!(cluster.wait().code(), Some(3));
+    cluster.assert_gone(PATIENCE);
+}
+
+/// n1 has a forked child that writes an RDB file for the next minute.
+fn save_slowly(cluster: &Cluster) {
+    let mut client = cluster.client(1);
+    let key = own_key(&mut client);
+    for number in 0..60 {
+        assert_eq!(client.ask(&format!("SET {{{key}}}:{number} x")), "+OK");
+    }
+    assert_eq!(client.ask("CONFIG SET rdb-key-save-delay 1000000"), "+OK");
+    let before = cluster.processes().len();
+    assert!(client.ask("BGSAVE").starts_with("+Background saving"));
+    let begun = Instant::now();
+    while cluster.processes().len() == before {
+        assert!(begun.elapsed() < PATIENCE, "no saving child appeared");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The parent-death signal fires when the spawning thread ends; a keeper with more than one thread, or a runtime that
+/// retires idle threads, would kill its servers after a while. An idle cluster disturbs nobody, so the lock is only
+/// held while it comes up.
+#[test]
+fn idle_servers_live_on_for_a_minute() {
+    let alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    drop(alone);
+    let before = cluster.processes();
+    std::thread::sleep(Duration::from_secs(60));
+    assert_eq!(cluster.processes(), before);
+    let pids = cluster.pids();
+    assert!(pids.iter().all(|pid| before.iter().any(|(it, _)| it == pid)));
+    assert!(cluster.quit().success());
+}
+
+#[test]
+fn a_server_that_refuses_to_start_is_quoted() {
+    let _alone = lock::real_processes();
+    let folder = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_slotstorm"))
+        .args(["cluster", "up", "--sut", REDIS_SERVER, "--set", "no-such-directive=1"])
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("Bad directive or wrong number of arguments"), "{text}");
+}

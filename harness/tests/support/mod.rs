@@ -1,0 +1,314 @@
+//! What the tests of real servers share: one machine-wide lock, servers that stop with the test, a small RESP client.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, dead_code)] // real sockets, files, processes
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use nix::fcntl::{Flock, FlockArg};
+use redis_protocol::resp2::decode::decode_bytes_mut;
+pub use redis_protocol::resp2::types::BytesFrame as Reply;
+
+/// Debian's server: 7.0.15. Named in full, since other packages put servers of other versions on the PATH.
+pub const REDIS_SERVER: &str = "/usr/bin/redis-server";
+
+/// One test of real servers at a time on this machine: node timeouts are short, and processors few.
+pub fn machine_lock() -> Flock<File> {
+    let path = std::env::temp_dir().join("slotstorm-tests.lock");
+    let file = File::options().create(true).append(true).open(&path).expect("the lock file can be made");
+    Flock::lock(file, FlockArg::LockExclusive).expect("the lock can be taken")
+}
+
+/// The path of a program that the tests need; a missing one fails the test.
+pub fn program(path: &str) -> &str {
+    assert!(Path::new(path).exists(), "{path} is missing: scripts/test installs it");
+    path
+}
+
+/// Which server a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `slotstorm server` of this build.
+    Embedded,
+    /// Debian's redis-server.
+    Redis,
+}
+
+/// A group of servers on loopback addresses of their own; all are killed when it is dropped.
+pub struct Servers {
+    net: u8,
+    dir: tempfile::TempDir,
+    pub nodes: Vec<Server>,
+}
+
+/// One server process.
+pub struct Server {
+    pub kind: Kind,
+    pub ip: String,
+    pub port: u16,
+    dir: PathBuf,
+    extra: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Servers {
+    /// Starts cluster nodes of these kinds, not yet joined, with a node timeout in milliseconds.
+    pub fn start(kinds: &[Kind], node_timeout_ms: u32) -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        let net = 60 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut servers = Self { net, dir, nodes: Vec::new() };
+        for (index, kind) in kinds.iter().enumerate() {
+            let extra = ["--cluster-enabled", "yes", "--cluster-node-timeout", &node_timeout_ms.to_string()];
+            servers.add(*kind, index + 1, &extra);
+        }
+        for node in &servers.nodes {
+            node.wait_ready();
+        }
+        servers
+    }
+
+    fn add(&mut self, kind: Kind, number: usize, extra: &[&str]) {
+        let dir = self.dir.path().join(format!("n{number}"));
+        std::fs::create_dir(&dir).expect("a data directory");
+        let mut server = Server {
+            kind,
+            ip: format!("127.{}.{}.{number}", self.net, std::process::id() % 250 + 1),
+            port: 7000,
+            dir,
+            extra: extra.iter().map(|arg| (*arg).to_owned()).collect(),
+            child: None,
+        };
+        server.spawn();
+        self.nodes.push(server);
+    }
+
+    /// `ip:port` of every node.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::address).collect()
+    }
+
+    /// Polls until `condition` answers something; what it answered.
+    #[track_caller]
+    pub fn until<T>(&self, what: &str, within: Duration, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = condition(self) {
+                return found;
+            }
+            assert!(start.elapsed() < within, "{what}: not within {within:?}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// True if every node that runs says `cluster_state:ok` and knows `count` nodes.
+    pub fn all_ok(&self, count: usize) -> bool {
+        self.nodes.iter().filter(|node| node.child.is_some()).all(|node| {
+            let info = node.text(&["CLUSTER", "INFO"]).unwrap_or_default();
+            info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{count}\r"))
+        })
+    }
+
+    fn logs(&self) -> String {
+        let tail = |node: &Server| {
+            let text = std::fs::read_to_string(node.dir.join("log")).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!(
+                "--- {} {:?}\n{}",
+                node.address(),
+                node.kind,
+                lines[lines.len().saturating_sub(15)..].join("\n")
+            )
+        };
+        self.nodes.iter().map(tail).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Server {
+    /// `ip:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.ip, self.port)
+    }
+
+    /// Starts the process (again) on its data directory.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.address());
+        let mut command = match self.kind {
+            Kind::Embedded => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_slotstorm"));
+                command.arg("server");
+                command
+            }
+            Kind::Redis => Command::new(program(REDIS_SERVER)),
+        };
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).expect("a log file");
+        command
+            .args(["--bind", &self.ip, "--bind-source-addr", &self.ip])
+            .args(["--port", &self.port.to_string(), "--dir"])
+            .arg(&self.dir)
+            .args([
+                "--appendonly",
+                "yes",
+                "--save",
+                "",
+                "--repl-diskless-sync-delay",
+                "0",
+                "--protected-mode",
+                "no",
+            ])
+            .args(&self.extra)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the server starts"));
+    }
+
+    /// Waits until it answers PING.
+    pub fn wait_ready(&self) {
+        let start = Instant::now();
+        while self.text(&["PING"]).as_deref() != Some("PONG") {
+            let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{} does not answer\n{}",
+                self.address(),
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// A connection of its own.
+    pub fn connect(&self) -> std::io::Result<Connection> {
+        Connection::open(&self.address())
+    }
+
+    /// One command on a fresh connection; `None` if nobody answers.
+    pub fn ask(&self, args: &[&str]) -> Option<Reply> {
+        self.connect().ok()?.ask(args).ok()
+    }
+
+    /// As `ask`, for replies that are text.
+    pub fn text(&self, args: &[&str]) -> Option<String> {
+        match self.ask(args)? {
+            Reply::BulkString(bytes) | Reply::SimpleString(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            _ => None,
+        }
+    }
+
+    /// One command that must be answered by anything but an error.
+    #[track_caller]
+    pub fn must(&self, args: &[&str]) -> Reply {
+        match self.ask(args) {
+            Some(Reply::Error(error)) => panic!("{}: {args:?}: {error}", self.address()),
+            Some(reply) => reply,
+            None => panic!("{}: {args:?}: no answer", self.address()),
+        }
+    }
+
+    /// The value of a line `name:value` of INFO.
+    pub fn info(&self, name: &str) -> Option<String> {
+        let info = self.text(&["INFO"])?;
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned))
+    }
+
+    /// Its node id.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.text(&["CLUSTER", "MYID"]).expect("a node id")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A blocking RESP2 connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+impl Connection {
+    /// Dials; every read and write has five seconds.
+    pub fn open(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: BytesMut::new() })
+    }
+
+    /// Sends raw bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// One command, one reply.
+    pub fn ask(&mut self, args: &[&str]) -> std::io::Result<Reply> {
+        let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            bytes.extend_from_slice(format!("${}\r\n{arg}\r\n", arg.len()).as_bytes());
+        }
+        self.send(&bytes)?;
+        self.reply()
+    }
+
+    /// The next reply.
+    pub fn reply(&mut self) -> std::io::Result<Reply> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match decode_bytes_mut(&mut self.buffer) {
+                Ok(Some((frame, _, _))) => return Ok(frame),
+                Ok(None) => {}
+                Err(error) => return Err(std::io::Error::other(error)),
+            }
+            let read = self.stream.read(&mut chunk)?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            self.buffer.extend_from_slice(&chunk[..read]);
+        }
+    }
+}
+
+/// Runs a program to its end and insists that it succeeds; its output.
+#[track_caller]
+pub fn run(program: &str, args: &[impl AsRef<std::ffi::OsStr> + Debug]) -> String {
+    let output = output(program, args);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {}\n{text}\n{errors}", output.status);
+    text
+}
+
+/// Runs a program to its end.
+pub fn output(program: &str, args: &[impl AsRef<std::ffi::OsStr>]) -> Output {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    command.output().unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"))
+}
+
+/// The python that has redis-py.
+pub fn python() -> String {
+    std::env::var("SLOTSTORM_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}

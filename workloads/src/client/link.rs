@@ -1,0 +1,155 @@
+//! One connection of the client: what waits to be sent, and which replies are due in which order.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use redis_protocol::resp2::decode::decode_bytes_mut;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{Nanos, Request};
+
+/// The client's name for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link(pub u64);
+
+/// What the next reply on a connection answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Reply(u64),
+    Wait(u64),
+    Asking,
+    Slots,
+}
+
+#[derive(Debug)]
+pub(super) struct LinkState {
+    to: SocketAddr,
+    open: bool,
+    /// Encoded commands, with the replies they will have, that wait for the connection to open.
+    waiting: VecDeque<(Expected, Vec<u8>)>,
+    outgoing: Vec<u8>,
+    /// Replies due, oldest first, with the time of sending.
+    expected: VecDeque<(Expected, Nanos)>,
+    incoming: BytesMut,
+}
+
+impl LinkState {
+    pub fn dialling(to: SocketAddr) -> Self {
+        Self {
+            to,
+            open: false,
+            waiting: VecDeque::new(),
+            outgoing: Vec::new(),
+            expected: VecDeque::new(),
+            incoming: BytesMut::new(),
+        }
+    }
+
+    pub fn to(&self) -> SocketAddr {
+        self.to
+    }
+
+    /// Replies due or to become due.
+    pub fn depth(&self) -> usize {
+        self.waiting.len() + self.expected.len()
+    }
+
+    pub fn oldest_expected(&self) -> Option<Nanos> {
+        self.expected.front().map(|(_, sent)| *sent)
+    }
+
+    /// True if the request is on its way (the connection is open).
+    pub fn queue(&mut self, now: Nanos, request: &Request) -> bool {
+        let args: Vec<&[u8]> = request.args.iter().map(Vec::as_slice).collect();
+        self.put(now, Expected::Reply(request.id), encode(&args));
+        if let Some(wait) = request.wait {
+            let replicas = wait.replicas.to_string();
+            let timeout_ms = wait.timeout_ms.to_string();
+            let bytes = encode(&[b"WAIT", replicas.as_bytes(), timeout_ms.as_bytes()]);
+            self.put(now, Expected::Wait(request.id), bytes);
+        }
+        self.open
+    }
+
+    pub fn queue_asking(&mut self, now: Nanos) {
+        self.put(now, Expected::Asking, encode(&[b"ASKING"]));
+    }
+
+    pub fn queue_slots(&mut self, now: Nanos) -> bool {
+        self.put(now, Expected::Slots, encode(&[b"CLUSTER", b"SLOTS"]));
+        self.open
+    }
+
+    fn put(&mut self, now: Nanos, expected: Expected, bytes: Vec<u8>) {
+        if self.open {
+            self.expected.push_back((expected, now));
+            self.outgoing.extend_from_slice(&bytes);
+        } else {
+            self.waiting.push_back((expected, bytes));
+        }
+    }
+
+    /// The connection is open: everything that waited goes out. Answers the requests among it.
+    pub fn opened(&mut self, now: Nanos) -> Vec<u64> {
+        self.open = true;
+        let ids = self.unsent();
+        for (expected, bytes) in std::mem::take(&mut self.waiting) {
+            self.put(now, expected, bytes);
+        }
+        ids
+    }
+
+    /// Requests that were never handed to the connection.
+    pub fn unsent(&self) -> Vec<u64> {
+        self.waiting
+            .iter()
+            .filter_map(|(expected, _)| if let Expected::Reply(id) = expected { Some(*id) } else { None })
+            .collect()
+    }
+
+    /// Takes a request back that has not gone out.
+    pub fn unqueue(&mut self, id: u64) {
+        self.waiting
+            .retain(|(expected, _)| *expected != Expected::Reply(id) && *expected != Expected::Wait(id));
+    }
+
+    pub fn take_outgoing(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    pub fn received(&mut self, bytes: &[u8]) {
+        self.incoming.extend_from_slice(bytes);
+    }
+
+    /// The next complete reply and what it answers; an error if the peer does not speak RESP2 or speaks unasked.
+    pub fn next_reply(&mut self) -> Result<Option<(Expected, BytesFrame)>, String> {
+        if self.incoming.is_empty() {
+            return Ok(None);
+        }
+        match decode_bytes_mut(&mut self.incoming) {
+            Ok(None) => Ok(None),
+            Ok(Some((frame, _, _))) => match self.expected.pop_front() {
+                Some((expected, _)) => Ok(Some((expected, frame))),
+                None => Err("the server sent a reply that nothing asked for".to_owned()),
+            },
+            Err(error) => Err(format!("the server's reply is not RESP2: {error}")),
+        }
+    }
+
+    pub fn into_expected(self) -> impl Iterator<Item = Expected> {
+        self.expected.into_iter().map(|(expected, _)| expected)
+    }
+}
+
+/// A command as a RESP array of bulk strings.
+pub(super) fn encode(args: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + args.iter().map(|arg| arg.len() + 16).sum::<usize>());
+    out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
+    for arg in args {
+        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}

@@ -1,0 +1,588 @@
+//! A Redis Cluster client as a state machine: it pipelines on one connection per node, follows MOVED and ASK, learns
+//! the slot map by CLUSTER SLOTS, and says of every request whether it happened.
+//!
+//! The caller carries out [`Step`]s and reports [`Event`]s:
+//!
+//! ```text
+//! request(now, ..)  on(now, event)  tick(now)   then   while let Some(step) = next_step() { .. }
+//! ```
+//! and calls `tick` at [`ClusterClient::next_deadline`].
+//!
+//! Outcomes are Jepsen's. A request that was never handed to a connection, or was answered by an error, certainly did
+//! not happen (`Fail`); one that was sent and not answered may have (`Info`). A request is never sent twice but for a
+//! redirection, which is the server's word that it was not executed.
+
+mod link;
+mod slot_map;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use redis_protocol::redis_keyslot;
+use redis_protocol::resp2::types::BytesFrame;
+
+pub use link::Link;
+use link::{Expected, LinkState};
+use slot_map::SlotMap;
+
+/// Nanoseconds; the origin is the caller's.
+pub type Nanos = u64;
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Where to ask for the slot map first.
+    pub seeds: Vec<SocketAddr>,
+    /// From the request to giving it up.
+    pub op_timeout_ns: Nanos,
+    /// Between two requests for the slot map, at least.
+    pub refresh_interval_ns: Nanos,
+    /// MOVED and ASK answers followed for one request.
+    pub max_redirects: u8,
+    /// Requests in flight on one connection; above it another one is dialled.
+    pub pipelining: usize,
+    /// Connections to one node at most.
+    pub links_per_node: usize,
+    /// Seed of the choice of the node asked for the slot map.
+    pub seed: u64,
+}
+
+impl ClientOptions {
+    /// Options for a storm's clients: one second for an operation, deep pipelines.
+    pub fn new(seeds: Vec<SocketAddr>, seed: u64) -> Self {
+        Self {
+            seeds,
+            op_timeout_ns: 1_000_000_000,
+            refresh_interval_ns: 100_000_000,
+            max_redirects: 5,
+            pipelining: 4096,
+            links_per_node: 1,
+            seed,
+        }
+    }
+
+    /// WAIT blocks a connection, so each write that is followed by one needs a connection to itself.
+    #[must_use]
+    pub fn one_request_per_link(mut self) -> Self {
+        self.pipelining = 1;
+        self.links_per_node = 64;
+        self
+    }
+}
+
+/// One command on one key.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The caller's name for it.
+    pub id: u64,
+    /// Decides the slot.
+    pub key: Vec<u8>,
+    /// The command and its arguments.
+    pub args: Vec<Vec<u8>>,
+    /// Follow it by WAIT on the same connection.
+    pub wait: Option<Wait>,
+}
+
+/// `WAIT replicas timeout_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How many replicas must have acknowledged.
+    pub replicas: u32,
+    /// How long the server waits for them.
+    pub timeout_ms: u32,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    pub id: u64,
+    pub outcome: Outcome,
+    /// The node that answered, or that was asked last.
+    pub node: Option<SocketAddr>,
+    /// WAIT's answer, if one was asked for and came.
+    pub wait: Option<i64>,
+}
+
+/// Jepsen's three completions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It happened; the reply.
+    Ok(BytesFrame),
+    /// It certainly did not happen.
+    Fail(String),
+    /// Nobody can say.
+    Info(String),
+}
+
+/// What the caller is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Dial; answer `Connected` or `Refused`.
+    Connect {
+        link: Link,
+        to: SocketAddr,
+    },
+    Send {
+        link: Link,
+        bytes: Vec<u8>,
+    },
+    /// Close; no event follows.
+    Close {
+        link: Link,
+    },
+    /// A request is finished.
+    Done(Completion),
+}
+
+/// What happened on a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Connected(Link),
+    /// The dial failed: nothing was sent.
+    Refused(Link, &'a str),
+    Received(Link, &'a [u8]),
+    Closed(Link, &'a str),
+}
+
+/// The client.
+#[derive(Debug)]
+pub struct ClusterClient {
+    options: ClientOptions,
+    map: SlotMap,
+    links: BTreeMap<Link, LinkState>,
+    next_link: u64,
+    requests: BTreeMap<u64, Pending>,
+    /// Deadlines of requests, soonest first.
+    deadlines: BTreeSet<(Nanos, u64)>,
+    /// Requests without a place to go to until the slot map is read again.
+    parked: VecDeque<u64>,
+    refresh: Refresh,
+    rng: ChaCha8Rng,
+    steps: VecDeque<Step>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    request: Request,
+    deadline: Nanos,
+    stage: Stage,
+    redirects: u8,
+    /// The node it was last given to.
+    node: Option<SocketAddr>,
+    /// Nodes that could not be dialled for it, with the reason.
+    refused: Option<(SocketAddr, String)>,
+}
+
+/// How far a request is.
+#[derive(Debug)]
+enum Stage {
+    /// Not handed to any connection (or handed back by a redirection).
+    Unsent,
+    /// Handed to a connection; its reply is awaited.
+    Sent,
+    /// Answered; WAIT's reply is awaited.
+    Waiting(BytesFrame),
+}
+
+/// The state of our knowledge of the slot map.
+#[derive(Debug, Default)]
+struct Refresh {
+    /// It is known to be wrong or absent.
+    wanted: bool,
+    /// A CLUSTER SLOTS request is out, on this link, until this time.
+    asked: Option<(Link, Nanos)>,
+    /// Not before this time.
+    not_before: Nanos,
+    /// Nodes that did not answer since the last success.
+    silent: BTreeSet<SocketAddr>,
+}
+
+/// How long the answer to CLUSTER SLOTS is awaited before another node is asked.
+const REFRESH_TIMEOUT_NS: Nanos = 300_000_000;
+/// A connection whose oldest reply is late by so many operation timeouts is given up.
+const DEAD_LINK_TIMEOUTS: u64 = 5;
+
+impl ClusterClient {
+    /// A client that knows nothing but its seeds.
+    pub fn new(options: ClientOptions) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(options.seed);
+        Self {
+            map: SlotMap::new(&options.seeds),
+            options,
+            links: BTreeMap::new(),
+            next_link: 0,
+            requests: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            parked: VecDeque::new(),
+            refresh: Refresh { wanted: true, ..Refresh::default() },
+            rng,
+            steps: VecDeque::new(),
+        }
+    }
+
+    /// Begins a request. `id` must not be in flight.
+    pub fn request(&mut self, now: Nanos, request: Request) {
+        let id = request.id;
+        let deadline = now + self.options.op_timeout_ns;
+        self.deadlines.insert((deadline, id));
+        let pending =
+            Pending { request, deadline, stage: Stage::Unsent, redirects: 0, node: None, refused: None };
+        let known = self.requests.insert(id, pending);
+        debug_assert!(known.is_none(), "request {id} is in flight already");
+        self.place(now, id);
+        self.tick(now);
+    }
+
+    /// Requests without a completion.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Reports an event.
+    pub fn on(&mut self, now: Nanos, event: Event<'_>) {
+        match event {
+            Event::Connected(link) => self.connected(now, link),
+            Event::Refused(link, why) => self.refused(now, link, why),
+            Event::Received(link, bytes) => self.received(now, link, bytes),
+            Event::Closed(link, why) => self.closed(now, link, why),
+        }
+        self.tick(now);
+    }
+
+    /// Gives up what is overdue and asks for the slot map where it is wanted.
+    pub fn tick(&mut self, now: Nanos) {
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.time_out(id);
+        }
+        let dead_after = self.options.op_timeout_ns * DEAD_LINK_TIMEOUTS;
+        let dead: Vec<Link> = self
+            .links
+            .iter()
+            .filter(|(_, state)| state.oldest_expected().is_some_and(|sent| sent + dead_after <= now))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in dead {
+            self.steps.push_back(Step::Close { link });
+            self.closed(now, link, "silent for too long, closed by the client");
+        }
+        self.refresh_if_wanted(now);
+    }
+
+    /// When `tick` is due.
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        let request = self.deadlines.first().map(|(at, _)| *at);
+        let refresh = match self.refresh.asked {
+            Some((_, until)) => Some(until),
+            None if self.refresh.wanted => Some(self.refresh.not_before),
+            None => None,
+        };
+        [request, refresh].into_iter().flatten().min()
+    }
+
+    /// The next thing for the caller to do.
+    pub fn next_step(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    // ---- requests ----
+
+    fn place(&mut self, now: Nanos, id: u64) {
+        let Some(pending) = self.requests.get(&id) else { return };
+        let slot = redis_keyslot(&pending.request.key);
+        match self.map.owner(slot) {
+            Some(owner) => self.send_to(now, id, owner, false),
+            None => self.park(id),
+        }
+    }
+
+    fn park(&mut self, id: u64) {
+        self.parked.push_back(id);
+        self.refresh.wanted = true;
+    }
+
+    fn send_to(&mut self, now: Nanos, id: u64, to: SocketAddr, asking: bool) {
+        let link = self.link_to(to);
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        pending.node = Some(to);
+        let state = self.links.get_mut(&link).expect("link_to answers a link that exists");
+        if asking {
+            state.queue_asking(now);
+        }
+        if state.queue(now, &pending.request) {
+            pending.stage = Stage::Sent;
+            self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
+        }
+    }
+
+    /// A link to `to` with room in its pipeline, or the one with the shortest queue, dialled if there is none.
+    fn link_to(&mut self, to: SocketAddr) -> Link {
+        let mut shortest: Option<(usize, Link)> = None;
+        let mut count = 0;
+        for (link, state) in self.links.iter().filter(|(_, state)| state.to() == to) {
+            count += 1;
+            let depth = state.depth();
+            if shortest.is_none_or(|(best, _)| depth < best) {
+                shortest = Some((depth, *link));
+            }
+        }
+        match shortest {
+            Some((depth, link))
+                if depth < self.options.pipelining || count >= self.options.links_per_node =>
+            {
+                link
+            }
+            _ => {
+                let link = Link(self.next_link);
+                self.next_link += 1;
+                self.links.insert(link, LinkState::dialling(to));
+                self.steps.push_back(Step::Connect { link, to });
+                link
+            }
+        }
+    }
+
+    fn finish(&mut self, id: u64, outcome: Outcome, wait: Option<i64>) {
+        let Some(pending) = self.requests.remove(&id) else { return };
+        self.deadlines.remove(&(pending.deadline, id));
+        self.steps.push_back(Step::Done(Completion { id, outcome, node: pending.node, wait }));
+    }
+
+    fn time_out(&mut self, id: u64) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        self.refresh.wanted = true;
+        let timeout_ms = self.options.op_timeout_ns / 1_000_000;
+        match std::mem::replace(&mut pending.stage, Stage::Unsent) {
+            Stage::Waiting(reply) => self.finish(id, Outcome::Ok(reply), None),
+            Stage::Sent => {
+                if let Some(node) = pending.node {
+                    self.refresh.silent.insert(node);
+                }
+                self.finish(id, Outcome::Info(format!("no answer in {timeout_ms} ms")), None);
+            }
+            Stage::Unsent => {
+                for state in self.links.values_mut() {
+                    state.unqueue(id);
+                }
+                self.parked.retain(|parked| *parked != id);
+                let why = match &pending.refused {
+                    Some((node, why)) => format!("never sent: {node}: {why}"),
+                    None => format!("never sent: no connection in {timeout_ms} ms"),
+                };
+                self.finish(id, Outcome::Fail(why), None);
+            }
+        }
+    }
+
+    // ---- connections ----
+
+    fn connected(&mut self, now: Nanos, link: Link) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        for id in state.opened(now) {
+            if let Some(pending) = self.requests.get_mut(&id) {
+                pending.stage = Stage::Sent;
+            }
+        }
+        let bytes = state.take_outgoing();
+        if !bytes.is_empty() {
+            self.steps.push_back(Step::Send { link, bytes });
+        }
+    }
+
+    fn refused(&mut self, now: Nanos, link: Link, why: &str) {
+        let Some(state) = self.links.remove(&link) else { return };
+        let node = state.to();
+        self.link_gone(now, link, node);
+        for id in state.unsent() {
+            self.could_not_reach(id, node, why);
+        }
+    }
+
+    /// A request met a node that cannot be dialled: it waits for one newer slot map, then it fails.
+    fn could_not_reach(&mut self, id: u64, node: SocketAddr, why: &str) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        if pending.refused.as_ref().is_some_and(|(before, _)| *before == node) {
+            self.finish(id, Outcome::Fail(format!("never sent: {node}: {why}")), None);
+        } else {
+            pending.refused = Some((node, why.to_owned()));
+            self.park(id);
+        }
+    }
+
+    fn closed(&mut self, now: Nanos, link: Link, why: &str) {
+        let Some(state) = self.links.remove(&link) else { return };
+        let node = state.to();
+        self.link_gone(now, link, node);
+        for id in state.unsent() {
+            self.could_not_reach(id, node, why);
+        }
+        for expected in state.into_expected() {
+            match expected {
+                Expected::Reply(id) => {
+                    self.finish(id, Outcome::Info(format!("connection lost: {why}")), None);
+                }
+                Expected::Wait(id) => self.without_wait(id),
+                Expected::Asking | Expected::Slots => {}
+            }
+        }
+    }
+
+    fn link_gone(&mut self, now: Nanos, link: Link, node: SocketAddr) {
+        self.refresh.wanted = true;
+        if self.refresh.asked.is_some_and(|(asked, _)| asked == link) {
+            self.refresh.asked = None;
+            self.refresh.silent.insert(node);
+            self.refresh.not_before = now + self.options.refresh_interval_ns / 4;
+        }
+    }
+
+    fn without_wait(&mut self, id: u64) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        if let Stage::Waiting(reply) = std::mem::replace(&mut pending.stage, Stage::Sent) {
+            self.finish(id, Outcome::Ok(reply), None);
+        }
+    }
+
+    fn received(&mut self, now: Nanos, link: Link, bytes: &[u8]) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.received(bytes);
+        loop {
+            let Some(state) = self.links.get_mut(&link) else { return };
+            match state.next_reply() {
+                Ok(None) => return,
+                Ok(Some((expected, reply))) => self.replied(now, link, expected, reply),
+                Err(why) => {
+                    self.steps.push_back(Step::Close { link });
+                    self.closed(now, link, &why);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn replied(&mut self, now: Nanos, link: Link, expected: Expected, reply: BytesFrame) {
+        match expected {
+            Expected::Asking => {}
+            Expected::Slots => self.slots_answered(now, link, &reply),
+            Expected::Wait(id) => self.waited(id, &reply),
+            Expected::Reply(id) => self.answered(now, id, reply),
+        }
+    }
+
+    fn answered(&mut self, now: Nanos, id: u64, reply: BytesFrame) {
+        let Some(pending) = self.requests.get_mut(&id) else { return }; // given up before
+        if let BytesFrame::Error(text) = &reply {
+            pending.stage = Stage::Unsent;
+            let text = text.to_string();
+            self.refused_by_server(now, id, &text);
+        } else if pending.request.wait.is_some() {
+            pending.stage = Stage::Waiting(reply);
+        } else {
+            self.finish(id, Outcome::Ok(reply), None);
+        }
+    }
+
+    fn waited(&mut self, id: u64, reply: &BytesFrame) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        // After an error reply to the write itself, WAIT's answer belongs to nothing.
+        if let Stage::Waiting(written) = std::mem::replace(&mut pending.stage, Stage::Unsent) {
+            let replicas = if let BytesFrame::Integer(n) = reply { Some(*n) } else { None };
+            self.finish(id, Outcome::Ok(written), replicas);
+        }
+    }
+
+    fn refused_by_server(&mut self, now: Nanos, id: u64, error: &str) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        let from = pending.node;
+        if let Some((asking, slot, to)) = slot_map::redirection(error, from) {
+            pending.redirects += 1;
+            if pending.redirects > self.options.max_redirects {
+                self.finish(id, Outcome::Fail(format!("too many redirections, last: {error}")), None);
+                return;
+            }
+            if !asking {
+                self.map.moved(slot, to);
+                self.refresh.wanted = true;
+            }
+            self.send_to(now, id, to, asking);
+            return;
+        }
+        if ["CLUSTERDOWN", "LOADING", "MASTERDOWN"].iter().any(|prefix| error.starts_with(prefix)) {
+            self.refresh.wanted = true;
+        }
+        self.finish(id, Outcome::Fail(error.to_owned()), None);
+    }
+
+    // ---- the slot map ----
+
+    fn refresh_if_wanted(&mut self, now: Nanos) {
+        if let Some((link, until)) = self.refresh.asked {
+            if until > now {
+                return;
+            }
+            self.refresh.asked = None;
+            if let Some(state) = self.links.get(&link) {
+                self.refresh.silent.insert(state.to());
+            }
+        }
+        if !self.refresh.wanted || now < self.refresh.not_before {
+            return;
+        }
+        let known = self.map.nodes();
+        let mut candidates: Vec<SocketAddr> =
+            known.iter().copied().filter(|node| !self.refresh.silent.contains(node)).collect();
+        if candidates.is_empty() {
+            self.refresh.silent.clear();
+            candidates = known;
+        }
+        if candidates.is_empty() {
+            return;
+        }
+        let node = candidates[self.rng.random_range(0..candidates.len())];
+        let link = self.link_to(node);
+        let state = self.links.get_mut(&link).expect("link_to answers a link that exists");
+        let open = state.queue_slots(now);
+        if open {
+            self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
+        }
+        self.refresh.asked = Some((link, now + REFRESH_TIMEOUT_NS));
+    }
+
+    fn slots_answered(&mut self, now: Nanos, link: Link, reply: &BytesFrame) {
+        let Some(from) = self.links.get(&link).map(LinkState::to) else { return };
+        let ours = self.refresh.asked.is_some_and(|(asked, _)| asked == link);
+        if ours {
+            self.refresh.asked = None;
+        }
+        self.refresh.not_before = now + self.options.refresh_interval_ns;
+        if !self.map.learn(reply, from) {
+            self.refresh.silent.insert(from);
+            return;
+        }
+        self.refresh.wanted = false;
+        self.refresh.silent.clear();
+        for id in std::mem::take(&mut self.parked) {
+            let Some(pending) = self.requests.get(&id) else { continue };
+            let owner = self.map.owner(redis_keyslot(&pending.request.key));
+            match (&pending.refused, owner) {
+                (_, None) => {
+                    self.finish(id, Outcome::Fail("CLUSTERDOWN Hash slot not served".to_owned()), None);
+                }
+                // The newer map still names the node that cannot be dialled.
+                (Some((node, why)), Some(owner)) if *node == owner => {
+                    let why = format!("never sent: {node}: {why}");
+                    self.refresh.wanted = true;
+                    self.finish(id, Outcome::Fail(why), None);
+                }
+                (_, Some(owner)) => self.send_to(now, id, owner, false),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

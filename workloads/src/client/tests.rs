@@ -1,0 +1,239 @@
+//! The client against scripted servers: what it sends, where it goes, what it calls ok, fail and info.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+const MS: Nanos = 1_000_000;
+
+/// A client and the wire as the test plays it.
+struct Bench {
+    client: ClusterClient,
+    now: Nanos,
+    sent: Vec<(Link, String)>,
+    dialled: Vec<(Link, SocketAddr)>,
+    done: Vec<Completion>,
+}
+
+fn node(i: u8) -> SocketAddr {
+    SocketAddr::from(([127, 1, 1, i], 6379))
+}
+
+/// CLUSTER SLOTS with two masters, split at 8192.
+fn slots(first: u8, second: u8) -> String {
+    format!(
+        "*2\r\n*3\r\n:0\r\n:8191\r\n*3\r\n$9\r\n127.1.1.{first}\r\n:6379\r\n$1\r\na\r\n\
+         *3\r\n:8192\r\n:16383\r\n*3\r\n$9\r\n127.1.1.{second}\r\n:6379\r\n$1\r\nb\r\n"
+    )
+}
+
+impl Bench {
+    /// A client that knows that node 1 owns the lower and node 2 the upper half.
+    fn new() -> Self {
+        let mut bench = Self {
+            client: ClusterClient::new(ClientOptions::new(vec![node(1)], 1)),
+            now: 0,
+            sent: Vec::new(),
+            dialled: Vec::new(),
+            done: Vec::new(),
+        };
+        bench.client.tick(0);
+        bench.run();
+        let (link, _) = bench.dialled[0];
+        bench.on(Event::Connected(link));
+        bench.on(Event::Received(link, slots(1, 2).as_bytes()));
+        bench.sent.clear();
+        bench
+    }
+
+    fn run(&mut self) {
+        while let Some(step) = self.client.next_step() {
+            match step {
+                Step::Connect { link, to } => self.dialled.push((link, to)),
+                Step::Send { link, bytes } => self.sent.push((link, String::from_utf8(bytes).unwrap())),
+                Step::Close { .. } => {}
+                Step::Done(completion) => self.done.push(completion),
+            }
+        }
+    }
+
+    fn on(&mut self, event: Event<'_>) {
+        self.client.on(self.now, event);
+        self.run();
+    }
+
+    fn add(&mut self, id: u64, key: &str, wait: Option<Wait>) {
+        let args = vec![b"SADD".to_vec(), key.into(), b"e1".to_vec()];
+        self.client.request(self.now, Request { id, key: key.into(), args, wait });
+        self.run();
+    }
+
+    fn at(&mut self, now: Nanos) {
+        self.now = now;
+        self.client.tick(now);
+        self.run();
+    }
+
+    fn link(&self, to: SocketAddr) -> Link {
+        self.dialled.iter().rev().find(|(_, address)| *address == to).expect("dialled").0
+    }
+}
+
+// "a" hashes to 15495 (upper half), "b" to 3300 (lower half).
+
+#[test]
+fn an_answer_is_ok_and_names_the_node() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let link = bench.link(node(1));
+    bench.on(Event::Received(link, b":1\r\n"));
+    let ok =
+        Completion { id: 1, outcome: Outcome::Ok(BytesFrame::Integer(1)), node: Some(node(1)), wait: None };
+    assert_eq!(bench.done, [ok]);
+}
+
+#[test]
+fn moved_is_followed_and_remembered() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let first = bench.link(node(1));
+    bench.on(Event::Received(first, b"-MOVED 3300 127.1.1.4:6379\r\n"));
+    let second = bench.link(node(4));
+    bench.on(Event::Connected(second));
+    bench.on(Event::Received(second, b":1\r\n"));
+    assert_eq!(bench.done[0].node, Some(node(4)));
+    bench.add(2, "b", None);
+    assert_eq!(bench.sent.last().unwrap().0, second);
+}
+
+#[test]
+fn ask_sends_asking_first_and_is_not_remembered() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let first = bench.link(node(1));
+    bench.on(Event::Received(first, b"-ASK 3300 127.1.1.4:6379\r\n"));
+    let second = bench.link(node(4));
+    bench.on(Event::Connected(second));
+    assert!(bench.sent.last().unwrap().1.starts_with("*1\r\n$6\r\nASKING\r\n*3\r\n"));
+    bench.on(Event::Received(second, b"+OK\r\n:1\r\n"));
+    assert!(matches!(bench.done[0].outcome, Outcome::Ok(_)));
+    bench.add(2, "b", None);
+    assert_eq!(bench.sent.last().unwrap().0, first);
+}
+
+#[test]
+fn sent_and_unanswered_is_info_and_a_late_answer_belongs_to_nobody() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    bench.at(999 * MS);
+    assert!(bench.done.is_empty());
+    bench.at(1000 * MS);
+    assert!(matches!(bench.done[0].outcome, Outcome::Info(_)));
+    bench.add(2, "b", None);
+    let link = bench.link(node(1));
+    // 1's answer, then that of the CLUSTER SLOTS asked on the timeout if it went here, then 2's.
+    let asked = bench.sent.iter().filter(|(to, text)| *to == link && text.contains("SLOTS")).count();
+    bench.on(Event::Received(link, b":7\r\n"));
+    for _ in 0..asked {
+        bench.on(Event::Received(link, slots(1, 2).as_bytes()));
+    }
+    assert_eq!(bench.done.len(), 1);
+    bench.on(Event::Received(link, b":8\r\n"));
+    assert_eq!(bench.done[1].outcome, Outcome::Ok(BytesFrame::Integer(8)));
+}
+
+#[test]
+fn a_connection_lost_after_sending_is_info() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let link = bench.link(node(1));
+    bench.on(Event::Closed(link, "reset"));
+    assert!(matches!(bench.done[0].outcome, Outcome::Info(_)));
+}
+
+#[test]
+fn an_error_reply_is_fail() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let link = bench.link(node(1));
+    bench.on(Event::Received(link, b"-CLUSTERDOWN The cluster is down\r\n"));
+    assert_eq!(bench.done[0].outcome, Outcome::Fail("CLUSTERDOWN The cluster is down".into()));
+}
+
+#[test]
+fn a_refused_dial_waits_for_a_newer_map_and_goes_to_the_new_owner() {
+    let mut bench = Bench::new();
+    bench.at(200 * MS);
+    bench.add(1, "a", None); // node 2: not dialled before
+    let dead = bench.link(node(2));
+    bench.on(Event::Refused(dead, "connection refused"));
+    assert!(bench.done.is_empty());
+    let asked = bench.sent.last().unwrap().clone();
+    assert!(asked.1.contains("SLOTS"));
+    bench.on(Event::Received(asked.0, slots(1, 5).as_bytes()));
+    let new = bench.link(node(5));
+    bench.on(Event::Connected(new));
+    bench.on(Event::Received(new, b":1\r\n"));
+    assert!(matches!(bench.done[0].outcome, Outcome::Ok(_)));
+}
+
+#[test]
+fn a_refused_dial_fails_when_the_newer_map_has_the_same_owner() {
+    let mut bench = Bench::new();
+    bench.at(200 * MS);
+    bench.add(1, "a", None);
+    let dead = bench.link(node(2));
+    bench.on(Event::Refused(dead, "connection refused"));
+    let asked = bench.sent.last().unwrap().0;
+    bench.on(Event::Received(asked, slots(1, 2).as_bytes()));
+    assert!(matches!(bench.done[0].outcome, Outcome::Fail(_)));
+}
+
+#[test]
+fn never_sent_is_fail_even_at_the_deadline() {
+    let mut bench = Bench::new();
+    bench.add(1, "a", None); // node 2 is being dialled and never answers
+    bench.at(1000 * MS);
+    assert!(matches!(bench.done[0].outcome, Outcome::Fail(_)));
+    let link = bench.link(node(2));
+    bench.sent.clear();
+    bench.on(Event::Connected(link));
+    assert!(
+        bench.sent.iter().all(|(_, text)| !text.contains("SADD")),
+        "a failed request is never sent later"
+    );
+}
+
+#[test]
+fn wait_is_reported_beside_the_write() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", Some(Wait { replicas: 1, timeout_ms: 500 }));
+    let link = bench.link(node(1));
+    assert!(bench.sent.last().unwrap().1.ends_with("*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$3\r\n500\r\n"));
+    bench.on(Event::Received(link, b":1\r\n"));
+    assert!(bench.done.is_empty());
+    bench.on(Event::Received(link, b":1\r\n"));
+    assert_eq!(bench.done[0].wait, Some(1));
+}
+
+#[test]
+fn a_write_whose_wait_is_not_answered_is_still_ok() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", Some(Wait { replicas: 1, timeout_ms: 500 }));
+    let link = bench.link(node(1));
+    bench.on(Event::Received(link, b":1\r\n"));
+    bench.on(Event::Closed(link, "reset"));
+    assert_eq!(
+        (bench.done[0].outcome.clone(), bench.done[0].wait),
+        (Outcome::Ok(BytesFrame::Integer(1)), None)
+    );
+}
+
+#[test]
+fn foreign_bytes_close_the_connection() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", None);
+    let link = bench.link(node(1));
+    bench.on(Event::Received(link, b"HTTP/1.1 400 Bad Request\r\n"));
+    assert!(matches!(bench.done[0].outcome, Outcome::Info(_)));
+}
