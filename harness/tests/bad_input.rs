@@ -2,14 +2,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // real processes and sockets
 
-mod support;
+mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Connection, Kind, Reply, Server, Servers, machine_lock};
+use common::lock::real_processes;
+use common::servers::{Connection, Kind, Reply, Server, Servers};
 
 /// One embedded node, with a healthy client beside the bad one.
 struct Bench {
@@ -63,7 +64,7 @@ fn exchange(address: &str, bytes: &[u8]) -> String {
 
 #[test]
 fn broken_requests_get_redis_words_and_their_connection_is_closed() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let mut bench = Bench::new();
     let cases: [(&[u8], &str); 6] = [
         (b"*abc\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
@@ -82,7 +83,7 @@ fn broken_requests_get_redis_words_and_their_connection_is_closed() {
 
 #[test]
 fn announced_bytes_cost_nothing_until_they_come() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let mut bench = Bench::new();
     let before = bench.resident_kb();
     let open: Vec<TcpStream> = (0..50)
@@ -100,7 +101,7 @@ fn announced_bytes_cost_nothing_until_they_come() {
 
 #[test]
 fn garbage_on_the_bus_closes_that_link_only() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let mut bench = Bench::new();
     let bus = format!("{}:{}", bench.node().ip, bench.node().port + 10000);
     let before = bench.resident_kb();
@@ -137,7 +138,7 @@ fn an_unknown_flag_is_named() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let servers = Servers::start(&[Kind::Embedded], 2000);
     let dir = tempfile::tempdir().expect("a directory");
     let ip = servers.nodes[0].ip.as_str();
