@@ -4,6 +4,7 @@
 //! memory is bounded by the value being read. A large collection is never parsed twice.
 
 use super::{MAGIC, MAX_STRING_BYTES, RdbError, VERSION, crc64, opcode, packed, value_type};
+use crate::keyspace::ValueParts;
 
 /// What a decoder gives, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,29 +41,14 @@ pub struct RdbKey {
     /// When it expires, in Unix milliseconds.
     pub expire_at_ms: Option<u64>,
     /// Its value. Duplicates within sets and hashes are the reader's to refuse.
-    pub value: RdbValue,
+    pub value: ValueParts,
 }
 
-/// The parts of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RdbValue {
-    /// A string.
-    String(Vec<u8>),
-    /// The elements of a list, head first.
-    List(Vec<Vec<u8>>),
-    /// The members of a set.
-    Set(Vec<Vec<u8>>),
-    /// The fields of a hash with their values.
-    Hash(Vec<(Vec<u8>, Vec<u8>)>),
-}
-
-impl RdbValue {
-    fn is_empty_collection(&self) -> bool {
-        match self {
-            Self::String(_) => false,
-            Self::List(elements) | Self::Set(elements) => elements.is_empty(),
-            Self::Hash(pairs) => pairs.is_empty(),
-        }
+const fn is_empty_collection(value: &ValueParts) -> bool {
+    match value {
+        ValueParts::String(_) => false,
+        ValueParts::List(elements) | ValueParts::Set(elements) => elements.is_empty(),
+        ValueParts::Hash(pairs) => pairs.is_empty(),
     }
 }
 
@@ -186,7 +172,7 @@ impl RdbDecoder {
 }
 
 /// Reads one value of the given type that must fill `bytes` exactly: the body of a DUMP payload.
-pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<RdbValue, RdbError> {
+pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<ValueParts, RdbError> {
     let mut partial = begin(value_type, b"")?;
     let mut input = Input { bytes, at: 0, short_by: 0 };
     loop {
@@ -327,7 +313,7 @@ fn step(
             let expire_at_ms = expire_at_ms.take();
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
-            Ok((!value.is_empty_collection())
+            Ok((!is_empty_collection(&value))
                 .then(|| RdbEvent::Key(RdbKey { key, expire_at_ms, value })))
         }
         State::ModuleAux => {
@@ -443,17 +429,17 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
 }
 
 /// Reads one more part of a value; gives the value once it is whole.
-fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<RdbValue>> {
+fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<ValueParts>> {
     match partial {
         Partial::Blob(value_type) => {
             let blob = input.string()?;
             return Ok(Some(match *value_type {
-                value_type::STRING => RdbValue::String(blob),
-                value_type::LIST_ZIPLIST => RdbValue::List(packed::ziplist(&blob)?),
-                value_type::SET_INTSET => RdbValue::Set(packed::intset(&blob)?),
-                value_type::SET_LISTPACK => RdbValue::Set(packed::listpack(&blob)?),
-                value_type::HASH_ZIPLIST => RdbValue::Hash(packed::pairs(packed::ziplist(&blob)?)?),
-                _ => RdbValue::Hash(packed::pairs(packed::listpack(&blob)?)?),
+                value_type::STRING => ValueParts::String(blob),
+                value_type::LIST_ZIPLIST => ValueParts::List(packed::ziplist(&blob)?),
+                value_type::SET_INTSET => ValueParts::Set(packed::intset(&blob)?),
+                value_type::SET_LISTPACK => ValueParts::Set(packed::listpack(&blob)?),
+                value_type::HASH_ZIPLIST => ValueParts::Hash(packed::pairs(packed::ziplist(&blob)?)?),
+                _ => ValueParts::Hash(packed::pairs(packed::listpack(&blob)?)?),
             }));
         }
         Partial::Count(value_type) => {
@@ -497,10 +483,10 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<RdbVa
     }
     Ok(match partial {
         Partial::List { left: 0, elements } | Partial::Nodes { left: 0, elements, .. } => {
-            Some(RdbValue::List(std::mem::take(elements)))
+            Some(ValueParts::List(std::mem::take(elements)))
         }
-        Partial::Set { left: 0, elements } => Some(RdbValue::Set(std::mem::take(elements))),
-        Partial::Hash { left: 0, pairs } => Some(RdbValue::Hash(std::mem::take(pairs))),
+        Partial::Set { left: 0, elements } => Some(ValueParts::Set(std::mem::take(elements))),
+        Partial::Hash { left: 0, pairs } => Some(ValueParts::Hash(std::mem::take(pairs))),
         _ => None,
     })
 }

@@ -8,11 +8,14 @@
 
 mod crc64;
 mod decode;
+pub mod dump;
+mod encode;
 mod packed;
 mod write;
 
 pub use crc64::crc64;
-pub use decode::{RdbDecoder, RdbEvent, RdbKey, RdbValue};
+pub use decode::{RdbDecoder, RdbEvent, RdbKey};
+pub use encode::{SnapshotEncoder, SnapshotPiece, SnapshotUse, aux_fields};
 
 const MAGIC: &[u8; 5] = b"REDIS";
 

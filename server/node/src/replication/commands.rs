@@ -238,7 +238,7 @@ impl CommandParser {
 
 /// Appends a command in the form that streams and AOFs hold.
 pub fn write_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
-    let mut line = |kind: u8, number: usize, out: &mut Vec<u8>| {
+    let line = |kind: u8, number: usize, out: &mut Vec<u8>| {
         out.push(kind);
         out.extend_from_slice(number.to_string().as_bytes());
         out.extend_from_slice(b"\r\n");
