@@ -9,6 +9,9 @@
 //! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
 //! table of directives · `io` the words the node and its shell speak.
 
+pub mod aof;
 pub mod config;
 pub mod io;
 pub mod keyspace;
+pub mod rdb;
+pub mod replication;
