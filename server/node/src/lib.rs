@@ -11,6 +11,7 @@
 
 pub mod aof;
 pub mod command;
+pub mod config;
 pub mod io;
 pub mod keyspace;
 pub mod random;

@@ -1,0 +1,27 @@
+//! What the shell drives: the node, or in tests something smaller that speaks the same words.
+
+use slotstorm_node::io::{ConnId, Effects, Input, Mono, Now, Outbox, Ticket};
+
+/// A state machine fed by [`crate::shell::Shell`]. The contract is that of `slotstorm_node::io`.
+pub trait Machine {
+    /// One event.
+    fn input(&mut self, now: Now, input: Input<'_>, effects: &mut Effects);
+
+    /// Once per turn of the loop, after all events of the turn.
+    fn end_of_batch(&mut self, now: Now, effects: &mut Effects);
+
+    /// When to call `end_of_batch` again though nothing happens.
+    fn next_deadline(&self) -> Option<Mono>;
+
+    /// What waits to be sent on a connection; `None` if the machine does not know it (any more).
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox>;
+
+    /// All disk effects up to this one are done: bytes gated by them may leave.
+    fn durable(&self) -> Ticket;
+
+    /// Moves the names of connections whose outbox has grown since the last call into `into`.
+    fn take_dirty(&mut self, into: &mut Vec<ConnId>);
+
+    /// The letter of the log's role column: `M` or `S`.
+    fn log_role(&self) -> char;
+}
