@@ -9,5 +9,7 @@
 //! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
 //! table of directives · `io` the words the node and its shell speak.
 
+pub mod cluster;
 pub mod io;
 pub mod keyspace;
+pub mod random;
