@@ -10,6 +10,7 @@
 //! table of directives · `io` the words the node and its shell speak.
 
 pub mod aof;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod io;
