@@ -14,4 +14,4 @@ pub mod config;
 pub mod io;
 pub mod keyspace;
 pub mod rdb;
-// pub mod replication;
+pub mod replication;
