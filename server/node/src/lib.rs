@@ -10,8 +10,12 @@
 //! table of directives · `io` the words the node and its shell speak.
 
 pub mod aof;
+pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod io;
 pub mod keyspace;
+pub mod random;
 pub mod rdb;
 pub mod replication;
+pub mod resp;

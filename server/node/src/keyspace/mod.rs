@@ -104,7 +104,7 @@ impl Entry {
     /// Approximate bytes, the share of the trie included.
     fn size(&self) -> usize {
         size_of::<Self>()
-            + 8
+            + 44
             + self.key.heap_bytes()
             + self.value.heap_bytes()
             + if self.expire_at == NEVER { 0 } else { 24 }

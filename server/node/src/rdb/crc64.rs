@@ -36,7 +36,8 @@ const fn tables() -> [[u64; 256]; 8] {
 pub fn crc64(mut crc: u64, bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {
-        let word = crc ^ u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+        let word = crc
+            ^ u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
         crc = 0;
         for (index, byte) in word.to_le_bytes().into_iter().enumerate() {
             crc ^= TABLES[7 - index][usize::from(byte)];

@@ -88,11 +88,24 @@ enum Partial {
     Blob(u8),
     /// The number of parts follows.
     Count(u8),
-    List { left: u64, elements: Vec<Vec<u8>> },
-    Set { left: u64, elements: Vec<Vec<u8>> },
-    Hash { left: u64, pairs: Vec<(Vec<u8>, Vec<u8>)> },
+    List {
+        left: u64,
+        elements: Vec<Vec<u8>>,
+    },
+    Set {
+        left: u64,
+        elements: Vec<Vec<u8>>,
+    },
+    Hash {
+        left: u64,
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    },
     /// A quicklist: nodes of ziplists (14), or each preceded by its container's kind (18).
-    Nodes { left: u64, with_container: bool, elements: Vec<Vec<u8>> },
+    Nodes {
+        left: u64,
+        with_container: bool,
+        elements: Vec<Vec<u8>>,
+    },
 }
 
 impl Default for RdbDecoder {
@@ -313,8 +326,7 @@ fn step(
             let expire_at_ms = expire_at_ms.take();
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
-            Ok((!is_empty_collection(&value))
-                .then(|| RdbEvent::Key(RdbKey { key, expire_at_ms, value })))
+            Ok((!is_empty_collection(&value)).then(|| RdbEvent::Key(RdbKey { key, expire_at_ms, value })))
         }
         State::ModuleAux => {
             if module_part(input)? {

@@ -116,7 +116,9 @@ impl SnapshotEncoder {
             Position::Done => return Position::Done,
         };
         for slot in first_slot..SLOTS {
-            for (rank, entry) in (first_rank..).zip(self.snapshot.slot_iter_from(Slot(slot as u16), first_rank)) {
+            for (rank, entry) in
+                (first_rank..).zip(self.snapshot.slot_iter_from(Slot(slot as u16), first_rank))
+            {
                 let written = first_element.take().unwrap_or_else(|| {
                     put_key(out, entry.key, entry.expire_at.map(|at| at.0), type_of(entry.value));
                     put_count(out, entry.value);

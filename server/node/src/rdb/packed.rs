@@ -13,7 +13,8 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], RdbError> {
-        let (head, rest) = self.bytes.split_at_checked(len).ok_or(RdbError::Packed(self.what, "ends early"))?;
+        let (head, rest) =
+            self.bytes.split_at_checked(len).ok_or(RdbError::Packed(self.what, "ends early"))?;
         self.bytes = rest;
         Ok(head)
     }
