@@ -1,7 +1,7 @@
 //! The node's clocks: the shell reads them and hands their values over.
 #![allow(clippy::disallowed_methods)] // this is where the clocks are read
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use slotstorm_node::io::{Mono, Now, WallMs};
 
@@ -21,6 +21,12 @@ impl Clock {
     pub fn now(&self) -> Now {
         let mono = self.origin.elapsed().as_micros() as u64 + 1_000_000;
         Now { mono: Mono(mono), wall: wall_now() }
+    }
+
+    /// Does nothing for so long.
+    #[allow(clippy::unused_self)] // the one door to this process' time
+    pub fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 

@@ -33,15 +33,19 @@ impl Log {
         Ok(())
     }
 
-    /// Writes one line, if the level is high enough. A log that cannot be written is no reason to stop.
+    /// Writes one line, if the level is high enough.
     pub fn line(&mut self, level: LogLevel, text: &str) {
         if level < self.least {
             return;
         }
-        let line = format_line(std::process::id(), self.role, wall_now(), level, text);
+        self.raw(&format_line(std::process::id(), self.role, wall_now(), level, text));
+    }
+
+    /// Writes a text as it is. A log that cannot be written is no reason to stop.
+    pub fn raw(&mut self, text: &str) {
         let _ = match &mut self.file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => io::stdout().lock().write_all(line.as_bytes()),
+            Some(file) => file.write_all(text.as_bytes()),
+            None => io::stdout().lock().write_all(text.as_bytes()),
         };
     }
 
@@ -79,7 +83,9 @@ fn format_line(pid: u32, role: char, at: WallMs, level: LogLevel, text: &str) ->
     let of_day = at.0 % 86_400_000;
     let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
     let millis = of_day % 1000;
-    format!("{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{millis:03} {mark} {text}\n")
+    format!(
+        "{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{millis:03} {mark} {text}\n"
+    )
 }
 
 /// Year, month and day of a count of days since 1970, in the proleptic Gregorian calendar.

@@ -1,5 +1,6 @@
 //! What the shell drives: the node, or in tests something smaller that speaks the same words.
 
+use slotstorm_node::config::Config;
 use slotstorm_node::io::{ConnId, Effects, Input, Mono, Now, Outbox, Ticket};
 
 /// A state machine fed by [`crate::shell::Shell`]. The contract is that of `slotstorm_node::io`.
@@ -13,7 +14,8 @@ pub trait Machine {
     /// When to call `end_of_batch` again though nothing happens.
     fn next_deadline(&self) -> Option<Mono>;
 
-    /// What waits to be sent on a connection; `None` if the machine does not know it (any more).
+    /// What waits to be sent on a connection; `None` if the machine does not know it (any more). The shell takes
+    /// what is in it when it carries out a `Close`; until then the machine must keep it.
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox>;
 
     /// All disk effects up to this one are done: bytes gated by them may leave.
@@ -21,6 +23,12 @@ pub trait Machine {
 
     /// Moves the names of connections whose outbox has grown since the last call into `into`.
     fn take_dirty(&mut self, into: &mut Vec<ConnId>);
+
+    /// The configuration as it is now: ports and addresses, log level, keepalive.
+    fn config(&self) -> &Config;
+
+    /// True once data is loaded: the ready line is logged.
+    fn is_ready(&self) -> bool;
 
     /// The letter of the log's role column: `M` or `S`.
     fn log_role(&self) -> char;

@@ -2,8 +2,9 @@
 //!
 //! A replacement is crash-safe: whatever system call is the last one, the file is the old or the new one, whole.
 //! The lock is an flock on the file's inode, as redis-server's on nodes.conf, so a redis-server and this server
-//! keep each other out. A replacement brings a new inode: it is locked before it gets the name, and the inode
-//! before it stays locked until the replacement after, so that nobody who opened the old one in between gets a lock.
+//! keep each other out. A replacement brings a new inode: it is locked before it gets the name. Who opened an old
+//! inode just before and locks it just after could believe the lock to be his: this server looks at the name again
+//! when it has a lock, and for redis-server, which does not, the last replaced inodes stay locked for a while.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this is where the data directory is touched
 
 pub mod calls;
@@ -11,7 +12,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -31,11 +32,14 @@ pub struct FileStore<C: Calls = Os> {
     appended: BTreeMap<String, Appended>,
 }
 
+/// Replaced inodes that stay locked.
+const RETIRED_LOCKS: usize = 16;
+
 #[derive(Debug)]
 struct Lock {
     current: LockedFile,
-    /// The inode that `current` replaced; see the module's head.
-    _previous: Option<LockedFile>,
+    /// Inodes that had the name before, the last one at the end; see the module's head.
+    retired: VecDeque<LockedFile>,
 }
 
 /// A file kept open for appending.
@@ -93,8 +97,10 @@ impl<C: Calls> FileStore<C> {
             })?;
             // The name may have got another inode between the opening and the locking.
             let ours = locked.metadata()?;
-            if std::fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-                self.locks.insert(name.to_owned(), Lock { current: locked, _previous: None });
+            if std::fs::metadata(&path)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+            {
+                self.locks.insert(name.to_owned(), Lock { current: locked, retired: VecDeque::new() });
                 break;
             }
         }
@@ -155,7 +161,10 @@ impl<C: Calls> FileStore<C> {
             Ok(new_lock) => {
                 self.appended.remove(name);
                 if let (Some(new), Some(held)) = (new_lock, self.locks.get_mut(name)) {
-                    held._previous = Some(std::mem::replace(&mut held.current, new));
+                    held.retired.push_back(std::mem::replace(&mut held.current, new));
+                    if held.retired.len() > RETIRED_LOCKS {
+                        held.retired.pop_front();
+                    }
                 }
                 if sync {
                     self.calls.sync_dir(parent(&path)).map_err(disk_error)?;
@@ -279,7 +288,8 @@ impl<C: Calls> FileStore<C> {
         for entry in entries.flatten() {
             let found = entry.file_name();
             let pid = found.to_str().and_then(|found| found.strip_prefix("temp-"));
-            let pid = pid.and_then(|rest| rest.strip_suffix(file_name)).and_then(|rest| rest.strip_suffix('-'));
+            let pid =
+                pid.and_then(|rest| rest.strip_suffix(file_name)).and_then(|rest| rest.strip_suffix('-'));
             if pid.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())) {
                 let _ = self.calls.remove(&entry.path());
             }
@@ -299,9 +309,7 @@ fn temporary_path(path: &Path) -> PathBuf {
 }
 
 fn disk_error(error: io::Error) -> DiskError {
-    let no_space = matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-    );
+    let no_space =
+        matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
     DiskError { message: error.to_string(), no_space }
 }
