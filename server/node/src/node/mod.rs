@@ -89,14 +89,13 @@ pub struct Node {
     run_id: String,
     config: Config,
     random: Random,
-    entropy: [u8; 32],
     db: Db,
     conns: BTreeMap<ConnId, Conn>,
     clients: usize,
     dirty: Vec<ConnId>,
     next_conn: ConnId,
     next_client: u64,
-    effects: Vec<Effect>,
+    effects: Effects,
     tickets: Tickets,
     /// What replies of this batch must wait for.
     batch_gate: Ticket,
@@ -142,13 +141,12 @@ impl Node {
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
             config,
             random,
-            entropy,
             conns: BTreeMap::new(),
             clients: 0,
             dirty: Vec::new(),
             next_conn: ConnId(1),
             next_client: 1,
-            effects: Vec::new(),
+            effects: Effects::default(),
             tickets: Tickets::default(),
             batch_gate: Ticket(0),
             files: Files::new(now),
@@ -166,7 +164,7 @@ impl Node {
             exiting: false,
         };
         node.begin_loading();
-        effects.list.append(&mut node.effects);
+        effects.list.append(&mut node.effects.list);
         node
     }
 
@@ -187,11 +185,13 @@ impl Node {
                     self.replicate(|replication, now, actions| {
                         replication.snapshot_chunk(id, bytes, last, now, actions);
                     });
+                } else {
+                    self.snapshot_chunk(id, &bytes, last);
                 }
             }
             Input::Terminate => self.terminate(),
         }
-        effects.list.append(&mut self.effects);
+        effects.list.append(&mut self.effects.list);
     }
 
     /// Ends a batch of events: timers, saves, packets, and the gates of what the batch said.
@@ -207,7 +207,7 @@ impl Node {
         self.append_to_file();
         self.replicate(|replication, now, actions| replication.flush(now, actions));
         self.close_gates();
-        effects.list.append(&mut self.effects);
+        effects.list.append(&mut self.effects.list);
     }
 
     /// When to call [`Self::end_of_batch`] though nothing happens.

@@ -413,8 +413,8 @@ impl Node {
         let mut killed = Vec::new();
         for (other, state) in &self.conns {
             let entry = match &state.kind {
-                ConnKind::Client(Some(entry)) => entry,
-                ConnKind::Client(None) if *other == conn => client,
+                ConnKind::Client(Some(entry)) => &**entry,
+                ConnKind::Client(None) if *other == conn => &*client,
                 _ => continue,
             };
             let kind: &[u8] = match () {

@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 
 use crate::io::{ConnId, Ticket};
 
-/// What a disk effect is for.
+/// What a disk effect of the glue's own is for. (The append-only file keeps its own books.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// nodes.conf.
     ClusterConfig,
-    /// An append to the append-only file, or its sync.
-    Aof,
-    /// dump.rdb; the client that waits for it, if it was SAVE.
+    /// dump.rdb; the client that waits for it, if it was SAVE, and the changes that it holds.
     Rdb { waiting: Option<ConnId>, dirty: u64 },
     /// CONFIG REWRITE.
     ConfigFile { waiting: ConnId },
 }
 
-/// The tickets of a node.
+/// The tickets of a node: issued and completed in one order.
 #[derive(Debug, Default)]
 pub struct Tickets {
-    last: Ticket,
-    /// Not done yet, or failed and not made good.
+    /// The last one issued, by whomever.
+    pub last: Ticket,
+    /// The last one that came back.
+    done: Ticket,
     open: BTreeMap<Ticket, Purpose>,
+    /// The first nodes.conf that failed and was not made good.
+    stuck: Option<Ticket>,
     /// The latest nodes.conf that was asked for.
     config: Ticket,
     /// The latest append that replies must wait for.
@@ -42,10 +44,7 @@ impl Tickets {
 
     /// Everything up to this one is done.
     pub fn durable(&self) -> Ticket {
-        // What only replaces a file for later is no promise to anybody.
-        let promise = |purpose: &Purpose| matches!(purpose, Purpose::ClusterConfig | Purpose::Aof);
-        let first = self.open.iter().find(|(_, purpose)| promise(purpose));
-        first.map_or(self.last, |(ticket, _)| Ticket(ticket.0 - 1))
+        self.stuck.map_or(self.done, |stuck| Ticket(stuck.0 - 1).min(self.done))
     }
 
     /// The latest nodes.conf that was asked for.
@@ -54,8 +53,8 @@ impl Tickets {
     }
 
     /// Replies wait for this append from now on.
-    pub const fn gate_replies(&mut self, ticket: Ticket) {
-        self.appended = ticket;
+    pub fn gate_replies(&mut self, ticket: Ticket) {
+        self.appended = self.appended.max(ticket);
     }
 
     /// What any reply must wait for: a value that is not durable yet must not be shown either.
@@ -63,22 +62,24 @@ impl Tickets {
         self.appended
     }
 
-    /// A disk effect succeeded. One nodes.conf makes good all earlier ones that failed.
-    pub fn done(&mut self, ticket: Ticket) -> Option<Purpose> {
+    /// A disk effect ended, well or not. A nodes.conf that failed holds up all that follows until a later one
+    /// succeeds.
+    pub fn ended(&mut self, ticket: Ticket, well: bool) -> Option<Purpose> {
+        self.done = self.done.max(ticket);
         let purpose = self.open.remove(&ticket)?;
         if purpose == Purpose::ClusterConfig {
-            self.open.retain(|other, purpose| *other > ticket || *purpose != Purpose::ClusterConfig);
+            if well {
+                self.stuck = self.stuck.filter(|stuck| *stuck > ticket);
+            } else {
+                self.stuck.get_or_insert(ticket);
+            }
         }
         Some(purpose)
     }
 
-    /// A disk effect failed. A nodes.conf stays open: nothing that depends on it may leave.
-    pub fn failed(&mut self, ticket: Ticket) -> Option<Purpose> {
-        let purpose = self.open.get(&ticket)?.clone();
-        if purpose != Purpose::ClusterConfig {
-            self.open.remove(&ticket);
-        }
-        Some(purpose)
+    /// True while a dump of this kind is on its way.
+    pub fn is_saving(&self) -> bool {
+        self.open.values().any(|purpose| matches!(purpose, Purpose::Rdb { .. }))
     }
 }
 
@@ -90,23 +91,14 @@ mod tests {
     fn nothing_passes_a_failed_nodes_conf_until_a_later_one_is_written() {
         let mut tickets = Tickets::default();
         let first = tickets.issue(Purpose::ClusterConfig);
-        let append = tickets.issue(Purpose::Aof);
         assert_eq!(tickets.durable(), Ticket(0));
-        assert_eq!(tickets.failed(first), Some(Purpose::ClusterConfig));
-        tickets.done(append);
+        assert_eq!(tickets.ended(first, false), Some(Purpose::ClusterConfig));
+        let dump = tickets.issue(Purpose::Rdb { waiting: None, dirty: 0 });
+        tickets.ended(dump, true);
         assert_eq!(tickets.durable(), Ticket(0));
         let second = tickets.issue(Purpose::ClusterConfig);
         assert_eq!(tickets.durable(), Ticket(0));
-        tickets.done(second);
+        tickets.ended(second, true);
         assert_eq!(tickets.durable(), second);
-    }
-
-    #[test]
-    fn a_slow_dump_holds_nobody_up() {
-        let mut tickets = Tickets::default();
-        tickets.issue(Purpose::Rdb { waiting: None, dirty: 0 });
-        let append = tickets.issue(Purpose::Aof);
-        tickets.done(append);
-        assert_eq!(tickets.durable(), append);
     }
 }
