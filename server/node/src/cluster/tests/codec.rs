@@ -106,7 +106,8 @@ proptest! {
         let mut bytes = encode(&packet);
         bytes.resize(bytes.len() + extra, 0);
         let longer = decode(&bytes);
-        prop_assert!(longer.is_err() || matches!(packet.body, Body::Unknown { .. }));
+        let unknown = matches!(packet.body, Body::Unknown { .. });
+        prop_assert!(longer.is_err() || unknown);
     }
 
     #[test]
@@ -141,7 +142,7 @@ proptest! {
             let conn = ConnId(900_000);
             let peer = format!("{}:5555", ip_of(sender)).parse().unwrap();
             let mut packet = lie;
-            // Half the lies come from a known name and speak of known nodes.
+            // A lie comes under a known name and speaks of known nodes, or it would not be listened to.
             packet.header.sender = liar;
             packet.header.master = packet.header.master.map(|_| master);
             match &mut packet.body {

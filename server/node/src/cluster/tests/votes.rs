@@ -2,7 +2,6 @@
 
 use super::super::bus::{Body, MFLAG_FORCEACK, Packet, PacketType};
 use super::bench::Bench;
-use super::*;
 
 const NT: u64 = 2000;
 
