@@ -206,10 +206,6 @@ impl Bench {
         self.nodes[node].cluster.as_ref().expect("the node runs")
     }
 
-    pub fn at_mut(&mut self, node: usize) -> &mut Cluster {
-        self.nodes[node].cluster.as_mut().expect("the node runs")
-    }
-
     /// Its id, also after its death.
     pub fn id(&self, node: usize) -> NodeId {
         self.nodes[node].id.expect("it was started")
@@ -406,7 +402,7 @@ impl Bench {
             (_, Some((due, node))) if due <= end => {
                 self.now_ms = due;
                 self.replicate(node);
-                self.with(node, |cluster, turn| cluster.cron(turn));
+                self.with(node, super::super::Cluster::cron);
                 true
             }
             _ => false,

@@ -144,6 +144,6 @@ fn keys_found_after_loading_open_their_slots() {
     let mut bench = Bench::cluster(3, 0, NT);
     let other = slots_of(1, 3).0;
     bench.nodes[0].facts.keys = [(other, 1), (0, 2)].into();
-    bench.with(0, |cluster, turn| cluster.data_loaded(turn));
+    bench.with(0, super::super::Cluster::data_loaded);
     assert_eq!(bench.at(0).slots.importing.keys().copied().collect::<Vec<_>>(), [other]);
 }

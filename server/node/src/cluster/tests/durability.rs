@@ -12,9 +12,9 @@ fn a_restarted_node_is_the_same_node() {
     for node in 0..6 {
         bench.kill(node);
     }
-    for node in 0..6 {
+    for (node, text) in texts.iter().enumerate() {
         bench.start(node);
-        assert_eq!(stable_part(&bench.nodes_text(node)), texts[node], "node {node}");
+        assert_eq!(&stable_part(&bench.nodes_text(node)), text, "node {node}");
     }
     bench.until(10_000, "up again", |b| (0..6).all(|n| b.at(n).is_ok()));
 }
@@ -73,4 +73,20 @@ fn no_announced_epoch_is_ahead_of_the_file() {
         bench.wire_log.clear();
     }
     assert!(!bench.at(3).i_am_replica(), "an election took place");
+}
+
+#[test]
+fn a_paused_node_that_wakes_up_votes_for_nobody_twice() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.kill(0);
+    bench.nodes[1].paused = true;
+    bench.run(NT * 4);
+    bench.record = true;
+    bench.resume(1);
+    bench.until(30_000, "the shard is served", |b| !b.at(3).i_am_replica());
+    let mut epochs: Vec<u64> =
+        bench.sent(1, bus::PacketType::AuthAck).iter().map(|s| s.packet.header.current_epoch).collect();
+    let votes = epochs.len();
+    epochs.dedup();
+    assert!(votes >= 1 && epochs.len() == votes, "{epochs:?}");
 }

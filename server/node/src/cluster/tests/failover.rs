@@ -166,7 +166,7 @@ fn an_old_packet_moves_nobody() {
     bench.until(15_000, "B promoted", |x| !x.at(3).i_am_replica());
     // The link that B dialled is lost in the queue; 4 learns of B by other ways first.
     bench.held.clear();
-    bench.until(5000, "4 knows", |x| x.view(4, b).is_master() && x.view(4, b).slots.len() > 0);
+    bench.until(5000, "4 knows", |x| x.view(4, b).is_master() && !x.view(4, b).slots.is_empty());
     bench.release();
     bench.run(5);
     assert!(bench.view(4, b).is_master(), "{witness} believed an old packet about {a}");
