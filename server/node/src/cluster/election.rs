@@ -24,7 +24,9 @@ pub(super) struct Election {
     asked: Option<u64>,
     rank: u64,
     voters: BTreeSet<NodeIdx>,
-    complaint: Option<(Complaint, Mono)>,
+    complaint: Option<Complaint>,
+    /// When a complaint was last logged.
+    complained: Option<Mono>,
 }
 
 /// Why there is no failover yet.
@@ -260,16 +262,11 @@ impl Cluster {
             let master = self.nodes.get(master);
             master.failed() && turn.ms_since(master.fail_time) < self.settings.node_timeout_ms + QUIET_MS
         });
-        let said = self
-            .election
-            .complaint
-            .is_some_and(|(last, at)| last == complaint && turn.now.mono.ms_since(at) < RELOG_MS);
-        if said {
+        let same = self.election.complaint.replace(complaint) == Some(complaint);
+        if failed_just_now || (same && turn.ms_since(self.election.complained) < RELOG_MS) {
             return;
         }
-        self.election.complaint = Some((complaint, turn.now.mono));
-        if !failed_just_now {
-            turn.log(LogLevel::Warning, format!("Currently unable to failover: {}", complaint.text()));
-        }
+        self.election.complained = Some(turn.now.mono);
+        turn.log(LogLevel::Warning, format!("Currently unable to failover: {}", complaint.text()));
     }
 }

@@ -33,7 +33,8 @@
 //!
 //! # Deviations from 7.0.15 on purpose, all compatible on the wire
 //!
-//! F-01 (`election`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-48 (`nodes_conf`), F-49 (`save`).
+//! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
+//! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
 
 mod bitmap;

@@ -89,6 +89,10 @@ pub fn parse(text: &[u8]) -> Result<Option<NodesConf>, NodesConfError> {
     let Some((current_epoch, last_vote_epoch)) = vars else {
         return Err(error(None, "its 'vars' line is missing, so it was cut short".to_owned()));
     };
+    // A number that was cut is still a number.
+    if !text.ends_with('\n') {
+        return Err(error(None, "its last line has no end, so it was cut short".to_owned()));
+    }
     Ok(Some(NodesConf { current_epoch, last_vote_epoch, nodes }))
 }
 

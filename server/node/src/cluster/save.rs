@@ -124,6 +124,10 @@ impl Cluster {
         if !self.save.wanted {
             return;
         }
+        // News of others that come while a save is under way go into the next one, together.
+        if !self.save.promise && self.save.in_flight > 0 {
+            return;
+        }
         // A full disk is not helped by a save per batch.
         if self.save.failed && !self.save.sync && self.save.retry_at.is_some() {
             return;
