@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use slotstorm_node::io::WallMs;
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
-use slotstorm_node::rdb::{
-    RdbDecoder, RdbError, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields,
-};
+use slotstorm_node::rdb::{RdbDecoder, RdbError, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields};
 
 const EXPECTED: &str = include_str!("data/expected.txt");
 const REDIS_7: &[u8] = include_bytes!("data/redis-7.0.15.rdb");
@@ -25,7 +23,10 @@ fn decode(bytes: &[u8], piece: usize) -> Result<Vec<RdbEvent>, RdbError> {
 
 /// One line of `expected.txt`.
 fn describe(key: &[u8], expire_at_ms: Option<u64>, value: &ValueParts) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    let hex = |bytes: &[u8]| -> String {
+        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    };
     let (kind, elements) = match value {
         ValueParts::String(string) => ("string", vec![hex(string)]),
         ValueParts::List(elements) => ("list", elements.iter().map(|element| hex(element)).collect()),
@@ -84,7 +85,9 @@ fn names_the_key_and_the_type_that_it_cannot_read() {
 #[test]
 fn gives_functions_as_events_of_their_own() {
     let events = decode(include_bytes!("data/redis-7.0.15-function.rdb"), 10).unwrap();
-    assert!(events.iter().any(|event| matches!(event, RdbEvent::Function(code) if code.starts_with(b"#!lua"))));
+    assert!(
+        events.iter().any(|event| matches!(event, RdbEvent::Function(code) if code.starts_with(b"#!lua")))
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Node {
                 value.extend_from_slice(more);
                 self.keys.set(key, Value::string(&value), None, WallMs(0));
             }
-            [b"MULTI"] | [b"EXEC"] => {}
+            [b"MULTI" | b"EXEC"] => {}
             other => panic!("the bench knows no {other:?}"),
         }
     }
@@ -44,7 +44,7 @@ impl Node {
         self.keys
             .get(key)
             .and_then(|entry| entry.value().as_string())
-            .map_or(Vec::new(), |value| value.to_vec())
+            .map_or(Vec::new(), crate::keyspace::Element::to_vec)
     }
 
     fn dataset(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -215,7 +215,7 @@ impl World {
             }
             let piece = self.piece;
             let ready = |wire: &&mut Wire| {
-                !wire.frozen && !(wire.to_dialler.is_empty() && wire.from_dialler.is_empty())
+                !(wire.frozen || wire.to_dialler.is_empty() && wire.from_dialler.is_empty())
             };
             let Some(wire) = self.wires.iter_mut().find(ready) else { return };
             let ((dialler, acceptor), (near, far)) = (wire.nodes, wire.ends);
@@ -226,7 +226,7 @@ impl World {
             if !down.is_empty() {
                 self.received.entry(dialler).or_default().extend_from_slice(&down);
                 self.with_node(acceptor, |node, now, actions| {
-                    node.repl.flushed(far, down.len(), now, actions)
+                    node.repl.flushed(far, down.len(), now, actions);
                 });
                 self.with_node(dialler, |node, now, actions| node.repl.received(near, &down, now, actions));
             }
