@@ -276,11 +276,12 @@ impl Ours {
             }
             Action::LoadCommit => {
                 self.keys = self.loading.take().unwrap();
-                self.event(|repl, now, actions| repl.loaded(now, actions));
+                self.event(Replication::loaded);
             }
             Action::LoadAbort => self.loading = None,
             Action::Apply(batch) => {
-                self.commands.extend(batch.iter().map(|command| command.args().map(<[u8]>::to_vec).collect()))
+                self.commands
+                    .extend(batch.iter().map(|command| command.args().map(<[u8]>::to_vec).collect()));
             }
             Action::Log(_, text) => self.logs.push(text),
             Action::CancelSnapshot(_) | Action::WaitDone { .. } | Action::WaitAborted { .. } => {}
