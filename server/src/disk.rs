@@ -1,8 +1,8 @@
 //! The disk thread: everything slow about files, done in order, beside the loop.
 //!
-//! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to the
-//! same file are written together, with one sync. Files are read, and snapshots encoded, a piece per job: the loop
-//! asks for the next piece when it has dealt with the last.
+//! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to
+//! the same file are written together, with one sync. Files are read, and snapshots encoded, a piece per
+//! job: the loop asks for the next piece when it has dealt with the last.
 #![allow(clippy::disallowed_methods)] // the thread is started here
 
 use std::collections::{BTreeMap, VecDeque};
@@ -124,7 +124,8 @@ impl DiskThread {
     /// Queues a job.
     pub fn push(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // The thread ends only after this sender; if it died, its answers stop, and with them all gated bytes.
+            // The thread ends only after this sender; if it died, its answers stop, and with them all gated
+            // bytes.
             let _ = jobs.send(job);
         }
     }

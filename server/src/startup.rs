@@ -206,7 +206,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Changes to `dir`, so that `logfile`, `pidfile` and the data files are relative to it, and notes its full path.
+/// Changes to `dir`, so that `logfile`, `pidfile` and the data files are relative to it, and notes its full
+/// path.
 fn enter_directory(config: &mut Config, log: &mut Log) -> Result<(), StartError> {
     if let Some(dir) = config.some_text(Key::Dir) {
         if let Err(error) = std::env::set_current_dir(dir) {
@@ -228,7 +229,8 @@ fn daemonize(serve: &ServeArgs) -> Result<(), StartError> {
             "daemonize does not go with a configuration from standard input".to_owned(),
         ));
     }
-    // Where this process is now is where `dir` led; the child must read a relative file or dir from the old place.
+    // Where this process is now is where `dir` led; the child must read a relative file or dir from the old
+    // place.
     let before = std::env::var_os("PWD").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let child = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
