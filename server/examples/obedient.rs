@@ -96,6 +96,8 @@ impl Obedient {
                 self.is_stubborn = true;
                 self.say(conn, Ticket(0), "held");
             }
+            // For `redis-benchmark -t ping_inline`: what the shell alone costs.
+            "PING" => self.say(conn, Ticket(0), "+PONG\r"),
             "exit" => effects.push(Effect::Exit { code: number() as i32 }),
             _ => self.say(conn, Ticket(0), line),
         }

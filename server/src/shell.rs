@@ -258,7 +258,7 @@ impl<M: Machine> Shell<M> {
     }
 
     fn take_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        while let Some(signal) = self.signals.take_next() {
             let name = if signal == Signal::SIGINT { "SIGINT" } else { "SIGTERM" };
             if signal == Signal::SIGINT {
                 self.interrupts += 1;
@@ -648,9 +648,10 @@ impl<M: Machine> Shell<M> {
     fn part(&mut self) {
         let now = self.clock.now();
         self.disk.finish();
-        while let Some(Done::Op { ticket, result }) = self.disk.next_done() {
-            let input = Input::DiskDone { ticket, result };
-            self.machine.input(now, input, &mut self.effects);
+        while let Some(done) = self.disk.next_done() {
+            if let Done::Op { ticket, result } = done {
+                self.machine.input(now, Input::DiskDone { ticket, result }, &mut self.effects);
+            }
         }
         self.durable = self.machine.durable();
         let mut all: Vec<ConnId> = self.connections.keys().copied().collect();

@@ -310,6 +310,7 @@ fn temporary_path(path: &Path) -> PathBuf {
     parent(path).join(format!("temp-{}-{name}", std::process::id()))
 }
 
+#[allow(clippy::needless_pass_by_value)] // it is what map_err gives
 fn disk_error(error: io::Error) -> DiskError {
     let no_space =
         matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
