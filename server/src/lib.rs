@@ -17,9 +17,12 @@ pub mod startup;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use slotstorm_node::node::{Node, NodeBoot};
+
 /// Runs a node until it is told to stop. `args` are redis-server's, without the program's name.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let _ = args;
-    eprintln!("the node is not wired to its shell yet"); // node-core's Node plugs in here: startup::run_with
-    ExitCode::FAILURE
+    startup::run_with(args, |boot| {
+        let node = NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+        Node::new(node, boot.effects)
+    })
 }

@@ -2,6 +2,7 @@
 
 use slotstorm_node::config::Config;
 use slotstorm_node::io::{ConnId, Effects, Input, Mono, Now, Outbox, Ticket};
+use slotstorm_node::node::Node;
 
 /// A state machine fed by [`crate::shell::Shell`]. The contract is that of `slotstorm_node::io`.
 pub trait Machine {
@@ -32,4 +33,34 @@ pub trait Machine {
 
     /// The letter of the log's role column: `M` or `S`.
     fn log_role(&self) -> char;
+}
+
+impl Machine for Node {
+    fn input(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
+        Self::input(self, now, input, effects);
+    }
+
+    fn end_of_batch(&mut self, now: Now, effects: &mut Effects) {
+        Self::end_of_batch(self, now, effects);
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        Self::next_deadline(self)
+    }
+
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+        Self::outbox(self, conn)
+    }
+
+    fn durable(&self) -> Ticket {
+        Self::durable(self)
+    }
+
+    fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        Self::take_dirty(self, into);
+    }
+
+    fn log_role(&self) -> char {
+        if self.is_replica() { 'S' } else { 'M' }
+    }
 }

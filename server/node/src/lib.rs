@@ -15,6 +15,8 @@ pub mod command;
 pub mod config;
 pub mod io;
 pub mod keyspace;
+pub mod node;
+pub mod pubsub;
 pub mod random;
 pub mod rdb;
 pub mod replication;

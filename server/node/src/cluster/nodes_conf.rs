@@ -2,6 +2,7 @@
 //! forgotten vote do more harm than a node that does not start.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use super::{Cluster, NodeFlags, NodeId, SLOTS, SlotBitmap, Turn};
 
@@ -185,10 +186,8 @@ impl Cluster {
     /// The file for the table as it is now.
     pub(super) fn nodes_conf_text(&self, turn: &Turn<'_>) -> String {
         let mut text = self.nodes_text(false, turn);
-        text.push_str(&format!(
-            "vars currentEpoch {} lastVoteEpoch {}\n",
-            self.current_epoch, self.last_vote_epoch
-        ));
+        let (current, vote) = (self.current_epoch, self.last_vote_epoch);
+        let _ = writeln!(text, "vars currentEpoch {current} lastVoteEpoch {vote}");
         text
     }
 }

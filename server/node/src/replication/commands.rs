@@ -7,6 +7,8 @@
 const MAX_BULK_BYTES: u64 = 4 << 30;
 /// The most arguments that are believed.
 const MAX_ARGS: u64 = 1 << 30;
+/// The longest annotation line of an AOF, as in Redis.
+const MAX_ANNOTATION_BYTES: usize = 1024;
 /// The longest line that announces a length.
 const MAX_LENGTH_LINE: usize = 32;
 
@@ -134,9 +136,16 @@ pub struct CommandParser {
     left: Option<u64>,
     /// The announced length of the argument that is next.
     bulk: Option<usize>,
+    /// Lines that begin with `#` stand between commands and mean nothing.
+    annotated: bool,
 }
 
 impl CommandParser {
+    /// A parser for an AOF, in which annotations (`#TS:...`) may stand between commands.
+    pub fn for_aof() -> Self {
+        Self { annotated: true, ..Self::default() }
+    }
+
     /// Takes bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.start > 0 && (self.start == self.buffer.len() || self.start > 64 * 1024) {
@@ -170,6 +179,14 @@ impl CommandParser {
                     None => return Ok(None),
                     // A keepalive of a server that is busy, or the rest of one.
                     Some(b'\r' | b'\n') => self.scanned += 1,
+                    Some(b'#') if self.annotated => {
+                        let line = &self.buffer[self.scanned..];
+                        match line.iter().position(|&byte| byte == b'\n') {
+                            Some(end) => self.scanned += end + 1,
+                            None if line.len() > MAX_ANNOTATION_BYTES => return Err(CommandError::Length),
+                            None => return Ok(None),
+                        }
+                    }
                     Some(b'*') => {
                         let Some(count) = self.length_line()? else { return Ok(None) };
                         if count > MAX_ARGS {

@@ -1,1 +1,6 @@
-//! Stories.
+//! Stories of whole clusters in memory.
+
+mod bench;
+mod failover;
+
+use super::*;
