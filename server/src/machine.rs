@@ -60,6 +60,14 @@ impl Machine for Node {
         Self::take_dirty(self, into);
     }
 
+    fn config(&self) -> &Config {
+        Self::config(self)
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
     fn log_role(&self) -> char {
         if self.is_replica() { 'S' } else { 'M' }
     }

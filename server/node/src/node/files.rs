@@ -308,7 +308,6 @@ impl Node {
         self.db.propagated.clear();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(|cluster, turn| cluster.data_loaded(turn));
-        self.log(LogLevel::Notice, "Ready to accept connections");
     }
 
     pub(super) fn fatal(&mut self, why: &str) {

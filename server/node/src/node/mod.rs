@@ -248,6 +248,11 @@ impl Node {
         self.replication.is_replica_role()
     }
 
+    /// True once the dataset was loaded and clients are served.
+    pub const fn is_ready(&self) -> bool {
+        !self.files.is_loading()
+    }
+
     /// The configuration in force.
     pub const fn config(&self) -> &Config {
         &self.config
