@@ -66,6 +66,16 @@ fn a_killed_controller_leaves_nothing_however_far_it_was() {
 }
 
 #[test]
+fn an_interrupted_controller_ends_clean_with_a_stopped_server() {
+    let _alone = lock::real_processes();
+    let mut cluster = Cluster::up(REDIS_SERVER);
+    assert_eq!(cluster.say("stop n3"), "ok");
+    assert!(cluster.say("term n3").contains("is stopped"));
+    assert!(cluster.interrupt(nix::sys::signal::Signal::SIGINT).success());
+    cluster.assert_gone(Duration::from_millis(50));
+}
+
+#[test]
 fn a_killed_keeper_takes_every_server_along_and_ends_the_run_with_3() {
     let _alone = lock::real_processes();
     let mut cluster = Cluster::up(REDIS_SERVER);
@@ -145,7 +155,10 @@ fn a_server_that_refuses_to_start_is_quoted() {
 }
 
 /// Six empty servers as anybody would start them: one address, six ports, no proxy.
-struct Plain(Vec<std::process::Child>, tempfile::TempDir);
+struct Plain {
+    servers: Vec<std::process::Child>,
+    _folder: tempfile::TempDir,
+}
 
 impl Plain {
     const IP: &str = "127.26.40.1";
@@ -157,25 +170,17 @@ impl Plain {
             std::fs::create_dir(&dir).unwrap();
             std::process::Command::new(REDIS_SERVER)
                 .args(["--port", &port.to_string(), "--bind", Self::IP, "--bind-source-addr", Self::IP])
-                .args([
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-node-timeout",
-                    "2000",
-                    "--save",
-                    "",
-                    "--repl-diskless-sync-delay",
-                    "0",
-                ])
+                .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--save", ""])
+                .args(["--protected-mode", "no", "--repl-diskless-sync-delay", "0"])
                 .current_dir(dir)
                 .stdout(std::process::Stdio::null())
                 .spawn()
                 .unwrap()
         };
-        Self((7001..=7006).map(start).collect(), folder)
+        Self { servers: (7001..=7006).map(start).collect(), _folder: folder }
     }
 
-    fn create(&self, more: &[&str]) -> std::process::Output {
+    fn create(more: &[&str]) -> std::process::Output {
         let nodes = (7001..=7006).map(|port| format!("{}:{port}", Self::IP));
         std::process::Command::new(env!("CARGO_BIN_EXE_slotstorm"))
             .args(["cluster", "create"])
@@ -189,7 +194,7 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        for server in &mut self.0 {
+        for server in &mut self.servers {
             let _ = server.kill();
             let _ = server.wait();
         }
@@ -199,10 +204,10 @@ impl Drop for Plain {
 #[test]
 fn create_makes_a_cluster_of_running_servers_once() {
     let _alone = lock::real_processes();
-    let servers = Plain::start();
-    let unasked = servers.create(&["--cluster-replicas", "1"]);
+    let _servers = Plain::start();
+    let unasked = Plain::create(&["--cluster-replicas", "1"]);
     assert_eq!(unasked.status.code(), Some(3), "nobody said yes");
-    let made = servers.create(&["--cluster-replicas", "1", "--cluster-yes"]);
+    let made = Plain::create(&["--cluster-replicas", "1", "--cluster-yes"]);
     let text = String::from_utf8_lossy(&made.stdout).into_owned() + &String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "{text}");
     for port in 7001..=7006 {
@@ -213,9 +218,9 @@ fn create_makes_a_cluster_of_running_servers_once() {
         assert!(lines.contains(&"cluster_state:ok".to_owned()), "{port}: {lines:?}");
         assert!(lines.contains(&"cluster_known_nodes:6".to_owned()), "{port}: {lines:?}");
     }
-    let again = servers.create(&["--cluster-replicas", "1", "--yes"]);
+    let again = Plain::create(&["--cluster-replicas", "1", "--yes"]);
     let text = String::from_utf8_lossy(&again.stderr);
     assert_eq!(again.status.code(), Some(3), "{text}");
     assert!(text.contains("is not empty: it knows 5 other nodes"), "{text}");
-    assert_eq!(servers.create(&["--cluster-replicas", "2", "--yes"]).status.code(), Some(254));
+    assert_eq!(Plain::create(&["--cluster-replicas", "2", "--yes"]).status.code(), Some(254));
 }

@@ -144,7 +144,7 @@ impl Scene {
     /// A key in the shard of `n1`, `n2` or `n3` (0 to 2).
     pub fn key(shard: usize, number: u32) -> String {
         let last = [5460, 10922, 16383];
-        (0..)
+        (0..10_000)
             .map(|i| format!("k{shard}:{number}:{i}"))
             .find(|key| {
                 let slot = slot_of(key.as_bytes());

@@ -233,6 +233,7 @@ async fn storm(
         launcher: SELF_EXE.into(),
     })
     .map_err(start_failure)?;
+    terminal.begin(&plan);
     let started = Utc::now().rfc3339();
     write_plan(world.run_path(), &plan, storm_text)?;
     let created = tokio::select! {
@@ -274,6 +275,11 @@ async fn storm(
     let carried_out = run.carry_out().await;
     world.stop().await;
     let folder = world.finish_folder(false)?;
+    if let Ok(outcome) = &carried_out
+        && let Some(missing) = &outcome.not_converged
+    {
+        terminal.line(&format!("  the cluster did not become whole: {missing}"));
+    }
     let broken = carried_out.err().map(|error| error.to_string()).or_else(|| world.broken());
     Ok(Some(Done { folder, interrupted: interrupt.flag.get(), broken }))
 }

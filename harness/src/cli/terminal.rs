@@ -47,7 +47,7 @@ impl Paint {
 }
 
 impl Terminal {
-    /// A terminal that begins with what is going to be done.
+    /// A terminal that has said nothing yet.
     pub fn new(quiet: bool, plan: &Plan) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new((plan.duration_s * 10.0) as u64);
@@ -55,7 +55,7 @@ impl Terminal {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        let terminal = Self {
+        Self {
             quiet,
             paint: Paint::of_stdout(),
             bar,
@@ -63,10 +63,14 @@ impl Terminal {
             origin: Cell::new(0),
             last: RefCell::default(),
             phase: Cell::new(None),
-        };
-        terminal.line(&format!(
+        }
+    }
+
+    /// What is going to be done.
+    pub fn begin(&self, plan: &Plan) {
+        self.line(&format!(
             "{}  seed {}  {}  {} masters + {} replicas  node timeout {} ms  {} s of {} at {} ops/s by {} clients",
-            terminal.paint.style("1", &plan.name),
+            self.paint.style("1", &plan.name),
             plan.seed,
             plan.sut,
             plan.masters,
@@ -77,7 +81,6 @@ impl Terminal {
             plan.rate,
             plan.clients,
         ));
-        terminal
     }
 
     /// A line that stays.
@@ -137,14 +140,8 @@ impl Terminal {
     }
 
     fn event(&self, time: Nanos, word: &str, style: &str, text: &str) {
-        let at = self.clock(time);
+        let at = clock(time);
         self.line(&format!("  {at}  {} {text}", self.paint.style(style, &format!("{word:<7}"))));
-    }
-
-    /// `00:12.4` since the clients began.
-    fn clock(&self, time: Nanos) -> String {
-        let secs = nanos_to_secs(time.saturating_sub(self.origin.get()));
-        format!("{:02}:{:04.1}", (secs / 60.0).floor(), secs % 60.0)
     }
 }
 
@@ -251,6 +248,12 @@ impl Listener for Terminal {
             None => self.line(&format!("  {text}")),
         }
     }
+}
+
+/// `00:12.4`, on the record's clock, which also rules the report.
+fn clock(time: Nanos) -> String {
+    let secs = nanos_to_secs(time);
+    format!("{:02}:{:04.1}", (secs / 60.0).floor(), secs % 60.0)
 }
 
 /// `0-5460, 7000`.

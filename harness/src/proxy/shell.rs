@@ -236,10 +236,10 @@ impl Shell {
                         side.readable = false;
                     }
                     let bytes = &self.scratch[..n];
-                    if self.fabric.offer(now, id, dir, bytes) == Offer::Through {
-                        if !write(&mut self.fabric, conn, now, dir, bytes) {
-                            self.again.push((slot, dir.reverse()));
-                        }
+                    if self.fabric.offer(now, id, dir, bytes) == Offer::Through
+                        && !write(&mut self.fabric, conn, now, dir, bytes)
+                    {
+                        self.again.push((slot, dir.reverse()));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -368,24 +368,27 @@ fn all_links_change_in_one_step_and_nothing_passes_after_its_stamp() {
                 let (mut client, mut server) = (client, server);
                 client.set_write_timeout(Some(QUIET)).unwrap();
                 scope.spawn(move || while !stop.load(Relaxed) && client.write_all(&[7; 512]).is_ok() {});
-                server.set_read_timeout(Some(2 * QUIET)).unwrap();
+                server.set_read_timeout(Some(QUIET)).unwrap();
                 scope.spawn(move || {
                     let (mut total, mut buffer) = (0, vec![0; 65536]);
-                    while let Ok(n) = server.read(&mut buffer)
-                        && n > 0
-                    {
-                        total += n as u64;
+                    loop {
+                        // Asked first: after the step a whole quiet time must pass without a byte.
+                        let cut = stop.load(Relaxed);
+                        match server.read(&mut buffer) {
+                            Ok(n) => total += n as u64,
+                            Err(_) if cut => return total,
+                            Err(_) => {}
+                        }
                     }
-                    total
                 })
             })
             .collect();
         std::thread::sleep(QUIET);
         let called = u64::try_from(bench.clock.elapsed().as_nanos()).unwrap();
         let stamp = bench.apply(vec![change(C0, N2, BLACKHOLE), change(N2, C0, BLACKHOLE)]);
+        stop.store(true, Relaxed);
         let passed = bench.touched().passed_bytes;
         let received: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
-        stop.store(true, Relaxed);
         assert!(stamp >= called && passed > 0);
         // The receivers got what had passed at the step, and nothing more.
         assert_eq!(received, passed);

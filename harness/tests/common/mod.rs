@@ -84,6 +84,12 @@ impl Cluster {
         self.controller.wait().expect("it ends");
     }
 
+    /// What a terminal does at Ctrl-C, or a supervisor at the end; its exit status.
+    pub fn interrupt(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.controller.id() as i32), signal).expect("it runs");
+        self.controller.wait().expect("it ends")
+    }
+
     /// kill -9 of the keeper.
     pub fn kill_keeper(&self) {
         let pid = self.ready["keeper"].as_i64().expect("the keeper's pid") as i32;

@@ -73,7 +73,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
         found.lost.insert(write, class);
-        if judge.protected(&record.ops[write as usize]) {
+        if protected(&record.ops[write as usize]) {
             let until = loss.erased_by.as_ref().map_or(record.end, |takeover| takeover.time);
             let still = judge.still_protected(&record.ops[write as usize], until);
             found.entry.protected_lost += u64::from(still);
@@ -83,7 +83,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
         }
     }
     found.entry.lost = lost.len() as u64;
-    found.entry.protected = record.ops.iter().filter(|op| judge.protected(op)).count() as u64;
+    found.entry.protected = record.ops.iter().filter(|op| protected(op)).count() as u64;
     decide(&mut found.entry, record.info.expect, final_reads);
     found
 }
@@ -283,7 +283,7 @@ impl Judge<'_> {
             holding.push(("W1", why));
         }
         // WAIT's answer does not say who acknowledged: W2 only adds to a window that already holds.
-        if !holding.is_empty() && op.wait.is_some_and(|copies| copies > 0) && !self.protected(op) {
+        if !holding.is_empty() && op.wait.is_some_and(|copies| copies > 0) && !protected(op) {
             holding.push((
                 "W2",
                 format!("{} copies had acknowledged, none of them {name}", op.wait.unwrap_or(0)),
@@ -377,15 +377,6 @@ impl Judge<'_> {
         latest
     }
 
-    /// True if WAIT was answered by all the replicas it was asked for.
-    fn protected(&self, op: &Operation) -> bool {
-        op.is_write()
-            && op.outcome == Outcome::Ok
-            && op
-                .wait_wanted
-                .is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
-    }
-
     /// False if, between acknowledgement and loss, a copy lost its data or began a full resync, or the storm forced a
     /// failover on the shard.
     fn still_protected(&self, op: &Operation, until: Nanos) -> bool {
@@ -405,6 +396,13 @@ impl Judge<'_> {
             !emptied && !forced && !self.evidence.full_resync(node, from, until)
         })
     }
+}
+
+/// True if WAIT was answered by all the replicas it was asked for.
+fn protected(op: &Operation) -> bool {
+    op.is_write()
+        && op.outcome == Outcome::Ok
+        && op.wait_wanted.is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
 }
 
 fn is_master_of(view: &View, slot: u16) -> bool {

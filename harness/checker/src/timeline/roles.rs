@@ -99,11 +99,10 @@ pub(super) fn terms_of(record: &Record, answers: &[Answers]) -> (Vec<Term>, Vec<
         let mut before: Option<(&View, &Seen)> = None;
         for (view, seen) in of.answered.iter().filter_map(|&i| answered(&record.views[i])) {
             let holds = seen.master && !seen.slots.is_empty();
-            let same = open
-                .as_ref()
-                .is_some_and(|term| holds && term.epoch == seen.epoch && term.slots == seen.slots);
-            if same {
-                open.iter_mut().for_each(|term| term.last_seen = view.sent);
+            let same =
+                open.as_mut().filter(|term| holds && term.epoch == seen.epoch && term.slots == seen.slots);
+            if let Some(term) = same {
+                term.last_seen = view.sent;
             } else {
                 let ended = open.take().map(|mut term| {
                     term.until = Some(view.time);
@@ -198,7 +197,7 @@ pub(super) fn lanes_of(record: &Record, answers: &[Answers], faults: &Faults) ->
             }
             let process = &faults.processes[number];
             for (spans, role) in [(&process.paused, Role::Paused), (&process.down, Role::Down)] {
-                for span in spans.iter() {
+                for span in spans {
                     lane = overlay(lane, span.from, span.to.min(record.end), &role);
                 }
             }

@@ -92,6 +92,15 @@ impl Spans {
     }
 }
 
+impl<'a> IntoIterator for &'a Spans {
+    type Item = &'a Span;
+    type IntoIter = std::slice::Iter<'a, Span>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// Seconds since the start of the run, for sentences.
 pub fn seconds(at: Nanos) -> String {
     format!("{:.3} s", at as f64 / SECOND as f64)

@@ -76,7 +76,7 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
             });
         };
         let widened = |from: Nanos, length: Nanos| widen(stalls, from, from.saturating_add(length));
-        for span in isolation[number].iter() {
+        for span in &isolation[number] {
             let why = format!("{name} was cut from the majority at {}", seconds(span.from));
             add("W3", span.from, span.to.min(widened(span.from, detection)), why);
         }

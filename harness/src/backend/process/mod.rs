@@ -101,6 +101,8 @@ struct Inner {
     recorder: RefCell<Recorder>,
     servers: Servers,
     network: Network,
+    /// What the proxy was told: each node's latest process.
+    known_pids: RefCell<BTreeMap<u16, u32>>,
     broken: RefCell<Option<String>>,
     crashed: RefCell<Option<String>>,
     trouble: Notify,
@@ -148,6 +150,7 @@ impl ProcessWorld {
             recorder: RefCell::new(recorder),
             servers,
             network,
+            known_pids: RefCell::default(),
             broken: RefCell::default(),
             crashed: RefCell::default(),
             trouble: Notify::new(),
@@ -444,6 +447,9 @@ impl World for ProcessWorld {
             }
         };
         let pid = self.0.servers.spawn(spawn).await?;
+        if let Some(before) = self.0.known_pids.borrow_mut().insert(node, pid) {
+            self.0.network.forget_pid(before);
+        }
         self.0.network.set_pid(pid, Endpoint::Node(node));
         Ok(pid)
     }

@@ -121,8 +121,16 @@ impl Servers {
             Signal::Stop => (UnixSignal::SIGSTOP, false),
             Signal::Continue => (UnixSignal::SIGCONT, false),
         };
-        if let ProcessState::Down { .. } = self.state(node) {
-            return Err(harness(format!("n{node} does not run: no signal can be sent")));
+        match self.state(node) {
+            ProcessState::Down { .. } => {
+                return Err(harness(format!("n{node} does not run: no signal can be sent")));
+            }
+            ProcessState::Stopped { .. } if signal == Signal::Term => {
+                return Err(harness(format!(
+                    "n{node} is stopped: it would only see a SIGTERM once it continues"
+                )));
+            }
+            _ => {}
         }
         if ends && let Some(ward) = self.0.states.borrow_mut().get_mut(&node) {
             ward.condemned = true;

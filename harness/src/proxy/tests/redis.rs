@@ -146,6 +146,8 @@ fn follow(net: u8, diskless: &str) {
         wanted.push((e, offset));
     }
     wanted.push((2, pair.write("SREM before e2")));
+    // After a diskless transfer the master sends nothing before the first ACK: a cut before that would hold nothing.
+    pair.until("all writes", |pair| elements(&pair.seen).last() == wanted.last());
 
     pair.replication(Policy::Blackhole { on_heal: OnHeal::Reset });
     wanted.push((5000, pair.write("SADD behind e5000")));
