@@ -32,9 +32,14 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the controller; does not wait.
     pub fn launch(sut: &str) -> Self {
+        Self::launch_verb(&["cluster", "up", "--json", "--sut", sut, "--out", "results"])
+    }
+
+    /// Starts any verb that has a cluster of its own; does not wait.
+    pub fn launch_verb(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut controller = Command::new(env!("CARGO_BIN_EXE_slotstorm"))
-            .args(["cluster", "up", "--json", "--sut", sut, "--out", "results"])
+            .args(args)
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
