@@ -3,11 +3,12 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // real processes
 
-mod support;
+mod common;
 
 use std::time::Duration;
 
-use support::{Kind, Reply, Server, Servers, machine_lock};
+use common::lock::real_processes;
+use common::servers::{Kind, Reply, Server, Servers};
 
 const SECONDS_20: Duration = Duration::from_secs(20);
 
@@ -94,7 +95,7 @@ fn fail_over(servers: &mut Servers, master: usize, replica: usize, value: &str) 
 
 #[test]
 fn masters_of_both_kinds_fail_over_to_replicas_of_the_other() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let mut servers = mixed();
     assert!(keys().all(|key| set(&servers, &key, "first")));
     fail_over(&mut servers, 0, 3, "second"); // embedded -> redis-server

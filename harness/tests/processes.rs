@@ -66,6 +66,29 @@ fn a_killed_controller_leaves_nothing_however_far_it_was() {
 }
 
 #[test]
+fn a_storm_that_is_killed_in_the_middle_leaves_nothing() {
+    let _alone = lock::real_processes();
+    for seconds in [5, 8] {
+        let mut storm = Cluster::launch_verb(&[
+            "run",
+            "--json",
+            "--sut",
+            REDIS_SERVER,
+            "--duration",
+            "30",
+            "--rate",
+            "200",
+            "--out",
+            "results",
+        ]);
+        std::thread::sleep(Duration::from_secs(seconds));
+        assert!(storm.processes().len() > 2, "the storm has servers");
+        storm.kill_controller();
+        storm.assert_gone(PATIENCE);
+    }
+}
+
+#[test]
 fn an_interrupted_controller_ends_clean_with_a_stopped_server() {
     let _alone = lock::real_processes();
     let mut cluster = Cluster::up(REDIS_SERVER);

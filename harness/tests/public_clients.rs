@@ -3,13 +3,14 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // real processes
 
-mod support;
+mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{Kind, Servers, machine_lock, program, python, run};
+use common::lock::real_processes;
+use common::servers::{Kind, Servers, program, python, run};
 
 const REDIS_CLI: &str = "/usr/bin/redis-cli";
 const REDIS_BENCHMARK: &str = "/usr/bin/redis-benchmark";
@@ -28,7 +29,7 @@ fn cluster() -> Servers {
 
 #[test]
 fn redis_cli_forms_a_cluster_and_follows_redirections() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let servers = cluster();
     let first = &servers.nodes[0];
     let cli = |args: &[&str]| {
@@ -48,7 +49,7 @@ fn redis_cli_forms_a_cluster_and_follows_redirections() {
 
 #[test]
 fn redis_benchmark_loads_every_master() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let servers = cluster();
     let ip = servers.nodes[0].ip.as_str();
     let tests = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,lrange_100,mset";
@@ -62,7 +63,7 @@ fn redis_benchmark_loads_every_master() {
 
 #[test]
 fn redis_py_works_through_a_kill_of_a_master() {
-    let _lock = machine_lock();
+    let _lock = real_processes();
     let mut servers = cluster();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis_py_client.py");
     let mut client = Command::new(python())

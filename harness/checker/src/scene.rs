@@ -137,6 +137,11 @@ impl Scene {
         self
     }
 
+    /// The time it is.
+    pub fn seconds(&self) -> f64 {
+        self.now as f64 / SECOND as f64
+    }
+
     pub fn add(&mut self, key: &str, value: u64, node: &str) -> &mut Self {
         self.write(key, value, node, Kind::Ok, true)
     }

@@ -1,5 +1,5 @@
-//! Finds the messages in a stream of the cluster bus. The length stands at offset 4 of the header, the type at 12, both
-//! big-endian (REDIS 4.0 to valkey 9); light messages of valkey 8 have the same first 16 bytes.
+//! Finds the messages in a stream of the cluster bus. The length stands at offset 4 of the header, the type
+//! at 12, both big-endian (REDIS 4.0 to valkey 9); light messages of valkey 8 have the same first 16 bytes.
 
 /// Bytes of the header that are looked at.
 const HEAD: usize = 80;
@@ -47,7 +47,8 @@ pub struct FrameScanner {
 }
 
 impl FrameScanner {
-    /// Goes on with `bytes`; each frame whose head is complete is added to `found`. After an error it stays failed.
+    /// Goes on with `bytes`; each frame whose head is complete is added to `found`. After an error it stays
+    /// failed.
     pub fn feed(&mut self, mut bytes: &[u8], found: &mut Vec<FrameHead>) -> Result<(), FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -137,7 +138,8 @@ mod tests {
             frames in prop::collection::vec((0u16..12, 16u32..3000, any::<u64>()), 1..6),
             piece in 1usize..700,
         ) {
-            let stream: Vec<u8> = frames.iter().flat_map(|&(kind, len, epoch)| frame(kind, len, epoch)).collect();
+            let stream = frames.iter().flat_map(|&(kind, len, epoch)| frame(kind, len, epoch));
+            let stream: Vec<u8> = stream.collect();
             let (mut scanner, mut found) = (FrameScanner::default(), Vec::new());
             for bytes in stream.chunks(piece) {
                 scanner.feed(bytes, &mut found).unwrap();

@@ -1,5 +1,6 @@
-//! Finds commands in a stream of RESP arrays (or inline lines) without keeping their arguments: of each only the first
-//! [`HEAD_BYTES`] are shown, so that a 500 MB value costs no memory. Used to tell planes apart and by the tap.
+//! Finds commands in a stream of RESP arrays (or inline lines) without keeping their arguments: of each only
+//! the first [`HEAD_BYTES`] are shown, so that a 500 MB value costs no memory. Used to tell planes apart and
+//! by the tap.
 
 /// How much of an argument is shown: a replication id has 40 bytes, our elements at most 21.
 pub(crate) const HEAD_BYTES: usize = 48;

@@ -1,8 +1,10 @@
 //! The network of links: queues, policies, bus framing and filters, as a pure engine.
 //!
-//! The proxy is a socket shell around it; the simulator calls it directly, so both backends share one network.
+//! The proxy is a socket shell around it; the simulator calls it directly, so both backends share one
+//! network.
 //!
-//! * [`Fabric`] carries connections under [`Policy`]s: bytes, FIN and RST go in, the same come out, later or never.
+//! * [`Fabric`] carries connections under [`Policy`]s: bytes, FIN and RST go in, the same come out, later or
+//!   never.
 //! * [`ReplicationTap`] follows one replication link and says at which offset each of our elements passed.
 //! * [`FrameScanner`] finds the messages in a cluster bus stream.
 

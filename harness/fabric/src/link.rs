@@ -23,8 +23,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What a connection carries. Decided by the listener (bus) or by its first command (replication: PSYNC, SYNC or
-/// REPLCONF; migrate: RESTORE, RESTORE-ASKING from a node).
+/// What a connection carries. Decided by the listener (bus) or by its first command (replication: PSYNC, SYNC
+/// or REPLCONF; migrate: RESTORE, RESTORE-ASKING from a node).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plane {
     Bus,
@@ -76,8 +76,8 @@ pub enum OnHeal {
     Reset,
 }
 
-/// One change of one directed link: the bytes that `from` sends and `to` receives on these planes, on every connection
-/// between them, whoever dialled.
+/// One change of one directed link: the bytes that `from` sends and `to` receives on these planes, on every
+/// connection between them, whoever dialled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkChange {
     pub from: Endpoint,

@@ -1,6 +1,8 @@
-//! Follows one replication link and says at which offset of the master's history each of our unique elements passed.
+//! Follows one replication link and says at which offset of the master's history each of our unique elements
+//! passed.
 //!
-//! It sees the bytes as they are read from either end, before any policy holds them, and keeps none of the payload.
+//! It sees the bytes as they are read from either end, before any policy holds them, and keeps none of the
+//! payload.
 
 use crate::commands::{Commands, Visit, decimal, trim_crlf};
 use crate::{Endpoint, Nanos};
@@ -17,7 +19,8 @@ pub enum StreamWhat {
     Full { replid: String, offset: u64 },
     /// `+CONTINUE [replid]` to `PSYNC asked offset+1`: the stream goes on after `offset`.
     Continue { replid: String, offset: u64 },
-    /// Commands whose arguments (key and name aside) hold our elements: (element, offset of the command's last byte).
+    /// Commands whose arguments (key and name aside) hold our elements: (element, offset of the command's
+    /// last byte).
     Elements { elements: Vec<(u64, u64)> },
     /// The stream cannot be followed any further, and why; later elements of this connection are missing.
     Lost { why: String },
@@ -197,8 +200,9 @@ impl ReplicationTap {
                     }
                 }
                 Phase::Marked { base, mark, tail } => {
-                    // The master sends nothing after the mark until the replica has acknowledged it, so the mark is
-                    // always the last that was read: comparing there, and only there, cannot be fooled by the payload.
+                    // The master sends nothing after the mark until the replica has acknowledged it, so the
+                    // mark is always the last that was read: comparing there, and only there, cannot be
+                    // fooled by the payload.
                     let fresh = &bytes[bytes.len().saturating_sub(MARK_BYTES)..];
                     tail.extend_from_slice(fresh);
                     tail.drain(..tail.len().saturating_sub(MARK_BYTES));

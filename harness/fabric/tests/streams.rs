@@ -1,5 +1,6 @@
-//! What the fabric promises of every stream, under any order of bytes, policies, heals, back pressure and time: what comes out
-//! is a prefix of what went in, and all of it comes out once the links pass, unless the connection was reset.
+//! What the fabric promises of every stream, under any order of bytes, policies, heals, back pressure and
+//! time: what comes out is a prefix of what went in, and all of it comes out once the links pass, unless the
+//! connection was reset.
 
 use proptest::prelude::*;
 use slotstorm_fabric::{
@@ -183,7 +184,8 @@ proptest! {
                 Act::Send { conn, up, len } => {
                     let (conn, dir) = (conn % bench.conns.len(), if up { Dir::Up } else { Dir::Down });
                     if !ended.contains(&(conn, dir)) {
-                        let bytes: Vec<u8> = (0..len).map(|_| { next = next.wrapping_mul(5).wrapping_add(3); next }).collect();
+                        let bytes: Vec<u8> = (0..len).map(|i| next.wrapping_add((i * 31 / 7) as u8)).collect();
+                        next = next.wrapping_mul(5).wrapping_add(3);
                         if up && bench.conns[conn].sent[0].is_empty() {
                             bench.send(conn, dir, PING);
                         }

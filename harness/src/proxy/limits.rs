@@ -6,12 +6,12 @@ use super::ProxyError;
 
 /// Listeners, logs, the record, the runtime's own.
 const FILES_BESIDE: u64 = 200;
-/// Connections between two nodes of one shard that are not the bus: replication, cached connections of MIGRATE, and
-/// those that a fault keeps while their successors are made.
+/// Connections between two nodes of one shard that are not the bus: replication, cached connections of
+/// MIGRATE, and those that a fault keeps while their successors are made.
 const DATA_CONNS_PER_NODE: u64 = 8;
 
-/// Open files that the whole controller needs for a cluster: each proxied connection has two sockets here, and each
-/// client's one more.
+/// Open files that the whole controller needs for a cluster: each proxied connection has two sockets here,
+/// and each client's one more.
 ///
 /// Every node keeps a bus connection to every other one, every client one to every node.
 pub fn sockets_needed(nodes: u64, clients: u64) -> u64 {
@@ -24,8 +24,8 @@ pub fn sockets_needed(nodes: u64, clients: u64) -> u64 {
     2 * (bus + data) + 3 * client + listeners + observer + logs + FILES_BESIDE
 }
 
-/// Raises the limit of open files to at least `need` if it is lower, the hard limit included where that is allowed;
-/// answers the limit.
+/// Raises the limit of open files to at least `need` if it is lower, the hard limit included where that is
+/// allowed; answers the limit.
 pub fn ensure_open_files(need: u64) -> Result<u64, ProxyError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| ProxyError::Setup(errno.into()))?;
     if soft >= need {

@@ -1,15 +1,16 @@
-//! The proxy: sockets in front of the fabric, on a thread of its own. It stands on every link between nodes and from
-//! clients to nodes; the fabric decides what becomes of the bytes.
+//! The proxy: sockets in front of the fabric, on a thread of its own. It stands on every link between nodes
+//! and from clients to nodes; the fabric decides what becomes of the bytes.
 //!
-//! A caller is known by its source address, and the proxy dials on from that same address, so that the callee sees the
-//! true caller. A caller without an address of its own (MIGRATE of redis-server 7.0.15 comes from 127.0.0.1) is known by
-//! the process that owns its socket, see [`ProxyHandle::set_pid`]. Anyone else is an outsider: forwarded, never cut,
-//! and counted under [`Endpoint::Controller`].
+//! A caller is known by its source address, and the proxy dials on from that same address, so that the callee
+//! sees the true caller. A caller without an address of its own (MIGRATE of redis-server 7.0.15 comes from
+//! 127.0.0.1) is known by the process that owns its socket, see [`ProxyHandle::set_pid`]. Anyone else is an
+//! outsider: forwarded, never cut, and counted under [`Endpoint::Controller`].
 //!
-//! What a loopback proxy cannot do: the handshake is over before it can refuse, so a refused connection (also to a dead
-//! server) is seen as made and reset at once.
+//! What a loopback proxy cannot do: the handshake is over before it can refuse, so a refused connection (also
+//! to a dead server) is seen as made and reset at once.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the shell of the fabric: sockets, a thread, a clock
+// The shell of the fabric: sockets, a thread, a clock.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod limits;
 mod owner;
@@ -59,7 +60,8 @@ pub struct Route {
     pub bus: bool,
 }
 
-/// Why the proxy could not be started or does not answer: the harness' or the machine's fault, never a server's.
+/// Why the proxy could not be started or does not answer: the harness' or the machine's fault, never a
+/// server's.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The address is taken, or this machine does not have it.
@@ -72,8 +74,8 @@ pub enum ProxyError {
     },
     /// Too few files may be open.
     #[error(
-        "this cluster needs {need} open files, but the limit is {have}; raise it (ulimit -n {need}) or use fewer \
-         nodes or clients"
+        "this cluster needs {need} open files, but the limit is {have}; raise it (ulimit -n {need}) or use \
+         fewer nodes or clients"
     )]
     OpenFiles {
         /// Files that the whole controller needs.
@@ -131,8 +133,8 @@ struct Shared {
 pub struct Proxy;
 
 impl Proxy {
-    /// Raises the limit of open files as far as the routes and callers need, listens on all routes, and starts the
-    /// thread. When it answers, every route accepts.
+    /// Raises the limit of open files as far as the routes and callers need, listens on all routes, and
+    /// starts the thread. When it answers, every route accepts.
     pub fn start(options: ProxyOptions) -> Result<ProxyHandle, ProxyError> {
         let nodes = options.routes.iter().filter(|route| route.bus).count() as u64;
         let clients =
@@ -166,8 +168,8 @@ impl ProxyHandle {
         wait(answered)
     }
 
-    /// What the links between these pairs, in these directions and on all planes, carried and held since the last
-    /// reset of their counters; the kernel's unread bytes of held connections count as held.
+    /// What the links between these pairs, in these directions and on all planes, carried and held since the
+    /// last reset of their counters; the kernel's unread bytes of held connections count as held.
     pub fn touched(
         &self,
         links: &[(Endpoint, Endpoint)],
@@ -192,8 +194,8 @@ impl ProxyHandle {
         wait(answered)
     }
 
-    /// What passed on the replication links since the last call, in order of time. To be drained every 100 ms or so;
-    /// until then it is kept.
+    /// What passed on the replication links since the last call, in order of time. To be drained every 100 ms
+    /// or so; until then it is kept.
     pub fn stream_events(&self) -> Vec<StreamEvent> {
         std::mem::take(&mut *self.shared.stream.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -203,13 +205,14 @@ impl ProxyHandle {
         std::mem::take(&mut *self.shared.stalls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What went wrong inside the proxy since the last call (connections that could not be accepted or dialled for
-    /// want of files or ports): a run that has any is not to be trusted.
+    /// What went wrong inside the proxy since the last call (connections that could not be accepted or
+    /// dialled for want of files or ports): a run that has any is not to be trusted.
     pub fn troubles(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whose the sockets of this process are, for callers without an address of their own. To be told at each start.
+    /// Whose the sockets of this process are, for callers without an address of their own. To be told at each
+    /// start.
     pub fn set_pid(&self, pid: u32, endpoint: Endpoint) {
         self.pids().insert(pid, endpoint);
     }
@@ -229,7 +232,8 @@ impl ProxyHandle {
     }
 
     fn send(&self, order: Control) {
-        // If the thread is gone, the answer's sender is dropped with the order, and the waiting future says so.
+        // If the thread is gone, the answer's sender is dropped with the order, and the waiting future says
+        // so.
         let _ = self.control.send(order);
         let _ = self.waker.wake();
     }

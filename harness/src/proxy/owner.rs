@@ -1,6 +1,6 @@
-//! Whose a loopback connection is: from its two addresses to its socket's inode (/proc/net/tcp), and from there to the
-//! process that has it open (/proc/PID/fd). It costs a scan of all sockets, so only callers without an address of
-//! their own are looked up: MIGRATE's, which keep their connection for ten seconds.
+//! Whose a loopback connection is: from its two addresses to its socket's inode (/proc/net/tcp), and from
+//! there to the process that has it open (/proc/PID/fd). It costs a scan of all sockets, so only callers
+//! without an address of their own are looked up: MIGRATE's, which keep their connection for ten seconds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,8 @@ fn has_open(pid: u32, wanted: &str) -> bool {
     entries.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == wanted))
 }
 
-/// Columns: `sl local rem st tx:rx tr:when retrnsmt uid timeout inode ...`; addresses as the kernel's hex words.
+/// Columns: `sl local rem st tx:rx tr:when retrnsmt uid timeout inode ...`; addresses as the kernel's hex
+/// words.
 fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     let (local, remote) = (hex(local)?, hex(remote)?);
     table.lines().skip(1).find_map(|line| {

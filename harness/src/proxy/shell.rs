@@ -1,5 +1,6 @@
-//! The proxy's loop: one thread, one epoll, edge-triggered. The common case costs a read and a write: the fabric is shown
-//! the bytes and says that they may go straight through. Bytes are copied only while they wait.
+//! The proxy's loop: one thread, one epoll, edge-triggered. The common case costs a read and a write: the
+//! fabric is shown the bytes and says that they may go straight through. Bytes are copied only while they
+//! wait.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};

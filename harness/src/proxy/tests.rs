@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing must happen.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// n2's data and bus port behind a proxy; n1 and c0 may call. Each test has a network 127.25.`net`.x of its own.
+/// n2's data and bus port behind a proxy; n1 and c0 may call. Each test has a network 127.25.`net`.x of its
+/// own.
 struct Bench {
     proxy: ProxyHandle,
     clock: Instant,

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod lock;
+pub mod servers;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -31,9 +32,14 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the controller; does not wait.
     pub fn launch(sut: &str) -> Self {
+        Self::launch_verb(&["cluster", "up", "--json", "--sut", sut, "--out", "results"])
+    }
+
+    /// Starts any verb that has a cluster of its own; does not wait.
+    pub fn launch_verb(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut controller = Command::new(env!("CARGO_BIN_EXE_slotstorm"))
-            .args(["cluster", "up", "--json", "--sut", sut, "--out", "results"])
+            .args(args)
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,14 +1,16 @@
-//! One direction of one connection: a bounded queue of pieces with delivery times, what its source and its sink have
-//! come to, and the gate that the policy in force has set.
+//! One direction of one connection: a bounded queue of pieces with delivery times, what its source and its
+//! sink have come to, and the gate that the policy in force has set.
 
 use std::collections::VecDeque;
 
 use super::{End, Nanos};
 
-/// Pieces with one delivery time are joined up to this size, so that small ones do not cost an allocation each.
+/// Pieces with one delivery time are joined up to this size, so that small ones do not cost an allocation
+/// each.
 const PIECE_BYTES_JOINED: usize = 16 * 1024;
 
-/// How a direction is treated now. Delivery times are given when a piece enters, so a delay is no matter of the gate.
+/// How a direction is treated now. Delivery times are given when a piece enters, so a delay is no matter of
+/// the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     /// Read when the queue is empty, deliver at once.
@@ -121,7 +123,8 @@ impl Flow {
         }
     }
 
-    /// Bytes that the source sent, to be delivered at `at` or, to stay in order, later. False: they reach nobody.
+    /// Bytes that the source sent, to be delivered at `at` or, to stay in order, later. False: they reach
+    /// nobody.
     pub fn enqueue(&mut self, at: Nanos, bytes: &[u8]) -> bool {
         if self.half_closed || self.end.is_some() || self.finished {
             return false;

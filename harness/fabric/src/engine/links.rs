@@ -16,8 +16,8 @@ const NANOS_PER_MS: u64 = 1_000_000;
 pub struct Touched {
     /// Bytes that were given to their receiver.
     pub passed_bytes: u64,
-    /// Bytes that a blackhole or half-close held: in queues and, as far as told by [`super::Fabric::note_held`], in
-    /// the kernel. Those that were delivered at heal stay counted.
+    /// Bytes that a blackhole or half-close held: in queues and, as far as told by
+    /// [`super::Fabric::note_held`], in the kernel. Those that were delivered at heal stay counted.
     pub held_bytes: u64,
     /// Connections that were tried; one is counted once even if both its directions were asked for.
     pub connects: u64,
@@ -122,8 +122,8 @@ impl Links {
             let (from, to, _) = link.key;
             sum.passed_bytes += link.passed;
             sum.held_bytes += link.held + held_now(i);
-            // A connection stands on both its directed links: count it where its caller sends, and on the other one
-            // only if that direction was not asked for.
+            // A connection stands on both its directed links: count it where its caller sends, and on the
+            // other one only if that direction was not asked for.
             let both = pairs.contains(&(to, from));
             let (up, down) = (Dir::Up.index(), Dir::Down.index());
             sum.connects += link.tried[up] + if both { 0 } else { link.tried[down] };

@@ -1,4 +1,5 @@
-//! The engine: connections made of two directions each, every direction under the policy of its directed link.
+//! The engine: connections made of two directions each, every direction under the policy of its directed
+//! link.
 //!
 //! Its caller (the proxy, or the simulator) owns the ends. It tells what happens there and asks what to do:
 //!
@@ -9,14 +10,15 @@
 //! apply -----------> all of these, at once   next_deadline: when to ask again
 //! ```
 //!
-//! What it keeps: in each direction what was delivered is a prefix of what was pushed, whatever the policies do, and
-//! all of it is delivered once the link passes again and the connection was not reset. The ends come in order too,
-//! but a reset does not wait for a receiver that takes nothing.
+//! What it keeps: in each direction what was delivered is a prefix of what was pushed, whatever the policies
+//! do, and all of it is delivered once the link passes again and the connection was not reset. The ends come
+//! in order too, but a reset does not wait for a receiver that takes nothing.
 //!
-//! A blackholed direction is not read (the sender's and the kernel's buffers fill) and holds FIN and RST. A connection
-//! that is tried while either direction between the two is blackholed (SYN or SYN-ACK would not arrive) is accepted but
-//! not dialled on before the heal; if its caller leaves before, it is forgotten, as a SYN that was never answered.
-//! A heal that resets does so to every connection on the link, since a retransmission timeout is not modelled.
+//! A blackholed direction is not read (the sender's and the kernel's buffers fill) and holds FIN and RST. A
+//! connection that is tried while either direction between the two is blackholed (SYN or SYN-ACK would not
+//! arrive) is accepted but not dialled on before the heal; if its caller leaves before, it is forgotten, as a
+//! SYN that was never answered. A heal that resets does so to every connection on the link, since a
+//! retransmission timeout is not modelled.
 
 mod flow;
 mod links;
@@ -38,8 +40,8 @@ pub type Nanos = u64;
 pub struct FabricOptions {
     /// Of the jitter.
     pub seed: u64,
-    /// Bytes that one direction may queue before its source is read no more. A delay needs its bandwidth times the
-    /// delay, so this is part of what a delay means.
+    /// Bytes that one direction may queue before its source is read no more. A delay needs its bandwidth
+    /// times the delay, so this is part of what a delay means.
     pub queue_bytes: usize,
 }
 
@@ -123,7 +125,8 @@ pub enum Offer {
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Dial the callee, then [`Fabric::connected`] or, if that fails, [`Fabric::push_end`] of `Down` with `Rst`.
+    /// Dial the callee, then [`Fabric::connected`] or, if that fails, [`Fabric::push_end`] of `Down` with
+    /// `Rst`.
     Dial(ConnId),
     /// Give bytes to the sink of `dir`; what it does not take goes to [`Fabric::give_back`].
     Deliver { conn: ConnId, dir: Dir, bytes: Vec<u8> },
@@ -285,8 +288,9 @@ impl Fabric {
         self.list_both(id);
     }
 
-    /// The caller of a connection that was not dialled yet is gone (or sends no more): it is forgotten, which neither
-    /// end can tell from a connection that was never made. False: it was dialled, and the end must travel.
+    /// The caller of a connection that was not dialled yet is gone (or sends no more): it is forgotten, which
+    /// neither end can tell from a connection that was never made. False: it was dialled, and the end must
+    /// travel.
     pub fn caller_left(&mut self, id: ConnId) -> bool {
         match get(&mut self.conns, id) {
             Some(conn) if !conn.dialled => {
@@ -322,8 +326,8 @@ impl Fabric {
         }
     }
 
-    /// The sink of `dir` failed. What it still sent before may be read; [`Fabric::push_end`] with `Rst` must follow
-    /// when that was read.
+    /// The sink of `dir` failed. What it still sent before may be read; [`Fabric::push_end`] with `Rst` must
+    /// follow when that was read.
     pub fn sink_gone(&mut self, id: ConnId, dir: Dir) {
         let Some(conn) = get(&mut self.conns, id) else { return };
         conn.flows[dir.index()].sink_gone();
@@ -342,8 +346,8 @@ impl Fabric {
         conn.id == id && conn.flows[dir.index()].gate == Gate::Hold
     }
 
-    /// How many bytes of a held direction wait unread outside the engine. To be told before [`Fabric::apply`] and
-    /// [`Fabric::touched`].
+    /// How many bytes of a held direction wait unread outside the engine. To be told before [`Fabric::apply`]
+    /// and [`Fabric::touched`].
     pub fn note_held(&mut self, id: ConnId, dir: Dir, bytes: u64) {
         if let Some(conn) = get(&mut self.conns, id) {
             conn.flows[dir.index()].kernel_held = bytes;
@@ -403,7 +407,8 @@ impl Fabric {
         self.timers.first().map(|&(at, _, _)| at)
     }
 
-    /// What the links between these pairs, in these directions, carried since the last reset of their counters.
+    /// What the links between these pairs, in these directions, carried since the last reset of their
+    /// counters.
     pub fn touched(&mut self, pairs: &[(Endpoint, Endpoint)], reset: bool) -> Touched {
         let flows = || self.conns.iter().flatten().flat_map(|conn| &conn.flows);
         let mut held: Vec<(usize, u64)> =
@@ -649,7 +654,8 @@ fn gate_of(policy: Policy) -> Gate {
     }
 }
 
-/// A direction whose plane is not known: what all candidates agree on; else the caller is read and the callee waits.
+/// A direction whose plane is not known: what all candidates agree on; else the caller is read and the callee
+/// waits.
 fn undecided_gate(links: &Links, from: Endpoint, to: Endpoint, dir: Dir, admission: Admission) -> Gate {
     let gates = plane::CANDIDATES.map(|plane| gate_of(links.policy(from, to, plane)));
     let agreed = gates.iter().all(|gate| *gate == gates[0]).then_some(gates[0]);

@@ -1,4 +1,5 @@
-//! A redis-server master and its replica with the proxy between them: the tap's offsets against the servers' own.
+//! A redis-server master and its replica with the proxy between them: the tap's offsets against the servers'
+//! own.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -114,7 +115,8 @@ impl Pair {
         }
     }
 
-    /// Writes on the master; answers its offset right after. Nothing else writes, and no ping falls due in between.
+    /// Writes on the master; answers its offset right after. Nothing else writes, and no ping falls due in
+    /// between.
     fn write(&self, command: &str) -> u64 {
         let before = self.master.offset();
         self.master.ask(command);
@@ -137,7 +139,8 @@ impl Pair {
     }
 }
 
-/// Every write is seen with the master's own offset: after the full sync, behind a cut, and after the partial one.
+/// Every write is seen with the master's own offset: after the full sync, behind a cut, and after the partial
+/// one.
 fn follow(net: u8, diskless: &str) {
     let mut pair = Pair::in_sync(net, diskless);
     let mut wanted = Vec::new();
@@ -146,7 +149,8 @@ fn follow(net: u8, diskless: &str) {
         wanted.push((e, offset));
     }
     wanted.push((2, pair.write("SREM before e2")));
-    // After a diskless transfer the master sends nothing before the first ACK: a cut before that would hold nothing.
+    // After a diskless transfer the master sends nothing before the first ACK: a cut before that would hold
+    // nothing.
     pair.until("all writes", |pair| elements(&pair.seen).last() == wanted.last());
 
     pair.replication(Policy::Blackhole { on_heal: OnHeal::Reset });

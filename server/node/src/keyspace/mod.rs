@@ -1,5 +1,490 @@
 //! Slots of keys, their types, expiry and snapshots.
+//!
+//! The keyspace is 16384 persistent tries, one a slot ([`trie`]): a [`Snapshot`] clones the roots, and a write to
+//! what a snapshot shares copies a leaf of at most 64 keys and its branches. Big values are shared, not copied:
+//! sets and hashes are tries themselves, lists are chunked. So no write stalls for longer than the copy of a few
+//! kilobytes, whatever the size of a slot or a value.
+//!
+//! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
-/// A frozen view of the whole keyspace: cheap to take, safe to encode on another thread.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot;
+pub mod bytestr;
+pub mod hash;
+pub mod hashtable;
+pub mod list;
+pub mod number;
+pub mod packed;
+pub mod set;
+pub mod slot;
+pub mod trie;
+pub mod value;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use bytestr::ByteStr;
+pub use hash::HashSeed;
+pub use slot::{SLOTS, Slot, hash_tag};
+pub use value::{
+    Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
+};
+
+use crate::io::WallMs;
+use trie::{Demolition, Trie};
+
+/// Dropping an aggregate or table with more elements than this is left to [`Keyspace::free_some`].
+const DROP_AT_ONCE: usize = 64;
+
+/// One key with what it holds.
+#[derive(Debug)]
+pub struct Entry {
+    key: ByteStr,
+    value: Value,
+    /// `u64::MAX`: never.
+    expire_at: WallMs,
+    hash: u32,
+    /// Seconds of wall time. Atomic because a read of a shared page must not copy it.
+    accessed_s: AtomicU32,
+}
+
+impl Clone for Entry {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            expire_at: self.expire_at,
+            hash: self.hash,
+            accessed_s: AtomicU32::new(self.accessed_s.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl trie::Item for Entry {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+const NEVER: WallMs = WallMs(u64::MAX);
+
+impl Entry {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// What it holds.
+    pub const fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// When it expires, if ever.
+    pub fn expire_at(&self) -> Option<WallMs> {
+        (self.expire_at != NEVER).then_some(self.expire_at)
+    }
+
+    /// Its place in the slot's order.
+    pub const fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// Wall-clock second of the last access (0: not since it was loaded).
+    pub fn accessed_s(&self) -> u32 {
+        self.accessed_s.load(Ordering::Relaxed)
+    }
+
+    /// Notes an access.
+    pub fn touch(&self, now: WallMs) {
+        self.accessed_s.store((now.0 / 1000) as u32, Ordering::Relaxed);
+    }
+
+    /// Approximate bytes of key and value, their share of the trie included.
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + 44
+            + self.key.heap_bytes()
+            + self.value.heap_bytes()
+            + if self.expire_at == NEVER { 0 } else { 24 }
+    }
+}
+
+/// All keys of a node (db 0).
+#[derive(Debug)]
+pub struct Keyspace {
+    env: Env,
+    slots: Vec<Trie<Entry>>,
+    len: usize,
+    expiring: usize,
+    /// When what expires: keys of one slot with equal hash and time share one record (they expire lazily then).
+    expiries: BTreeSet<(WallMs, Slot, u32)>,
+    bytes: usize,
+    garbage: Vec<Garbage>,
+}
+
+#[derive(Debug)]
+enum Garbage {
+    Value(Value),
+    Table(Demolition<Entry>),
+}
+
+impl Keyspace {
+    /// An empty keyspace.
+    pub fn new(seed: HashSeed, limits: EncodingLimits) -> Self {
+        Self {
+            env: Env { seed, limits },
+            slots: vec![Trie::default(); SLOTS],
+            len: 0,
+            expiring: 0,
+            expiries: BTreeSet::new(),
+            bytes: 0,
+            garbage: Vec::new(),
+        }
+    }
+
+    /// Seed and limits, for operations on values.
+    pub const fn env(&self) -> Env {
+        self.env
+    }
+
+    /// Changes the limits of small encodings, for values written from now on.
+    pub const fn set_limits(&mut self, limits: EncodingLimits) {
+        self.env.limits = limits;
+    }
+
+    /// Number of keys, logically expired ones included.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True without keys.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of keys with an expiry.
+    pub const fn expiring(&self) -> usize {
+        self.expiring
+    }
+
+    /// Approximate bytes held.
+    pub const fn used_memory(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of keys in a slot.
+    pub fn slot_len(&self, slot: Slot) -> usize {
+        self.slots[slot.index()].len()
+    }
+
+    /// The entry of a key, expired or not.
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.slots[Slot::of_key(key).index()].get(self.env.seed.hash(key), key)
+    }
+
+    /// Sets key, value and expiry, whatever was there.
+    pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<WallMs>, now: WallMs) {
+        let entry = Entry {
+            key: ByteStr::new(key),
+            value,
+            expire_at: expire_at.unwrap_or(NEVER),
+            hash: self.env.seed.hash(key),
+            accessed_s: AtomicU32::new((now.0 / 1000) as u32),
+        };
+        self.put(entry);
+    }
+
+    /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice.
+    pub fn load(
+        &mut self,
+        key: &[u8],
+        parts: &ValueParts,
+        expire_at: Option<WallMs>,
+    ) -> Result<(), PartsError> {
+        if self.get(key).is_some() {
+            return Err(PartsError::Duplicate);
+        }
+        let value = Value::from_parts(self.env, parts)?;
+        self.set(key, value, expire_at, WallMs(0));
+        Ok(())
+    }
+
+    /// Changes a value in place; an aggregate left empty is removed with its key. `None` without such a key.
+    pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value, Env) -> R) -> Option<R> {
+        let slot = Slot::of_key(key);
+        let hash = self.env.seed.hash(key);
+        let entry = self.slots[slot.index()].get_mut(hash, key)?;
+        let before = entry.size();
+        let result = change(&mut entry.value, self.env);
+        let after = entry.size();
+        let empty = entry.value.is_empty();
+        self.bytes = self.bytes + after - before;
+        if empty {
+            self.remove(key);
+        }
+        Some(result)
+    }
+
+    /// As [`Self::update`], on `fresh` if there is no such key.
+    pub fn update_or_insert<R>(
+        &mut self,
+        key: &[u8],
+        fresh: impl FnOnce() -> Value,
+        now: WallMs,
+        change: impl FnOnce(&mut Value, Env) -> R,
+    ) -> R {
+        if self.get(key).is_some() {
+            // The entry is there: `update` cannot miss it.
+            if let Some(result) = self.update(key, change) {
+                return result;
+            }
+            unreachable!("the key was found a line above")
+        }
+        let mut value = fresh();
+        let result = change(&mut value, self.env);
+        if !value.is_empty() {
+            self.set(key, value, None, now);
+        }
+        result
+    }
+
+    /// Removes a key; false if it was not there. Big values are freed later, by [`Self::free_some`].
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.take(key).map(|value| self.discard(value)).is_some()
+    }
+
+    /// Removes a key and gives its value.
+    pub fn take(&mut self, key: &[u8]) -> Option<Value> {
+        let slot = Slot::of_key(key);
+        let entry = self.slots[slot.index()].remove(self.env.seed.hash(key), key)?;
+        self.bytes -= entry.size();
+        self.len -= 1;
+        self.forget_expiry(slot, &entry);
+        Some(entry.value)
+    }
+
+    /// Sets or clears the expiry of a key; false if it is not there.
+    pub fn set_expiry(&mut self, key: &[u8], expire_at: Option<WallMs>) -> bool {
+        let slot = Slot::of_key(key);
+        let hash = self.env.seed.hash(key);
+        let Some(entry) = self.slots[slot.index()].get_mut(hash, key) else { return false };
+        let new = expire_at.unwrap_or(NEVER);
+        let old = std::mem::replace(&mut entry.expire_at, new);
+        self.bytes -= if old == NEVER { 0 } else { 24 };
+        self.bytes += if new == NEVER { 0 } else { 24 };
+        if old != NEVER {
+            self.expiries.remove(&(old, slot, hash));
+            self.expiring -= 1;
+        }
+        if new != NEVER {
+            self.expiries.insert((new, slot, hash));
+            self.expiring += 1;
+        }
+        true
+    }
+
+    /// A key whose expiry is at or before `now`, the longest due first.
+    pub fn next_expired(&mut self, now: WallMs) -> Option<Vec<u8>> {
+        while let Some(&(due, slot, hash)) = self.expiries.first() {
+            if due > now {
+                return None;
+            }
+            let found = self.slots[slot.index()]
+                .iter_from_hash(hash)
+                .take_while(|entry| entry.hash == hash)
+                .find(|entry| entry.expire_at <= now);
+            if let Some(entry) = found {
+                return Some(entry.key.to_vec());
+            }
+            self.expiries.pop_first();
+        }
+        None
+    }
+
+    /// When the next key expires.
+    pub fn next_expiry(&self) -> Option<WallMs> {
+        self.expiries.first().map(|&(due, _, _)| due)
+    }
+
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        for slot in 0..SLOTS {
+            self.clear_slot(Slot(slot as u16));
+        }
+        self.expiries.clear();
+    }
+
+    /// Removes all keys of a slot; gives their number.
+    pub fn clear_slot(&mut self, slot: Slot) -> usize {
+        let trie = std::mem::take(&mut self.slots[slot.index()]);
+        let removed = trie.len();
+        if removed == 0 {
+            return 0;
+        }
+        for entry in trie.iter() {
+            self.bytes -= entry.size();
+            self.forget_expiry(slot, entry);
+        }
+        self.len -= removed;
+        self.garbage.push(Garbage::Table(Demolition::new(trie)));
+        removed
+    }
+
+    /// The keys of a slot from `rank` on, in the slot's stable order.
+    pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = &Entry> {
+        self.slots[slot.index()].iter_from_rank(rank)
+    }
+
+    /// The keys of a slot whose hash is `from` or greater, in hash order.
+    pub fn slot_iter_from_hash(&self, slot: Slot, from: u32) -> impl Iterator<Item = &Entry> {
+        self.slots[slot.index()].iter_from_hash(from)
+    }
+
+    /// The key of this rank over all slots, for a uniform random choice.
+    pub fn nth(&self, mut rank: usize) -> Option<&Entry> {
+        for slot in &self.slots {
+            if rank < slot.len() {
+                return slot.nth(rank);
+            }
+            rank -= slot.len();
+        }
+        None
+    }
+
+    /// A frozen view, in the time of copying 16384 pointers.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { slots: self.slots.clone().into(), len: self.len, expiring: self.expiring }
+    }
+
+    /// Takes over the freeing of a keyspace that is no longer wanted.
+    pub fn inherit_garbage(&mut self, old: Self) {
+        self.garbage.extend(old.garbage);
+        let tables = old.slots.into_iter().filter(|trie| !trie.is_empty());
+        self.garbage.extend(tables.map(|trie| Garbage::Table(Demolition::new(trie))));
+    }
+
+    /// True while dropped data waits to be freed.
+    pub fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+
+    /// Frees a bounded part of what was dropped.
+    pub fn free_some(&mut self, units: usize) {
+        for _ in 0..units {
+            let Some(garbage) = self.garbage.last_mut() else { return };
+            let done = match garbage {
+                Garbage::Table(demolition) => {
+                    let mut big = Vec::new();
+                    let done = demolition.step(1, |entry| {
+                        if entry.value.elements() > DROP_AT_ONCE {
+                            big.push(Garbage::Value(entry.value));
+                        }
+                    });
+                    if done {
+                        self.garbage.pop();
+                    }
+                    self.garbage.append(&mut big);
+                    false
+                }
+                Garbage::Value(value) => value.free_some(),
+            };
+            if done {
+                self.garbage.pop();
+            }
+        }
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let slot = Slot::of_key(&entry.key);
+        let (hash, expire_at) = (entry.hash, entry.expire_at);
+        self.bytes += entry.size();
+        if let Some(old) = self.slots[slot.index()].insert(entry) {
+            self.bytes -= old.size();
+            self.forget_expiry(slot, &old);
+            self.discard(old.value);
+        } else {
+            self.len += 1;
+        }
+        if expire_at != NEVER {
+            self.expiries.insert((expire_at, slot, hash));
+            self.expiring += 1;
+        }
+    }
+
+    fn forget_expiry(&mut self, slot: Slot, entry: &Entry) {
+        if entry.expire_at != NEVER {
+            self.expiries.remove(&(entry.expire_at, slot, entry.hash));
+            self.expiring -= 1;
+        }
+    }
+
+    fn discard(&mut self, value: Value) {
+        if value.elements() > DROP_AT_ONCE {
+            self.garbage.push(Garbage::Value(value));
+        }
+    }
+}
+
+/// A frozen view of the whole keyspace: cheap to take and to clone, safe to encode on another thread.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    slots: Arc<[Trie<Entry>]>,
+    len: usize,
+    expiring: usize,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { slots: Arc::new([]), len: 0, expiring: 0 }
+    }
+}
+
+impl Snapshot {
+    /// Number of keys.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True without keys.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of keys with an expiry.
+    pub const fn expiring(&self) -> usize {
+        self.expiring
+    }
+
+    /// Number of keys in a slot.
+    pub fn slot_len(&self, slot: Slot) -> usize {
+        self.slots.get(slot.index()).map_or(0, Trie::len)
+    }
+
+    /// The keys of a slot from `rank` on, in the slot's stable order; cheap to resume at any rank.
+    pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = SnapshotKey<'_>> {
+        self.slots.get(slot.index()).into_iter().flat_map(move |trie| trie.iter_from_rank(rank)).map(
+            |entry| SnapshotKey { key: &entry.key, expire_at: entry.expire_at(), value: entry.value.view() },
+        )
+    }
+
+    /// All keys, slot by slot.
+    pub fn iter(&self) -> impl Iterator<Item = SnapshotKey<'_>> {
+        (0..SLOTS).flat_map(|slot| self.slot_iter_from(Slot(slot as u16), 0))
+    }
+}
+
+/// One key of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotKey<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// When it expires, if ever.
+    pub expire_at: Option<WallMs>,
+    /// What it holds.
+    pub value: ValueView<'a>,
+}
+
+#[cfg(test)]
+mod tests;

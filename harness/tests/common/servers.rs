@@ -1,4 +1,4 @@
-//! What the tests of real servers share: one machine-wide lock, servers that stop with the test, a small RESP client.
+//! Bare servers, without harness and proxy, that stop with the test; and a small RESP client.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, dead_code)] // real sockets, files, processes
 
@@ -11,20 +11,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::REDIS_SERVER;
 use bytes::BytesMut;
-use nix::fcntl::{Flock, FlockArg};
 use redis_protocol::resp2::decode::decode_bytes_mut;
 pub use redis_protocol::resp2::types::BytesFrame as Reply;
-
-/// Debian's server: 7.0.15. Named in full, since other packages put servers of other versions on the PATH.
-pub const REDIS_SERVER: &str = "/usr/bin/redis-server";
-
-/// One test of real servers at a time on this machine: node timeouts are short, and processors few.
-pub fn machine_lock() -> Flock<File> {
-    let path = std::env::temp_dir().join("slotstorm-tests.lock");
-    let file = File::options().create(true).append(true).open(&path).expect("the lock file can be made");
-    Flock::lock(file, FlockArg::LockExclusive).expect("the lock can be taken")
-}
 
 /// The path of a program that the tests need; a missing one fails the test.
 pub fn program(path: &str) -> &str {

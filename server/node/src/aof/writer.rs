@@ -1,0 +1,582 @@
+//! Writes the append-only file: one append a batch, syncs as `appendfsync` says, and rewrites through snapshots.
+//!
+//! A process that is killed loses nothing that was answered: every reply waits for the `write` of its batch, with
+//! one exception that Redis makes too: under `everysec`, while a sync is running, the write itself is put off by up
+//! to two seconds (W16).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{AofFile, AofNames, DiskQueue, LoadedAof, Manifest};
+use crate::io::{DiskError, DiskOp, Effect, LogLevel, Mono, SnapshotId, Ticket};
+use crate::keyspace::Snapshot;
+use crate::rdb::SnapshotEncoder;
+use crate::replication::commands::write_command;
+
+/// `everysec`: time between syncs.
+const SYNC_PERIOD_MS: u64 = 1000;
+/// `everysec`: for so long writes may be put off while a sync is running.
+const POSTPONE_MS: u64 = 2000;
+/// Time between attempts to write again after an error.
+const RETRY_MS: u64 = 1000;
+
+/// `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FsyncPolicy {
+    /// Nothing is answered before it is on disk.
+    Always,
+    /// Synced once a second.
+    EverySecond,
+    /// Synced when the operating system likes.
+    No,
+}
+
+/// Why the AOF is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewriteMode {
+    /// To make it short (`BGREWRITEAOF`): the old files and the new incremental one are valid until the new base is.
+    Compact,
+    /// Because the dataset is another now (a full resync) or the AOF was just turned on: what is on disk and what is
+    /// appended do not belong together, so the new files become valid all at once.
+    Restart,
+}
+
+/// What the glue must know of a finished disk operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AofEvent {
+    /// A write failed under `always`, or the first files could not be made: what was promised cannot be kept.
+    /// Redis exits with 1 here.
+    Fatal(DiskError),
+    /// A write or sync failed; writes must be refused with MISCONF until [`AofWriter::write_error`] is none again.
+    WriteFailed(DiskError),
+    /// Writes work again.
+    WriteRecovered,
+    /// The new base is in place.
+    Rewritten,
+    /// The rewrite was given up; after a failed restart see [`AofWriter::needs_restart`].
+    RewriteFailed(RewriteMode, DiskError),
+}
+
+/// What INFO persistence shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AofStatus {
+    /// `aof_rewrite_in_progress`
+    pub rewriting: bool,
+    /// `aof_last_bgrewrite_status`
+    pub last_rewrite_failed: bool,
+    /// `aof_current_size`, bytes.
+    pub current_bytes: u64,
+    /// `aof_base_size`, bytes: the size after the last rewrite or start.
+    pub base_bytes: u64,
+    /// `aof_buffer_length`, bytes not yet given to the disk.
+    pub buffered_bytes: u64,
+    /// `aof_pending_bio_fsync`
+    pub sync_running: bool,
+    /// `aof_delayed_fsync`: how often a write could not wait longer for a running sync.
+    pub delayed_syncs: u64,
+}
+
+/// The writer.
+#[derive(Debug)]
+pub struct AofWriter {
+    names: AofNames,
+    policy: FsyncPolicy,
+    manifest: Manifest,
+    /// The incremental file that is written.
+    current: AofFile,
+    /// Commands not yet given to the disk.
+    buffer: Vec<u8>,
+    /// SELECT 0 stands at the file's beginning (or has been fed since it was opened).
+    selected: bool,
+    /// Appends whose outcome is not known, or which must be done again after an error.
+    in_flight: VecDeque<InFlight>,
+    /// Length of the current file with everything that is known to be in it.
+    good_bytes: u64,
+    /// Bytes of all files but the current one.
+    other_bytes: u64,
+    size_at_rewrite: u64,
+    gate: Ticket,
+    sync: Sync,
+    failing: Option<Failing>,
+    rewrite: Option<Rewrite>,
+    last_rewrite_failed: bool,
+    /// What is on disk does not lead to the dataset, from this time on a restart may be tried.
+    restart_at: Option<Mono>,
+    /// The operations that made the first files.
+    opening: Vec<Ticket>,
+    next_seq: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: Ticket,
+    bytes: Vec<u8>,
+    done: bool,
+    /// Of the file that was current before a rewrite began.
+    old_file: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sync {
+    running: Option<Ticket>,
+    /// Something was written since the last one began.
+    dirty: bool,
+    last: Mono,
+    postponed_since: Option<Mono>,
+    delayed: u64,
+}
+
+#[derive(Debug)]
+struct Failing {
+    error: DiskError,
+    retry_at: Mono,
+}
+
+#[derive(Debug)]
+struct Rewrite {
+    mode: RewriteMode,
+    snapshot: SnapshotId,
+    base: AofFile,
+    base_bytes: u64,
+    step: Step,
+}
+
+/// How far a rewrite is. Each ticket is that of the operation that is waited for.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The new incremental file, and with `Compact` the manifest that names it, are being made. The last of them is
+    /// waited for.
+    Preparing { file: Ticket, ticket: Ticket },
+    /// A piece of the snapshot was asked for.
+    Pulling,
+    /// A piece is being written; the last one is synced.
+    Writing { ticket: Ticket, last: bool },
+    /// The manifest with the new base is being put in place; `manifest` is what it will be then.
+    Switching { ticket: Ticket, manifest: Manifest },
+}
+
+impl AofWriter {
+    /// Opens the AOF that was loaded for appending, or makes an empty one. `now` begins the first second.
+    pub fn open(
+        names: AofNames,
+        policy: FsyncPolicy,
+        loaded: LoadedAof,
+        now: Mono,
+        disk: &mut DiskQueue<'_>,
+    ) -> Self {
+        let fresh = loaded.manifest.is_none();
+        let mut manifest = loaded.manifest.unwrap_or_default();
+        let next_seq = next_seq(&manifest);
+        let mut opening = Vec::new();
+        let (current, good_bytes) = match manifest.incremental.last() {
+            Some(last) => (last.clone(), loaded.last_incremental_bytes),
+            None => (names.incremental(next_seq), 0),
+        };
+        if fresh {
+            let base = names.base(next_seq);
+            let aux = vec![("aof-base".to_owned(), "1".to_owned())];
+            let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
+            opening.push(disk.op(DiskOp::Replace { name: names.path(&base.name), bytes, sync: true }));
+            manifest.base = Some(base);
+        }
+        let mut gate = Ticket(0);
+        for file in manifest.history.drain(..) {
+            // The node stopped between a rewrite and its tidying up.
+            disk.op(DiskOp::Remove { name: names.path(&file.name) });
+        }
+        if manifest.incremental.is_empty() {
+            // The file first, then the manifest that names it. It may hold the rest of an attempt that crashed.
+            let name = names.path(&current.name);
+            opening.push(disk.op(DiskOp::Replace { name, bytes: Vec::new(), sync: true }));
+            manifest.incremental.push(current.clone());
+            gate = put_manifest(&names, &manifest, disk);
+            opening.push(gate);
+        }
+        let other_bytes = loaded.base_bytes + loaded.incremental_bytes - loaded.last_incremental_bytes;
+        Self {
+            names,
+            policy,
+            manifest,
+            current,
+            buffer: Vec::new(),
+            selected: false,
+            in_flight: VecDeque::new(),
+            good_bytes,
+            other_bytes,
+            size_at_rewrite: good_bytes + other_bytes,
+            gate,
+            sync: Sync { last: now, ..Sync::default() },
+            failing: None,
+            rewrite: None,
+            last_rewrite_failed: false,
+            restart_at: None,
+            opening,
+            next_seq: next_seq + 1,
+        }
+    }
+
+    /// Changes `appendfsync`.
+    pub const fn set_policy(&mut self, policy: FsyncPolicy) {
+        self.policy = policy;
+    }
+
+    /// The manifest as it is now, for opening the AOF again later.
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Why writes must be refused at the moment, if they must.
+    pub fn write_error(&self) -> Option<&DiskError> {
+        self.failing.as_ref().map(|failing| &failing.error)
+    }
+
+    /// What INFO shows.
+    pub fn status(&self) -> AofStatus {
+        AofStatus {
+            rewriting: self.rewrite.is_some(),
+            last_rewrite_failed: self.last_rewrite_failed,
+            current_bytes: self.size(),
+            base_bytes: self.size_at_rewrite,
+            buffered_bytes: self.buffer.len() as u64,
+            sync_running: self.sync.running.is_some(),
+            delayed_syncs: self.sync.delayed,
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.good_bytes + self.other_bytes
+    }
+
+    /// True if `auto-aof-rewrite-percentage` and `-min-size` ask for a rewrite.
+    pub fn wants_rewrite(&self, percentage: u64, min_bytes: u64) -> bool {
+        let (size, base) = (self.size(), self.size_at_rewrite.max(1));
+        let growth = size.saturating_sub(base).saturating_mul(100) / base;
+        self.rewrite.is_none() && percentage > 0 && size > min_bytes && growth >= percentage
+    }
+
+    /// True when the glue must take a snapshot and call [`Self::begin_rewrite`] with [`RewriteMode::Restart`]: an
+    /// earlier restart failed, or a write failed in a way that only a new base repairs.
+    pub fn needs_restart(&self, now: Mono) -> bool {
+        self.restart_at.is_some_and(|at| at <= now)
+    }
+
+    /// Adds one executed command (a RESP array), in the form in which it is propagated.
+    pub fn feed(&mut self, command: &[u8]) {
+        if !self.selected {
+            self.selected = true;
+            write_command(&mut self.buffer, &["SELECT", "0"]);
+        }
+        self.buffer.extend_from_slice(command);
+    }
+
+    /// Hands the batch's commands to the disk. Gives the ticket that must be durable before anything that this
+    /// batch answers leaves the node.
+    pub fn end_of_batch(&mut self, now: Mono, disk: &mut DiskQueue<'_>) -> Ticket {
+        if !self.buffer.is_empty() && self.failing.is_none() && !self.must_postpone(now) {
+            self.append(disk);
+        }
+        self.sync_if_due(now, disk);
+        self.gate
+    }
+
+    /// True while a sync runs and the write can still wait for it.
+    fn must_postpone(&mut self, now: Mono) -> bool {
+        if self.policy != FsyncPolicy::EverySecond || self.sync.running.is_none() {
+            self.sync.postponed_since = None;
+            return false;
+        }
+        let since = *self.sync.postponed_since.get_or_insert(now);
+        if now.ms_since(since) < POSTPONE_MS {
+            return true;
+        }
+        self.sync.postponed_since = None;
+        self.sync.delayed += 1;
+        false
+    }
+
+    fn append(&mut self, disk: &mut DiskQueue<'_>) {
+        let bytes = std::mem::take(&mut self.buffer);
+        self.append_bytes(bytes, disk);
+    }
+
+    fn append_bytes(&mut self, bytes: Vec<u8>, disk: &mut DiskQueue<'_>) {
+        let always = self.policy == FsyncPolicy::Always;
+        let name = self.names.path(&self.current.name);
+        let ticket = disk.op(DiskOp::Append { name, bytes: bytes.clone(), sync: always });
+        self.in_flight.push_back(InFlight { ticket, bytes, done: false, old_file: false });
+        self.sync.dirty |= !always;
+        self.gate = ticket;
+    }
+
+    fn sync_if_due(&mut self, now: Mono, disk: &mut DiskQueue<'_>) {
+        let due = self.policy == FsyncPolicy::EverySecond
+            && self.sync.dirty
+            && self.sync.running.is_none()
+            && now.ms_since(self.sync.last) >= SYNC_PERIOD_MS;
+        if due {
+            self.sync.running = Some(disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) }));
+            self.sync.dirty = false;
+            self.sync.last = now;
+        }
+    }
+
+    /// When [`Self::tick`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let sync =
+            (self.policy == FsyncPolicy::EverySecond && self.sync.dirty && self.sync.running.is_none())
+                .then(|| self.sync.last.plus_ms(SYNC_PERIOD_MS));
+        let postponed = self.sync.postponed_since.map(|since| since.plus_ms(POSTPONE_MS));
+        let retry = self.failing.as_ref().map(|failing| failing.retry_at);
+        [sync, postponed, retry, self.restart_at].into_iter().flatten().min()
+    }
+
+    /// Time has come: a sync, a write that can wait no longer, another attempt after an error.
+    pub fn tick(&mut self, now: Mono, disk: &mut DiskQueue<'_>) {
+        let settled = self.in_flight.iter().all(|append| append.done);
+        let retry = self.failing.as_ref().is_some_and(|failing| failing.retry_at <= now);
+        if retry && settled && self.restart_at.is_none() {
+            // What failed left the file as it was, what came after it may be there: cut and write all again.
+            self.retry_appends(now, disk);
+        }
+        self.end_of_batch(now, disk);
+    }
+
+    fn retry_appends(&mut self, now: Mono, disk: &mut DiskQueue<'_>) {
+        let name = self.names.path(&self.current.name);
+        disk.op(DiskOp::Truncate { name, len: self.good_bytes });
+        let bytes = self.in_flight.drain(..).flat_map(|append| append.bytes).collect();
+        self.append_bytes(bytes, disk);
+        if let Some(failing) = &mut self.failing {
+            failing.retry_at = now.plus_ms(RETRY_MS);
+        }
+    }
+
+    /// A disk operation finished. None if it is not the AOF's, or means nothing to the glue.
+    pub fn disk_done(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<(), DiskError>,
+        now: Mono,
+        disk: &mut DiskQueue<'_>,
+    ) -> Option<AofEvent> {
+        if self.sync.running == Some(ticket) {
+            self.sync.running = None;
+            return match result {
+                Ok(()) => {
+                    if !self.buffer.is_empty() && self.failing.is_none() {
+                        self.sync.postponed_since = None;
+                        self.append(disk);
+                    }
+                    None
+                }
+                Err(error) => {
+                    self.sync.dirty = true;
+                    self.fail(error, now)
+                }
+            };
+        }
+        if let Some(at) = self.opening.iter().position(|&opening| opening == ticket) {
+            self.opening.swap_remove(at);
+            return result.as_ref().err().map(|error| AofEvent::Fatal(error.clone()));
+        }
+        if self.in_flight.iter().any(|append| append.ticket == ticket) {
+            return self.append_done(ticket, result, now);
+        }
+        self.rewrite_done(ticket, result, now, disk)
+    }
+
+    fn append_done(&mut self, ticket: Ticket, result: &Result<(), DiskError>, now: Mono) -> Option<AofEvent> {
+        let append = self.in_flight.iter_mut().find(|append| append.ticket == ticket)?;
+        append.done = true;
+        let old_file = append.old_file;
+        match result {
+            Ok(()) if self.failing.is_none() || self.in_flight.len() == 1 => {
+                let append = self.in_flight.pop_front()?;
+                let len = append.bytes.len() as u64;
+                if append.old_file {
+                    self.other_bytes += len;
+                } else {
+                    self.good_bytes += len;
+                }
+                self.failing.take().map(|_| AofEvent::WriteRecovered)
+            }
+            // Something before it failed: it will be written again, behind that.
+            Ok(()) => None,
+            Err(error) if self.policy == FsyncPolicy::Always => Some(AofEvent::Fatal(error.clone())),
+            Err(error) => {
+                if old_file {
+                    // It cannot be put in its place any more: newer commands are in a newer file.
+                    self.restart_at = Some(now.plus_ms(RETRY_MS));
+                }
+                self.fail(error, now)
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &DiskError, now: Mono) -> Option<AofEvent> {
+        let first = self.failing.is_none();
+        self.failing = Some(Failing { error: error.clone(), retry_at: now.plus_ms(RETRY_MS) });
+        first.then(|| AofEvent::WriteFailed(error.clone()))
+    }
+
+    /// Begins a rewrite from `snapshot`, which was taken just now, at a batch's boundary: everything executed before
+    /// it has been fed, nothing after it. False if one is running or writes fail; a restart begins whatever else.
+    pub fn begin_rewrite(
+        &mut self,
+        mode: RewriteMode,
+        id: SnapshotId,
+        snapshot: Snapshot,
+        aux: Vec<(String, String)>,
+        disk: &mut DiskQueue<'_>,
+    ) -> bool {
+        match mode {
+            RewriteMode::Compact if self.rewrite.is_some() || self.write_error().is_some() => return false,
+            RewriteMode::Compact => {
+                if !self.buffer.is_empty() {
+                    self.append(disk);
+                }
+                self.in_flight.iter_mut().for_each(|append| append.old_file = true);
+            }
+            RewriteMode::Restart => {
+                if let Some(running) = self.rewrite.take() {
+                    disk.effect(Effect::SnapshotCancel { id: running.snapshot });
+                    disk.op(DiskOp::Remove { name: self.names.path(&running.base.name) });
+                }
+                // The snapshot holds what they did.
+                self.buffer.clear();
+                self.in_flight.clear();
+                self.failing = None;
+                self.restart_at = None;
+            }
+        }
+        if std::mem::take(&mut self.sync.dirty) {
+            disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
+        }
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.other_bytes += self.good_bytes;
+        self.good_bytes = 0;
+        self.current = self.names.incremental(seq);
+        self.selected = false;
+        let incremental = self.names.path(&self.current.name);
+        let base = self.names.base(seq);
+        // Whatever an earlier attempt left under these names is gone before it can be appended to.
+        disk.op(DiskOp::Remove { name: self.names.path(&base.name) });
+        let file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
+        let mut ticket = file;
+        if mode == RewriteMode::Compact {
+            self.manifest.incremental.push(self.current.clone());
+            ticket = put_manifest(&self.names, &self.manifest, disk);
+        }
+        disk.effect(Effect::SnapshotStart { id, snapshot, rdb_aux: aux });
+        self.rewrite =
+            Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, step: Step::Preparing { file, ticket } });
+        true
+    }
+
+    /// True if the snapshot's pieces belong to the rewrite.
+    pub fn owns_snapshot(&self, id: SnapshotId) -> bool {
+        self.rewrite.as_ref().is_some_and(|rewrite| rewrite.snapshot == id)
+    }
+
+    /// The next piece of the snapshot is here.
+    pub fn snapshot_chunk(
+        &mut self,
+        id: SnapshotId,
+        bytes: &Arc<[u8]>,
+        last: bool,
+        disk: &mut DiskQueue<'_>,
+    ) {
+        let Some(rewrite) = self.rewrite.as_mut().filter(|rewrite| rewrite.snapshot == id) else { return };
+        rewrite.base_bytes += bytes.len() as u64;
+        let name = self.names.path(&rewrite.base.name);
+        let ticket = disk.op(DiskOp::Append { name, bytes: bytes.to_vec(), sync: last });
+        rewrite.step = Step::Writing { ticket, last };
+    }
+
+    fn rewrite_done(
+        &mut self,
+        ticket: Ticket,
+        result: &Result<(), DiskError>,
+        now: Mono,
+        disk: &mut DiskQueue<'_>,
+    ) -> Option<AofEvent> {
+        let rewrite = self.rewrite.as_mut()?;
+        let waited_for = match &rewrite.step {
+            Step::Preparing { file, .. } if *file == ticket && result.is_err() => *file,
+            Step::Preparing { ticket: step, .. } => *step,
+            Step::Writing { ticket: step, .. } | Step::Switching { ticket: step, .. } => *step,
+            Step::Pulling => return None,
+        };
+        if ticket != waited_for {
+            return None;
+        }
+        if let Err(error) = result {
+            return self.give_up_rewrite(error.clone(), now, disk);
+        }
+        match std::mem::replace(&mut rewrite.step, Step::Pulling) {
+            Step::Preparing { .. } | Step::Writing { last: false, .. } | Step::Pulling => {
+                disk.effect(Effect::SnapshotPull { id: rewrite.snapshot });
+                None
+            }
+            Step::Writing { last: true, .. } => {
+                let mut manifest = Manifest {
+                    base: Some(rewrite.base.clone()),
+                    incremental: vec![self.current.clone()],
+                    history: self.manifest.history.clone(),
+                };
+                manifest.history.extend(self.manifest.base.clone());
+                let old = self.manifest.incremental.iter().filter(|file| **file != self.current);
+                manifest.history.extend(old.cloned());
+                let ticket = put_manifest(&self.names, &manifest, disk);
+                rewrite.step = Step::Switching { ticket, manifest };
+                None
+            }
+            Step::Switching { manifest, .. } => {
+                self.other_bytes = rewrite.base_bytes;
+                self.rewrite = None;
+                self.last_rewrite_failed = false;
+                self.manifest = manifest;
+                // Appends to the old file that are still under way belong to history now.
+                self.size_at_rewrite = self.size();
+                for file in self.manifest.history.drain(..) {
+                    disk.op(DiskOp::Remove { name: self.names.path(&file.name) });
+                }
+                put_manifest(&self.names, &self.manifest, disk);
+                Some(AofEvent::Rewritten)
+            }
+        }
+    }
+
+    fn give_up_rewrite(&mut self, error: DiskError, now: Mono, disk: &mut DiskQueue<'_>) -> Option<AofEvent> {
+        let rewrite = self.rewrite.take()?;
+        if rewrite.mode == RewriteMode::Restart || matches!(rewrite.step, Step::Preparing { .. }) {
+            // The manifest does not name the file that is being written.
+            self.restart_at = Some(now.plus_ms(RETRY_MS));
+        }
+        self.last_rewrite_failed = true;
+        disk.effect(Effect::SnapshotCancel { id: rewrite.snapshot });
+        // A manifest that could not be replaced may yet name the new base: then it must stay.
+        if !matches!(rewrite.step, Step::Switching { .. }) {
+            disk.op(DiskOp::Remove { name: self.names.path(&rewrite.base.name) });
+        }
+        let text = format!("Background AOF rewrite failed: {}", error.message);
+        disk.effect(Effect::Log { level: LogLevel::Warning, text });
+        if self.policy == FsyncPolicy::Always && self.restart_at.is_some() {
+            // What was promised durable would be in a file that nothing names.
+            return Some(AofEvent::Fatal(error));
+        }
+        Some(AofEvent::RewriteFailed(rewrite.mode, error))
+    }
+}
+
+/// A number that no file of the manifest has.
+fn next_seq(manifest: &Manifest) -> u64 {
+    let files = manifest.base.iter().chain(&manifest.incremental).chain(&manifest.history);
+    files.map(|file| file.seq).max().unwrap_or(0) + 1
+}
+
+fn put_manifest(names: &AofNames, manifest: &Manifest, disk: &mut DiskQueue<'_>) -> Ticket {
+    let bytes = manifest.to_text().into_bytes();
+    disk.op(DiskOp::Replace { name: names.manifest(), bytes, sync: true })
+}

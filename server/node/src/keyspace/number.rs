@@ -1,0 +1,97 @@
+//! Integers as Redis reads and writes them: decimal, no plus sign, no leading zeros, no spaces.
+
+/// Text of an `i64`, on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct IntText {
+    bytes: [u8; 20],
+    start: u8,
+}
+
+impl IntText {
+    /// The decimal text of `value`.
+    pub fn new(value: i64) -> Self {
+        let mut bytes = [0; 20];
+        let mut start = bytes.len();
+        let mut rest = value.unsigned_abs();
+        loop {
+            start -= 1;
+            bytes[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            start -= 1;
+            bytes[start] = b'-';
+        }
+        Self { bytes, start: start as u8 }
+    }
+}
+
+impl std::ops::Deref for IntText {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..]
+    }
+}
+
+/// The integer whose canonical text is exactly `text`, as Redis' `string2ll`.
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut magnitude = 0u64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        magnitude = magnitude * 10 + u64::from(digit - b'0');
+    }
+    if negative {
+        (magnitude <= 1 << 63).then(|| (magnitude as i64).wrapping_neg())
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_canonical_text_is_an_integer() {
+        for bad in [
+            "",
+            "-",
+            "+1",
+            "01",
+            "-0",
+            " 1",
+            "1 ",
+            "1.0",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse_i64(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_integer_agree(value in prop_oneof![any::<i64>(), -1000i64..1000, Just(i64::MIN), Just(i64::MAX)]) {
+            let (text, ours) = (value.to_string(), IntText::new(value));
+            prop_assert_eq!(text.as_bytes(), &*ours);
+            prop_assert_eq!(parse_i64(text.as_bytes()), Some(value));
+        }
+    }
+}

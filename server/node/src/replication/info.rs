@@ -1,0 +1,153 @@
+//! What INFO replication and ROLE say.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::Replication;
+use super::identity::ReplId;
+use super::replicas::{Replica, Stage};
+use crate::io::Mono;
+
+/// Counters of INFO's section Stats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncCounts {
+    /// `sync_full`
+    pub full: u64,
+    /// `sync_partial_ok`
+    pub partial_ok: u64,
+    /// `sync_partial_err`
+    pub partial_err: u64,
+}
+
+/// What ROLE answers with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleView {
+    /// `master`
+    Master {
+        /// The replication offset.
+        offset: u64,
+        /// Address, port and acknowledged offset of each replica that is online.
+        replicas: Vec<(String, u16, u64)>,
+    },
+    /// `slave`
+    Replica {
+        /// The master.
+        master: SocketAddr,
+        /// `connect`, `connecting`, `sync` or `connected`.
+        state: &'static str,
+        /// The applied offset; none while not connected, when ROLE says -1.
+        offset: Option<u64>,
+    },
+}
+
+impl Replication {
+    /// What was answered to PSYNC and SYNC so far.
+    pub const fn sync_counts(&self) -> SyncCounts {
+        self.counts
+    }
+
+    /// Number of replicas attached, in whatever stage.
+    pub fn connected_replicas(&self) -> usize {
+        self.replicas.map.len()
+    }
+
+    /// The material of ROLE.
+    pub fn role(&self) -> RoleView {
+        match self.link_status() {
+            Some(link) => RoleView::Replica {
+                master: link.master,
+                state: link.state,
+                offset: link.up.then_some(self.offset()),
+            },
+            None => RoleView::Master {
+                offset: self.offset(),
+                replicas: self
+                    .replicas
+                    .map
+                    .values()
+                    .filter(|replica| replica.stage == Stage::Online)
+                    .map(|replica| (address(replica), replica.hints.listening_port, replica.ack_offset))
+                    .collect(),
+            },
+        }
+    }
+
+    /// INFO's section Replication, with its heading, lines ended by CRLF.
+    pub fn info(&self, now: Mono) -> String {
+        let mut out = String::from("# Replication\r\n");
+        let mut line = |name: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{name}:{value}\r\n");
+        };
+        let flag = |yes: bool| u8::from(yes);
+        match self.link_status() {
+            None => line("role", &"master"),
+            Some(link) => {
+                line("role", &"slave");
+                line("master_host", &link.master.ip());
+                line("master_port", &link.master.port());
+                line("master_link_status", &if link.up { "up" } else { "down" });
+                let idle =
+                    if link.up { (now.ms_since(link.last_io) / 1000).to_string() } else { "-1".into() };
+                line("master_last_io_seconds_ago", &idle);
+                line("master_sync_in_progress", &flag(link.state == "sync"));
+                line("slave_read_repl_offset", &self.offset());
+                line("slave_repl_offset", &self.offset());
+                if let Some((read, total)) = link.transfer {
+                    line("master_sync_total_bytes", &total);
+                    line("master_sync_read_bytes", &read);
+                    line("master_sync_left_bytes", &(i128::from(total) - i128::from(read)));
+                    let percent = if total == 0 { 0.0 } else { read as f64 / total as f64 * 100.0 };
+                    line("master_sync_perc", &format!("{percent:.2}"));
+                    line("master_sync_last_io_seconds_ago", &(now.ms_since(link.last_io) / 1000));
+                }
+                if !link.up {
+                    line("master_link_down_since_seconds", &(now.ms_since(link.down_since) / 1000));
+                }
+                line("slave_priority", &self.settings.priority);
+                line("slave_read_only", &flag(self.settings.read_only));
+                line("replica_announced", &1);
+            }
+        }
+        line("connected_slaves", &self.replicas.map.len());
+        for (index, replica) in self.replicas.map.values().enumerate() {
+            let lag = if replica.stage == Stage::Online { replica.lag_s(now) } else { 0 };
+            let text = format!(
+                "ip={},port={},state={},offset={},lag={lag}",
+                address(replica),
+                replica.hints.listening_port,
+                stage_name(replica.stage),
+                replica.ack_offset
+            );
+            line(&format!("slave{index}"), &text);
+        }
+        line("master_failover_state", &"no-failover");
+        line("master_replid", &self.history.id);
+        let (earlier, until) = self
+            .history
+            .earlier
+            .map_or((ReplId::NONE, "-1".into()), |(id, until)| (id, (until + 1).to_string()));
+        line("master_replid2", &earlier);
+        line("master_repl_offset", &self.offset());
+        line("second_repl_offset", &until);
+        line("repl_backlog_active", &flag(self.log_active));
+        line("repl_backlog_size", &self.settings.backlog_bytes);
+        let kept = self.log.end() - self.log.first();
+        line("repl_backlog_first_byte_offset", &if self.log_active { self.log.first() + 1 } else { 0 });
+        line("repl_backlog_histlen", &if self.log_active { kept } else { 0 });
+        out
+    }
+}
+
+fn address(replica: &Replica) -> String {
+    replica.hints.announced_ip.clone().unwrap_or_else(|| replica.ip.to_string())
+}
+
+const fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::WaitSnapshot { .. } => "wait_bgsave",
+        Stage::Transfer(_) => "send_bulk",
+        Stage::WaitAck | Stage::Online => "online",
+        Stage::Served => "rdb_transmitted",
+    }
+}

@@ -1,0 +1,750 @@
+//! The replica's end: the link to the master, from dialling to applying its stream.
+//!
+//! What this node holds is kept, with its id and offset, until a full resync has come whole. So at any moment the
+//! dataset, the id and the offset belong together, whatever happens to the link.
+
+use std::net::SocketAddr;
+
+use super::commands::{Command, CommandBatch, CommandParser};
+use super::identity::{History, ReplId};
+use super::log::ReplicationLog;
+use super::{Action, Actions, Replication, command_bytes};
+use crate::io::{ConnId, LogLevel, Mono};
+use crate::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey};
+
+/// Time between attempts to reach the master.
+const RETRY_MS: u64 = 1000;
+/// The longest line of a handshake that is believed.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Keys handed over at a time while loading.
+const KEYS_PER_ACTION: usize = 256;
+const MARK_BYTES: usize = 40;
+
+/// The link to the master.
+#[derive(Debug)]
+pub(super) struct MasterLink {
+    addr: SocketAddr,
+    conn: Option<ConnId>,
+    state: State,
+    /// What this node holds has a name that a master may know.
+    can_resume: bool,
+    /// When the master was last heard, or the current attempt began.
+    last_io: Mono,
+    down_since: Mono,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No connection; the next attempt is due.
+    Idle {
+        retry_at: Mono,
+    },
+    Dialing,
+    Handshake {
+        step: Step,
+        lines: Vec<u8>,
+    },
+    Transfer(Box<Transfer>),
+    /// The transfer is whole and the glue was asked to put it in place. `rest` came after it.
+    Committing {
+        identity: Option<(ReplId, u64)>,
+        rest: Vec<u8>,
+    },
+    Streaming(Box<Stream>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Ping,
+    Auth,
+    /// So many replies to REPLCONF are still to come.
+    ReplConf(u8),
+    Psync,
+}
+
+/// A full resync that is coming in.
+#[derive(Debug)]
+struct Transfer {
+    /// What the stream after it is; none after SYNC.
+    identity: Option<(ReplId, u64)>,
+    body: Body,
+    decoder: RdbDecoder,
+    received_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// The `$` line is not here yet.
+    Announcement {
+        line: Vec<u8>,
+    },
+    Length {
+        total: u64,
+        left: u64,
+    },
+    /// `tail`: the last bytes received, at most a mark's worth, held back because they may be it.
+    Marked {
+        mark: [u8; MARK_BYTES],
+        tail: Vec<u8>,
+    },
+}
+
+/// The master's stream.
+#[derive(Debug, Default)]
+struct Stream {
+    parser: CommandParser,
+    /// Commands since MULTI: applied, and counted, at EXEC only.
+    transaction: Option<CommandBatch>,
+    /// The master understands REPLCONF ACK.
+    sends_acks: bool,
+}
+
+/// How the link stands, for the cluster's rules and INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The master.
+    pub master: SocketAddr,
+    /// `connect`, `connecting`, `sync` or `connected`, as ROLE says.
+    pub state: &'static str,
+    /// True while the stream is being applied.
+    pub up: bool,
+    /// Since when it is not up (meaningless while it is).
+    pub down_since: Mono,
+    /// When the master was last heard.
+    pub last_io: Mono,
+    /// Bytes of a full resync that have come, and of how many (0: not known); none outside one.
+    pub transfer: Option<(u64, u64)>,
+}
+
+impl MasterLink {
+    pub const fn new(addr: SocketAddr, can_resume: bool, now: Mono) -> Self {
+        Self { addr, conn: None, state: State::Dialing, can_resume, last_io: now, down_since: now }
+    }
+
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub const fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    pub const fn can_resume(&self) -> bool {
+        self.can_resume
+    }
+
+    pub const fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming(_))
+    }
+
+    /// Closes the connection and forgets a half-loaded dataset.
+    pub fn hang_up(&mut self, actions: &mut Actions) {
+        let loading = match &self.state {
+            State::Transfer(transfer) => !matches!(transfer.body, Body::Announcement { .. }),
+            State::Committing { .. } => true,
+            _ => false,
+        };
+        if loading {
+            actions.push(Action::LoadAbort);
+        }
+        if let Some(conn) = self.conn.take() {
+            actions.push(Action::Close { conn, flush: false });
+        }
+    }
+
+    fn status(&self) -> LinkStatus {
+        let state = match self.state {
+            State::Idle { .. } => "connect",
+            State::Dialing | State::Handshake { .. } => "connecting",
+            State::Transfer(_) | State::Committing { .. } => "sync",
+            State::Streaming(_) => "connected",
+        };
+        let transfer = match &self.state {
+            State::Transfer(transfer) => {
+                let total = if let Body::Length { total, .. } = transfer.body { total } else { 0 };
+                Some((transfer.received_bytes, total))
+            }
+            _ => None,
+        };
+        LinkStatus {
+            master: self.addr,
+            state,
+            up: self.is_streaming(),
+            down_since: self.down_since,
+            last_io: self.last_io,
+            transfer,
+        }
+    }
+}
+
+/// Why the link must be given up. The text says what the master did or said.
+enum Fault {
+    /// Try again later; what this node holds may still be continued.
+    Retry(String),
+    /// The stream cannot be trusted to stand where its offset says: ask for everything next time.
+    Distrust(String),
+}
+
+impl Replication {
+    /// How the link to the master stands; none on a master.
+    pub fn link_status(&self) -> Option<LinkStatus> {
+        self.link.as_ref().map(MasterLink::status)
+    }
+
+    /// The connection that [`Action::Dial`] asked for got this name.
+    pub fn dialing(&mut self, conn: ConnId) {
+        if let Some(link) = &mut self.link {
+            link.conn = Some(conn);
+        }
+    }
+
+    /// The link's connection is up.
+    pub fn connected(&mut self, conn: ConnId, now: Mono, actions: &mut Actions) {
+        let Some(link) = self.link.as_mut().filter(|link| link.conn == Some(conn)) else { return };
+        link.last_io = now;
+        link.state = State::Handshake { step: Step::Ping, lines: Vec::new() };
+        actions.push(Action::Send { conn, bytes: command_bytes(&["PING"]) });
+    }
+
+    /// The link's connection could not be made.
+    pub fn connect_failed(&mut self, conn: ConnId, error: &str, now: Mono, actions: &mut Actions) {
+        if self.is_link(conn) {
+            self.link_lost(&format!("Error condition on socket for SYNC: {error}"), now, actions);
+        }
+    }
+
+    /// The link's connection is gone.
+    pub(super) fn link_lost(&mut self, why: &str, now: Mono, actions: &mut Actions) {
+        let Some(link) = &mut self.link else { return };
+        link.conn = None;
+        self.give_up_link(why, now, actions);
+    }
+
+    fn give_up_link(&mut self, why: &str, now: Mono, actions: &mut Actions) {
+        let Some(link) = &mut self.link else { return };
+        if link.is_streaming() {
+            link.down_since = now;
+        }
+        link.hang_up(actions);
+        link.state = State::Idle { retry_at: now.plus_ms(RETRY_MS) };
+        actions.push(Action::Log(LogLevel::Warning, why.to_owned()));
+    }
+
+    pub(super) fn link_retry_at(&self) -> Option<Mono> {
+        match self.link.as_ref()?.state {
+            State::Idle { retry_at } => Some(retry_at),
+            _ => None,
+        }
+    }
+
+    pub(super) fn retry_link(&mut self, now: Mono, actions: &mut Actions) {
+        if self.link_retry_at().is_some_and(|at| at <= now)
+            && let Some(link) = &mut self.link
+        {
+            link.state = State::Dialing;
+            link.last_io = now;
+            actions.push(Action::Dial { addr: link.addr });
+        }
+    }
+
+    /// Once a second: timeouts, acknowledgements, keepalives while loading.
+    pub(super) fn link_cron(&mut self, now: Mono, actions: &mut Actions) {
+        let timeout_ms = self.settings.timeout_s * 1000;
+        let offset = self.log.end();
+        let Some(link) = &self.link else { return };
+        let overdue = now.ms_since(link.last_io) > timeout_ms;
+        let why = match &link.state {
+            State::Idle { .. } | State::Committing { .. } => return,
+            State::Dialing | State::Handshake { .. } => "Timeout connecting to the MASTER...",
+            State::Transfer(_) => "Timeout receiving bulk data from MASTER...",
+            State::Streaming(_) => "MASTER timeout: no data nor PING received...",
+        };
+        if overdue {
+            return self.give_up_link(why, now, actions);
+        }
+        let Some(conn) = link.conn else { return };
+        match &link.state {
+            State::Streaming(stream) if stream.sends_acks => actions.push(ack(conn, offset)),
+            State::Transfer(transfer) if transfer.received_bytes > 0 => {
+                actions.push(Action::Send { conn, bytes: b"\n".to_vec() });
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes from the master.
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Mono, actions: &mut Actions) {
+        let Some(link) = self.link.as_mut().filter(|link| link.conn == Some(conn)) else { return };
+        link.last_io = now;
+        let result = match &mut link.state {
+            State::Idle { .. } | State::Dialing => Ok(()),
+            State::Handshake { lines, .. } => {
+                lines.extend_from_slice(bytes);
+                self.handshake(conn, now, actions)
+            }
+            State::Transfer(_) => self.transfer_bytes(bytes, actions),
+            State::Committing { rest, .. } => {
+                rest.extend_from_slice(bytes);
+                Ok(())
+            }
+            State::Streaming(_) => self.stream_bytes(conn, bytes, actions),
+        };
+        self.end_on_fault(result, now, actions);
+    }
+
+    fn end_on_fault(&mut self, result: Result<(), Fault>, now: Mono, actions: &mut Actions) {
+        match result {
+            Ok(()) => {}
+            Err(Fault::Retry(why)) => self.give_up_link(&why, now, actions),
+            Err(Fault::Distrust(why)) => {
+                if let Some(link) = &mut self.link {
+                    link.can_resume = false;
+                }
+                self.give_up_link(&why, now, actions);
+            }
+        }
+    }
+
+    /// Handles every whole line; what follows the last one of the handshake is the transfer or the stream.
+    fn handshake(&mut self, conn: ConnId, now: Mono, actions: &mut Actions) -> Result<(), Fault> {
+        loop {
+            let Some(link) = &mut self.link else { return Ok(()) };
+            let State::Handshake { step, lines } = &mut link.state else { return Ok(()) };
+            let Some(line) =
+                take_line(lines).map_err(|()| Fault::Retry("Error reading from master".to_owned()))?
+            else {
+                return Ok(());
+            };
+            if line.is_empty() {
+                // A keepalive of a master that is busy making a snapshot.
+                continue;
+            }
+            let rest = match step {
+                Step::Psync => std::mem::take(lines),
+                _ => Vec::new(),
+            };
+            let step = *step;
+            let error = line.starts_with(b"-").then(|| String::from_utf8_lossy(&line).into_owned());
+            let next = match (step, error) {
+                (Step::Ping, Some(error)) if !is_permission_error(&error) => {
+                    return Err(Fault::Retry(format!("Error reply to PING from master: '{error}'")));
+                }
+                (Step::Ping, _) => match &self.settings.master_auth {
+                    Some(password) => {
+                        let mut auth = vec!["AUTH"];
+                        auth.extend(self.settings.master_user.as_deref());
+                        auth.push(password);
+                        actions.push(Action::Send { conn, bytes: command_bytes(&auth) });
+                        Step::Auth
+                    }
+                    None => self.introduce(conn, actions),
+                },
+                (Step::Auth, Some(error)) => {
+                    return Err(Fault::Retry(format!("Unable to AUTH to MASTER: {error}")));
+                }
+                (Step::Auth, None) => self.introduce(conn, actions),
+                (Step::ReplConf(left), error) => {
+                    if let Some(error) = error {
+                        let text = format!("(Non critical) Master does not understand REPLCONF: {error}");
+                        actions.push(Action::Log(LogLevel::Notice, text));
+                    }
+                    if left > 1 { Step::ReplConf(left - 1) } else { self.ask(conn, actions) }
+                }
+                (Step::Psync, _) => {
+                    self.psync_answered(conn, &line, now, actions)?;
+                    return self.after_answer(conn, &rest, actions);
+                }
+            };
+            if let Some(MasterLink { state: State::Handshake { step, .. }, .. }) = &mut self.link {
+                *step = next;
+            }
+        }
+    }
+
+    /// Says who we are.
+    fn introduce(&self, conn: ConnId, actions: &mut Actions) -> Step {
+        let port = self.settings.listening_port.to_string();
+        let mut bytes = command_bytes(&["REPLCONF", "listening-port", &port]);
+        let mut replies = 2;
+        if let Some(ip) = &self.settings.announce_ip {
+            bytes.extend(command_bytes(&["REPLCONF", "ip-address", ip]));
+            replies += 1;
+        }
+        bytes.extend(command_bytes(&["REPLCONF", "capa", "eof", "capa", "psync2"]));
+        actions.push(Action::Send { conn, bytes });
+        Step::ReplConf(replies)
+    }
+
+    /// Asks to continue what we hold, or for everything.
+    fn ask(&self, conn: ConnId, actions: &mut Actions) -> Step {
+        let resume = self.link.as_ref().is_some_and(MasterLink::can_resume);
+        let (id, offset) = if resume {
+            (self.history.id.to_string(), (self.log.end() + 1).to_string())
+        } else {
+            ("?".to_owned(), "-1".to_owned())
+        };
+        let text = format!("Trying a partial resynchronization (request {id}:{offset}).");
+        actions.push(Action::Log(LogLevel::Notice, text));
+        actions.push(Action::Send { conn, bytes: command_bytes(&["PSYNC", &id, &offset]) });
+        Step::Psync
+    }
+
+    fn psync_answered(
+        &mut self,
+        conn: ConnId,
+        line: &[u8],
+        now: Mono,
+        actions: &mut Actions,
+    ) -> Result<(), Fault> {
+        let text = String::from_utf8_lossy(line).into_owned();
+        let mut words = text.split(' ');
+        match words.next().unwrap_or_default() {
+            "+FULLRESYNC" => {
+                let id = words.next().and_then(|id| ReplId::parse(id.as_bytes()));
+                let offset = words.next().and_then(|offset| offset.parse().ok());
+                let (Some(id), Some(offset)) = (id, offset) else {
+                    return Err(Fault::Retry(format!(
+                        "Master replied with wrong +FULLRESYNC syntax: {text}"
+                    )));
+                };
+                actions
+                    .push(Action::Log(LogLevel::Notice, format!("Full resync from master: {id}:{offset}")));
+                self.expect_transfer(Some((id, offset)));
+                Ok(())
+            }
+            "+CONTINUE" => {
+                let new_id = match words.next() {
+                    None => None,
+                    Some(id) => Some(ReplId::parse(id.as_bytes()).ok_or_else(|| {
+                        Fault::Retry(format!("Master replied with wrong +CONTINUE syntax: {text}"))
+                    })?),
+                };
+                self.continue_stream(new_id, now, actions);
+                Ok(())
+            }
+            "-NOMASTERLINK" | "-LOADING" => Err(Fault::Retry(format!(
+                "Master is currently unable to PSYNC but should be in the future: {text}"
+            ))),
+            _ => {
+                // A master that knows no PSYNC: ask in the old way.
+                actions.push(Action::Log(
+                    LogLevel::Notice,
+                    format!("Unexpected reply to PSYNC from master: {text}; retrying with SYNC"),
+                ));
+                actions.push(Action::Send { conn, bytes: b"SYNC\r\n".to_vec() });
+                self.expect_transfer(None);
+                Ok(())
+            }
+        }
+    }
+
+    fn expect_transfer(&mut self, identity: Option<(ReplId, u64)>) {
+        if let Some(link) = &mut self.link {
+            link.state = State::Transfer(Box::new(Transfer {
+                identity,
+                body: Body::Announcement { line: Vec::new() },
+                decoder: RdbDecoder::new(),
+                received_bytes: 0,
+            }));
+        }
+    }
+
+    /// The master goes on from where we stand, perhaps under a new name.
+    fn continue_stream(&mut self, new_id: Option<ReplId>, now: Mono, actions: &mut Actions) {
+        if let Some(id) = new_id.filter(|&id| id != self.history.id) {
+            self.history.branch(id, self.log.end());
+            actions.push(Action::Log(LogLevel::Notice, format!("Master replication ID changed to {id}")));
+            self.drop_replicas(actions);
+        }
+        self.activate_log();
+        if let Some(link) = &mut self.link {
+            link.can_resume = true;
+            link.last_io = now;
+            link.state = State::Streaming(Box::new(Stream { sends_acks: true, ..Stream::default() }));
+        }
+        actions.push(Action::Log(
+            LogLevel::Notice,
+            "Successful partial resynchronization with master.".to_owned(),
+        ));
+    }
+
+    fn after_answer(&mut self, conn: ConnId, rest: &[u8], actions: &mut Actions) -> Result<(), Fault> {
+        match self.link.as_ref().map(|link| &link.state) {
+            Some(State::Transfer(_)) => self.transfer_bytes(rest, actions),
+            Some(State::Streaming(_)) => self.stream_bytes(conn, rest, actions),
+            _ => Ok(()),
+        }
+    }
+
+    fn transfer_bytes(&mut self, mut bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let State::Transfer(transfer) = &mut link.state else { return Ok(()) };
+        if let Body::Announcement { line } = &mut transfer.body {
+            line.extend_from_slice(bytes);
+            let Some((body, rest)) = announcement(line)? else { return Ok(()) };
+            transfer.body = body;
+            actions.push(Action::LoadBegin);
+            return self.transfer_bytes(&rest, actions);
+        }
+        let mut keys = Keys::default();
+        let mut feed = |part: &[u8]| {
+            transfer.received_bytes += part.len() as u64;
+            transfer
+                .decoder
+                .feed(part, &mut |event| keys.take(event, actions))
+                .map_err(|error| broken(&error))
+        };
+        let complete = match &mut transfer.body {
+            Body::Announcement { .. } => false,
+            Body::Length { left, .. } => {
+                let (part, rest) =
+                    bytes.split_at(bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
+                feed(part)?;
+                *left -= part.len() as u64;
+                bytes = rest;
+                *left == 0
+            }
+            Body::Marked { mark, tail } => {
+                // The mark is looked for only as the very last bytes received, never inside the data.
+                let keep = MARK_BYTES.saturating_sub(bytes.len()).min(tail.len());
+                feed(&tail[..tail.len() - keep])?;
+                tail.drain(..tail.len() - keep);
+                let (part, last) = bytes.split_at(bytes.len().saturating_sub(MARK_BYTES));
+                feed(part)?;
+                tail.extend_from_slice(last);
+                bytes = &[];
+                tail[..] == mark[..]
+            }
+        };
+        if let Some(why) = keys.refused {
+            return Err(Fault::Retry(why));
+        }
+        keys.hand_over(actions);
+        if transfer.decoder.is_done() && !transfer.decoder.take_rest().is_empty() {
+            return Err(broken(&RdbError::Trailing));
+        }
+        if complete {
+            if !transfer.decoder.is_done() {
+                return Err(broken(&RdbError::Corrupt("it ends early")));
+            }
+            link.state = State::Committing { identity: transfer.identity, rest: bytes.to_vec() };
+            actions.push(Action::LoadCommit);
+        }
+        Ok(())
+    }
+
+    /// The new keyspace is in place: this node now holds what the master announced. Its own replicas hold another
+    /// history and must ask anew (F-34).
+    pub fn loaded(&mut self, now: Mono, actions: &mut Actions) {
+        let Some(link) = &mut self.link else { return };
+        let Some(conn) = link.conn else { return };
+        let State::Committing { identity, rest } = &mut link.state else { return };
+        let (identity, rest) = (*identity, std::mem::take(rest));
+        let sends_acks = identity.is_some();
+        link.state = State::Streaming(Box::new(Stream { sends_acks, ..Stream::default() }));
+        link.can_resume = sends_acks;
+        link.last_io = now;
+        // A SYNC master names no history: ours gets a name that nobody else has.
+        let (id, offset) = identity.unwrap_or_else(|| (self.random.repl_id(), 0));
+        self.history = History { id, earlier: None };
+        self.log = ReplicationLog::new(offset, self.settings.backlog_bytes);
+        self.log_active = true;
+        self.drop_replicas(actions);
+        actions
+            .push(Action::Log(LogLevel::Notice, "MASTER <-> REPLICA sync: Finished with success".to_owned()));
+        if sends_acks {
+            actions.push(ack(conn, offset));
+        }
+        let result = self.stream_bytes(conn, &rest, actions);
+        self.end_on_fault(result, now, actions);
+    }
+
+    /// The new keyspace could not be built: the old one stays, and everything is asked for again later.
+    pub fn load_failed(&mut self, why: &str, now: Mono, actions: &mut Actions) {
+        if let Some(MasterLink { state: State::Transfer(_) | State::Committing { .. }, .. }) = self.link {
+            self.give_up_link(
+                &format!("Failed trying to load the MASTER synchronization DB: {why}"),
+                now,
+                actions,
+            );
+        }
+    }
+
+    fn stream_bytes(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
+        let Some(MasterLink { state: State::Streaming(stream), .. }) = &mut self.link else { return Ok(()) };
+        stream.parser.feed(bytes);
+        let mut batch = CommandBatch::default();
+        let result = loop {
+            let command = match stream.parser.next_command() {
+                Ok(Some(command)) => command,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Fault::Distrust(format!("Protocol error from master: {error}"))),
+            };
+            if let Some(transaction) = &mut stream.transaction {
+                transaction.push(command);
+                if command.is("EXEC") {
+                    self.log.append(transaction.raw());
+                    transaction.iter().for_each(|command| batch.push(command));
+                    stream.transaction = None;
+                } else if command.is("DISCARD") {
+                    self.log.append(transaction.raw());
+                    stream.transaction = None;
+                }
+                continue;
+            }
+            match kind_of(command) {
+                Kind::Multi => {
+                    let mut transaction = CommandBatch::default();
+                    transaction.push(command);
+                    stream.transaction = Some(transaction);
+                    continue;
+                }
+                Kind::GetAck => {
+                    // What it asks for is how far we were before it.
+                    if stream.sends_acks {
+                        hand_over(&mut batch, actions);
+                        actions.push(ack(conn, self.log.end()));
+                    }
+                }
+                Kind::Nothing => {}
+                Kind::OtherDatabase => {
+                    let text = format!(
+                        "The master selected a database other than 0: {}",
+                        command.raw.escape_ascii()
+                    );
+                    break Err(Fault::Distrust(text));
+                }
+                Kind::Write => batch.push(command),
+            }
+            self.log.append(command.raw);
+        };
+        hand_over(&mut batch, actions);
+        result
+    }
+}
+
+/// What a command of the stream is to this room.
+enum Kind {
+    Multi,
+    GetAck,
+    /// PING, SELECT 0 and the like: counted, and nothing else.
+    Nothing,
+    OtherDatabase,
+    Write,
+}
+
+fn kind_of(command: Command<'_>) -> Kind {
+    if command.is("MULTI") {
+        return Kind::Multi;
+    }
+    if command.is("PING") {
+        return Kind::Nothing;
+    }
+    let second = command.args().nth(1).unwrap_or_default();
+    if command.is("REPLCONF") {
+        return if second.eq_ignore_ascii_case(b"GETACK") { Kind::GetAck } else { Kind::Nothing };
+    }
+    if command.is("SELECT") {
+        return if second == b"0" { Kind::Nothing } else { Kind::OtherDatabase };
+    }
+    Kind::Write
+}
+
+fn hand_over(batch: &mut CommandBatch, actions: &mut Actions) {
+    if !batch.is_empty() {
+        actions.push(Action::Apply(std::mem::take(batch)));
+    }
+}
+
+fn ack(conn: ConnId, offset: u64) -> Action {
+    Action::Send { conn, bytes: command_bytes(&["REPLCONF", "ACK", &offset.to_string()]) }
+}
+
+fn broken(error: &RdbError) -> Fault {
+    Fault::Retry(format!("Failed trying to load the MASTER synchronization DB from socket: {error}"))
+}
+
+/// Errors to PING that mean "identify yourself", not "go away".
+fn is_permission_error(error: &str) -> bool {
+    ["-NOAUTH", "-NOPERM", "-ERR operation not permitted"].iter().any(|prefix| error.starts_with(prefix))
+}
+
+/// Takes the first line, without its end, out of `buffer`. Fails for a line that is too long to be one.
+fn take_line(buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>, ()> {
+    let Some(end) = buffer.iter().position(|&byte| byte == b'\n') else {
+        return if buffer.len() > MAX_LINE_BYTES { Err(()) } else { Ok(None) };
+    };
+    let mut line: Vec<u8> = buffer.drain(..=end).collect();
+    line.pop();
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(Some(line))
+}
+
+/// Reads the line that announces a transfer; gives its form and what came after it.
+fn announcement(buffer: &mut Vec<u8>) -> Result<Option<(Body, Vec<u8>)>, Fault> {
+    let unclear = |line: &[u8]| {
+        let line = line[..line.len().min(100)].escape_ascii();
+        Fault::Retry(format!("Bad protocol from MASTER, the first byte is not '$' (we received '{line}')"))
+    };
+    loop {
+        let Some(line) = take_line(buffer).map_err(|()| unclear(buffer))? else { return Ok(None) };
+        if line.is_empty() {
+            continue;
+        }
+        if line.starts_with(b"-") {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            return Err(Fault::Retry(format!("MASTER aborted replication with an error: {text}")));
+        }
+        let body = match line.strip_prefix(b"$") {
+            None => return Err(unclear(&line)),
+            Some(form) => {
+                if let Some(mark) = form.strip_prefix(b"EOF:") {
+                    let mark = mark.try_into().map_err(|_| unclear(&line))?;
+                    Body::Marked { mark, tail: Vec::new() }
+                } else {
+                    let total = std::str::from_utf8(form).ok().and_then(|total| total.parse().ok());
+                    let total = total.ok_or_else(|| unclear(&line))?;
+                    Body::Length { total, left: total }
+                }
+            }
+        };
+        return Ok(Some((body, std::mem::take(buffer))));
+    }
+}
+
+/// Gathers decoded keys into actions of a fair size.
+#[derive(Default)]
+struct Keys {
+    keys: Vec<RdbKey>,
+    refused: Option<String>,
+}
+
+impl Keys {
+    fn take(&mut self, event: RdbEvent, actions: &mut Actions) {
+        match event {
+            RdbEvent::Key(key) => {
+                self.keys.push(key);
+                if self.keys.len() == KEYS_PER_ACTION {
+                    self.hand_over(actions);
+                }
+            }
+            RdbEvent::SelectDb(db) if db != 0 => {
+                self.refused =
+                    Some(format!("The master's dataset has keys in database {db}; only 0 is supported"));
+            }
+            RdbEvent::Function(_) => actions.push(Action::Log(
+                LogLevel::Warning,
+                "Ignoring a function library in the master's dataset: functions are not supported".to_owned(),
+            )),
+            RdbEvent::Aux { .. } | RdbEvent::SelectDb(_) | RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
+        }
+    }
+
+    fn hand_over(&mut self, actions: &mut Actions) {
+        if !self.keys.is_empty() {
+            actions.push(Action::LoadKeys(std::mem::take(&mut self.keys)));
+        }
+    }
+}
