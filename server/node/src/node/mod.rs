@@ -328,7 +328,9 @@ impl Node {
                 self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
             }
             Some(ConnKind::MasterLink) => {
-                self.replicate(|replication, now, actions| replication.connect_failed(conn, error, now, actions));
+                self.replicate(|replication, now, actions| {
+                    replication.connect_failed(conn, error, now, actions)
+                });
             }
             _ => {}
         }
