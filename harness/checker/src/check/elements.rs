@@ -21,6 +21,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index, lost: &Found) 
         index,
         lost,
         entry: Elements::default(),
+        seen_by: vec![u32::MAX; record.ops.len()],
         counted: BTreeSet::new(),
         listed: BTreeMap::new(),
         unexcused: 0,
@@ -44,6 +45,8 @@ struct Judge<'a> {
     index: &'a Index,
     lost: &'a Found,
     entry: Elements,
+    /// By operation: the last read that saw its element.
+    seen_by: Vec<u32>,
     /// What has been counted: each element once for each kind of finding.
     counted: BTreeSet<(&'static str, u64)>,
     /// How many findings of each kind are listed.
@@ -55,7 +58,6 @@ impl Judge<'_> {
     /// Duplicates and phantoms in the reads of one key.
     fn sightings(&mut self, key: usize) {
         let record = self.record;
-        let mut seen_in: BTreeMap<u32, u32> = BTreeMap::new();
         for &read in &self.index.reads[key] {
             let op = &record.ops[read as usize];
             let Some(seen) = op.seen.as_deref() else { continue };
@@ -83,7 +85,7 @@ impl Judge<'_> {
                     let text = format!("{} holds {element}, {told}", self.key_name(op));
                     self.find("phantom", element, text, false, &[by, op]);
                 }
-                if seen_in.insert(write, read) == Some(read) {
+                if std::mem::replace(&mut self.seen_by[write as usize], read) == read {
                     let text = format!("{} holds {element} more than once in one read", self.key_name(op));
                     self.find("duplicate", element, text, false, &[by, op]);
                 }

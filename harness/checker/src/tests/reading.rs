@@ -111,7 +111,14 @@ fn a_million_operations_are_judged_in_seconds() {
             scene.hold("n1", Held::Read);
             (0..1000).for_each(|i| drop(scene.add(&keys[i][0], 10_000_000 + i as u64, "n1")));
             let now = scene.seconds() + 0.1;
-            scene.kill("n1").at(now + 3.0).promote("n4").at(now + 4.0).restart("n1").learns("n1").at(now + 5.0);
+            scene
+                .kill("n1")
+                .at(now + 3.0)
+                .promote("n4")
+                .at(now + 4.0)
+                .restart("n1")
+                .learns("n1")
+                .at(now + 5.0);
         }
     }
     let now = scene.seconds() + 0.1;
