@@ -71,21 +71,23 @@ impl Judge<'_> {
                     self.find("phantom", element, text, false, &[op]);
                     continue;
                 };
-                let by = &record.ops[write as usize];
-                let told = if by.key != op.key {
-                    Some(format!("was written to {}", self.key_name(by)))
-                } else if by.outcome == Outcome::Fail {
+                let brief = self.index.brief(write);
+                let told = if brief.key != op.key {
+                    Some(format!("was written to {}", self.key_name(&record.ops[write as usize])))
+                } else if brief.failed {
                     Some("whose write certainly failed".to_owned())
-                } else if op.completed.is_some_and(|completed| by.invoked > completed) {
+                } else if op.completed.is_some_and(|completed| brief.invoked > completed) {
                     Some("which was written only after that read".to_owned())
                 } else {
                     None
                 };
                 if let Some(told) = told {
+                    let by = &record.ops[write as usize];
                     let text = format!("{} holds {element}, {told}", self.key_name(op));
                     self.find("phantom", element, text, false, &[by, op]);
                 }
                 if std::mem::replace(&mut self.seen_by[write as usize], read) == read {
+                    let by = &record.ops[write as usize];
                     let text = format!("{} holds {element} more than once in one read", self.key_name(op));
                     self.find("duplicate", element, text, false, &[by, op]);
                 }
