@@ -20,7 +20,7 @@ use crate::backend::process::{
     ProcessOptions, ProcessWorld, SELF_EXE, StartError, binary_sha256, host_line, run_local,
 };
 use crate::driver::Run;
-use crate::plan::{Directive, PRESETS, Plan, StormFile};
+use crate::plan::{Directive, EXAMPLE, PRESETS, Plan, StormFile};
 use crate::verdict;
 
 const EXAMPLES: &str = "Examples:
@@ -31,9 +31,9 @@ const EXAMPLES: &str = "Examples:
   slotstorm run results/latest/repro.toml                        the last run once more
   slotstorm run --set appendfsync=always --set cluster-require-full-coverage=yes";
 
-/// The arguments of `slotstorm run`. They come before the storm file's words.
+/// Start a cluster, storm it, judge what happened. Flags go before the storm file's words.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nA storm file:\n\n{EXAMPLE}"))]
 pub struct RunArgs {
     /// A storm file: schedule of faults, topology, clients (see results/latest/storm.toml for one)
     #[arg(value_name = "STORM.toml")]

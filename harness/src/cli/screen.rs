@@ -48,7 +48,12 @@ pub fn print(folder: &Path, verdict: &Verdict) {
         Validity::Invalid => paint.style("1;31", "INVALID"),
         Validity::Unknown => paint.style("1;33", "UNKNOWN"),
     };
-    println!("{word}  {}", verdict.reason);
+    // The reason is a sentence that may begin with the word that was just said.
+    let reason = ["Valid", "Invalid", "Unknown"]
+        .iter()
+        .find_map(|word| verdict.reason.strip_prefix(word)?.get(2..))
+        .unwrap_or(&verdict.reason);
+    println!("{word}  {reason}");
     println!(
         "  {} operations acknowledged, {} failovers, expectation {:?}, seed {}, exit {}",
         verdict.acknowledged, verdict.failovers, verdict.expect, verdict.seed, verdict.exit_code

@@ -51,7 +51,7 @@ impl Terminal {
     pub fn new(quiet: bool, plan: &Plan) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new((plan.duration_s * 10.0) as u64);
-            let style = ProgressStyle::with_template("  {bar:24.cyan/blue} {msg}");
+            let style = ProgressStyle::with_template("  {bar:12.cyan/blue} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
@@ -227,16 +227,16 @@ impl Listener for Terminal {
             .collect();
         let secs = nanos_to_secs(now.saturating_sub(self.origin.get()));
         let text = format!(
-            "{:02.0}:{:02.0}/{:02.0}:{:02.0}  acked {}  ok {:.0}/s ({})  fail {}  noack {}",
+            "{:02.0}:{:02.0}/{:02.0}:{:02.0}  acked {}  fail {}  noack {}  ok {:.0}/s  {}",
             (secs / 60.0).floor(),
             (secs % 60.0).floor(),
             (self.duration_s / 60.0).floor(),
             self.duration_s % 60.0,
             tally.acked,
-            per_second(tally.ok, last.1.ok),
-            shards.join("  "),
             tally.fail,
-            tally.unknown
+            tally.unknown,
+            per_second(tally.ok, last.1.ok),
+            shards.join("  ")
         );
         *last = (now, tally.clone());
         drop(last);

@@ -18,6 +18,9 @@ pub use preset::{Frame, PRESETS};
 pub use selector::*;
 pub use span::*;
 
+/// A storm file that shows every word, for the help text.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
 /// A run, every question answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -266,6 +269,16 @@ mod tests {
                 let text = plan.to_file().to_toml("replay\nof a run");
                 assert_eq!(plan_of(&text), plan, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_help_text_is_a_storm_and_shows_every_word() {
+        let plan = plan_of(EXAMPLE);
+        let kinds: Vec<&str> = plan.schedule().iter().map(|planned| planned.fault.kind.name()).collect();
+        assert_eq!(kinds, ["kill", "isolate", "isolate"]);
+        for kind in KINDS {
+            assert!(EXAMPLE.contains(&format!("\"{kind}\"")), "{kind} is not shown");
         }
     }
 
