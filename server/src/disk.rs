@@ -1,8 +1,8 @@
 //! The disk thread: everything slow about files, done in order, beside the loop.
 //!
-//! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to the
-//! same file are written together, with one sync. Files are read, and snapshots encoded, a piece per job: the loop
-//! asks for the next piece when it has dealt with the last.
+//! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to
+//! the same file are written together, with one sync. Files are read, and snapshots encoded, a piece per
+//! job: the loop asks for the next piece when it has dealt with the last.
 #![allow(clippy::disallowed_methods)] // the thread is started here
 
 use std::collections::{BTreeMap, VecDeque};
@@ -124,7 +124,8 @@ impl DiskThread {
     /// Queues a job.
     pub fn push(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // The thread ends only after this sender; if it died, its answers stop, and with them all gated bytes.
+            // The thread ends only after this sender; if it died, its answers stop, and with them all gated
+            // bytes.
             let _ = jobs.send(job);
         }
     }
@@ -269,5 +270,55 @@ fn pop_append(queue: &mut VecDeque<Job>, name: &str) -> Option<(Ticket, AppendPi
             queue.push_front(other);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    #[test]
+    fn answers_come_in_the_order_of_tickets_whatever_the_work_and_the_end_waits_for_all() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut disk = DiskThread::start(FileStore::new(dir.path()), waker).unwrap();
+        let append = |text: &str| DiskOp::Append { name: "log".into(), bytes: text.into(), sync: true };
+        let ops = [
+            append("a"),
+            append("b"),
+            DiskOp::Replace { name: "other".into(), bytes: b"new".into(), sync: true },
+            append("c"),
+            DiskOp::ReplaceWithSnapshot {
+                name: "dump.rdb".into(),
+                snapshot: Snapshot::default(),
+                rdb_aux: vec![("redis-ver".into(), "7.0.15".into())],
+                sync: true,
+            },
+            DiskOp::Append { name: "absent/../../\0".into(), bytes: b"x".into(), sync: false },
+            DiskOp::Truncate { name: "log".into(), len: 2 },
+            append("d"),
+            DiskOp::Remove { name: "other".into() },
+        ];
+        for (number, op) in (1..).zip(ops) {
+            disk.push(Job::Op { ticket: Ticket(number), op });
+        }
+        poll.poll(&mut Events::with_capacity(8), Some(Duration::from_secs(20))).unwrap();
+        disk.finish();
+
+        let mut outcomes = Vec::new();
+        while let Some(Done::Op { ticket, result }) = disk.next_done() {
+            outcomes.push((ticket.0, result.is_ok()));
+        }
+        let expected: Vec<_> = (1..=9).map(|ticket| (ticket, ticket != 6)).collect();
+        assert_eq!(outcomes, expected, "only the impossible name is an error");
+        let read = |name| std::fs::read(dir.path().join(name)).unwrap();
+        assert_eq!(read("log"), b"abd");
+        assert!(read("dump.rdb").starts_with(b"REDIS0010"));
+        assert!(!dir.path().join("other").exists());
     }
 }

@@ -1,8 +1,8 @@
 //! A Redis Cluster node as a process: sockets, files and clocks around the pure node.
 //!
-//! [`run`] is the whole program. Rooms, callers above callees: `startup` from arguments to a running loop · `shell`
-//! the loop · `disk` the disk thread · `files` the data directory · `listen` sockets · `log`, `clock`, `signals` ·
-//! `machine` what the loop drives.
+//! [`run`] is the whole program. Rooms, callers above callees: `startup` from arguments to a running loop ·
+//! `shell` the loop · `disk` the disk thread · `files` the data directory · `listen` sockets · `log`,
+//! `clock`, `signals` · `machine` what the loop drives.
 
 pub mod clock;
 pub mod disk;

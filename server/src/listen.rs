@@ -33,8 +33,8 @@ pub enum ListenError {
     Nowhere,
 }
 
-/// Opens all listeners of a plane on the `bind` addresses. An address with a leading `-` may be missing on this
-/// host; a family that the host does not have is skipped.
+/// Opens all listeners of a plane on the `bind` addresses. An address with a leading `-` may be missing on
+/// this host; a family that the host does not have is skipped.
 ///
 /// # Errors
 /// The first address that cannot be had.

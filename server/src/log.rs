@@ -1,4 +1,5 @@
-//! The log: one line per event, in the shape of Redis' (`pid:role dd Mon yyyy hh:mm:ss.mmm level message`; UTC).
+//! The log: one line per event, in the shape of Redis' (`pid:role dd Mon yyyy hh:mm:ss.mmm level message`;
+//! UTC).
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the log is a file or standard output
 
 use std::fs::{File, OpenOptions};

@@ -15,8 +15,8 @@ pub trait Machine {
     /// When to call `end_of_batch` again though nothing happens.
     fn next_deadline(&self) -> Option<Mono>;
 
-    /// What waits to be sent on a connection; `None` if the machine does not know it (any more). The shell takes
-    /// what is in it when it carries out a `Close`; until then the machine must keep it.
+    /// What waits to be sent on a connection; `None` if the machine does not know it (any more). The shell
+    /// takes what is in it when it carries out a `Close`; until then the machine must keep it.
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox>;
 
     /// All disk effects up to this one are done: bytes gated by them may leave.

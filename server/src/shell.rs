@@ -1,8 +1,10 @@
-//! The loop: one thread that waits for sockets, feeds the machine, carries out its effects, and writes what it may.
+//! The loop: one thread that waits for sockets, feeds the machine, carries out its effects, and writes what
+//! it may.
 //!
-//! One turn: wait; accept; read each ready socket once (so that no connection starves the others); feed; end the
-//! batch; carry out effects; write each connection whose outbox has grown or whose bytes have become durable.
-//! Sockets are edge-triggered, so one that still has bytes, or room, is remembered and served again next turn.
+//! One turn: wait; accept; read each ready socket once (so that no connection starves the others); feed; end
+//! the batch; carry out effects; write each connection whose outbox has grown or whose bytes have become
+//! durable. Sockets are edge-triggered, so one that still has bytes, or room, is remembered and served again
+//! next turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -37,8 +39,8 @@ const WRITE_SLICES: usize = 64;
 const ACCEPTS: usize = 1000;
 /// Pieces of files and snapshots dealt with in one turn; more would keep clients waiting.
 const DISK_ANSWERS: usize = 64;
-/// A connection with more waiting for it is not read until half of that has gone: who does not read answers may not
-/// ask on.
+/// A connection with more waiting for it is not read until half of that has gone: who does not read answers
+/// may not ask on.
 const OUTBOX_STOP_BYTES: usize = 64 * 1024 * 1024;
 /// ms until accepting is tried again when descriptors have run out.
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -256,7 +258,7 @@ impl<M: Machine> Shell<M> {
     }
 
     fn take_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        while let Some(signal) = self.signals.take_next() {
             let name = if signal == Signal::SIGINT { "SIGINT" } else { "SIGTERM" };
             if signal == Signal::SIGINT {
                 self.interrupts += 1;
@@ -419,7 +421,8 @@ impl<M: Machine> Shell<M> {
             match connection.stream.read(&mut self.buffer) {
                 Ok(0) => self.lost(conn),
                 Ok(len) => {
-                    // A short read has emptied the socket; only an end of stream would come without a new edge.
+                    // A short read has emptied the socket; only an end of stream would come without a new
+                    // edge.
                     connection.readable = len == self.buffer.len() || connection.read_closed;
                     if connection.readable {
                         connection.queued = true;
@@ -510,8 +513,8 @@ impl<M: Machine> Shell<M> {
         } else {
             &[Plane::Client]
         };
-        // New sockets on an address that an old one has cannot be opened while that one is: close the old ones, and
-        // open them again if the new ones are not to be had.
+        // New sockets on an address that an old one has cannot be opened while that one is: close the old
+        // ones, and open them again if the new ones are not to be had.
         let old: Vec<(SocketAddr, Plane)> = self
             .listeners
             .drain(..)
@@ -645,9 +648,10 @@ impl<M: Machine> Shell<M> {
     fn part(&mut self) {
         let now = self.clock.now();
         self.disk.finish();
-        while let Some(Done::Op { ticket, result }) = self.disk.next_done() {
-            let input = Input::DiskDone { ticket, result };
-            self.machine.input(now, input, &mut self.effects);
+        while let Some(done) = self.disk.next_done() {
+            if let Done::Op { ticket, result } = done {
+                self.machine.input(now, Input::DiskDone { ticket, result }, &mut self.effects);
+            }
         }
         self.durable = self.machine.durable();
         let mut all: Vec<ConnId> = self.connections.keys().copied().collect();

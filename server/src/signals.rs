@@ -28,11 +28,10 @@ impl Signals {
     }
 
     /// The next SIGTERM or SIGINT that arrived.
-    pub fn next(&mut self) -> Option<Signal> {
+    pub fn take_next(&mut self) -> Option<Signal> {
         while let Ok(Some(info)) = self.source.read_signal() {
-            match Signal::try_from(info.ssi_signo as i32) {
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT)) => return Some(signal),
-                _ => {}
+            if let Ok(signal @ (Signal::SIGTERM | Signal::SIGINT)) = Signal::try_from(info.ssi_signo as i32) {
+                return Some(signal);
             }
         }
         None

@@ -69,8 +69,9 @@ pub fn run_with<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> 
 
 fn start<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> M) -> Result<i32, StartError> {
     let args: Result<Vec<String>, OsString> = args.into_iter().map(OsString::into_string).collect();
-    let args =
-        args.map_err(|word| StartError::Plain(format!("this argument is not UTF-8: {}", word.display())))?;
+    let args = args.map_err(|word| {
+        StartError::Plain(format!("this argument is not UTF-8: {}", word.to_string_lossy()))
+    })?;
     let serve = match parse_args(&args).map_err(StartError::Plain)? {
         CommandLine::Version => {
             println!("Slotstorm server v={VERSION} redis={REDIS_VERSION} bits=64");
@@ -84,6 +85,7 @@ fn start<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> M) -> R
     };
     let mut config = load_config(&serve)?;
     let mut log = Log::to_stdout();
+    let started_in = std::env::current_dir();
     enter_directory(&mut config, &mut log)?;
     if let Some(path) = config.some_text(Key::Logfile) {
         let opened = log.open(path);
@@ -92,7 +94,7 @@ fn start<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> M) -> R
     log.least = level_named(config.text(Key::Loglevel));
     let is_daemon = std::env::var_os(DAEMON_MARK).is_some();
     if config.flag(Key::Daemonize) && !is_daemon {
-        return daemonize(&serve).map(|()| 0);
+        return daemonize(&serve, started_in).map(|()| 0);
     }
     if is_daemon {
         // It fails only for the leader of a group, which already is on its own.
@@ -206,7 +208,8 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Changes to `dir`, so that `logfile`, `pidfile` and the data files are relative to it, and notes its full path.
+/// Changes to `dir`, so that `logfile`, `pidfile` and the data files are relative to it, and notes its full
+/// path.
 fn enter_directory(config: &mut Config, log: &mut Log) -> Result<(), StartError> {
     if let Some(dir) = config.some_text(Key::Dir) {
         if let Err(error) = std::env::set_current_dir(dir) {
@@ -222,23 +225,24 @@ fn enter_directory(config: &mut Config, log: &mut Log) -> Result<(), StartError>
 // ---- The process
 
 /// Starts this program again, in the background, and lets this one end.
-fn daemonize(serve: &ServeArgs) -> Result<(), StartError> {
+fn daemonize(serve: &ServeArgs, started_in: io::Result<PathBuf>) -> Result<(), StartError> {
     if serve.from_stdin {
         return Err(StartError::Plain(
             "daemonize does not go with a configuration from standard input".to_owned(),
         ));
     }
-    // Where this process is now is where `dir` led; the child must read a relative file or dir from the old place.
-    let before = std::env::var_os("PWD").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    // The child reads the same arguments, so relative paths in them must mean the same to it.
+    let failed = |error| StartError::Plain(format!("Can't daemonize: {error}"));
+    let started_in = started_in.map_err(failed)?;
     let child = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
         .env(DAEMON_MARK, "1")
-        .current_dir(before)
+        .current_dir(started_in)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    child.map(|_| ()).map_err(|error| StartError::Plain(format!("Can't daemonize: {error}")))
+    child.map(|_| ()).map_err(failed)
 }
 
 /// Returns the file to remove at the end.
@@ -267,8 +271,8 @@ fn raise_file_limit(config: &mut Config, log: &mut Log) {
     if got < wanted {
         let fewer = got.saturating_sub(RESERVED_FILES).max(1);
         log.warning(&format!(
-            "The limit of open files is {got}, {wanted} are needed for {clients} clients: maxclients is lowered to \
-             {fewer}. Raise the limit with 'ulimit -n'."
+            "The limit of open files is {got}, {wanted} are needed for {clients} clients: maxclients is \
+             lowered to {fewer}. Raise the limit with 'ulimit -n'."
         ));
         // The value is in the directive's range: it is between 1 and the old one.
         let _ = config.set(&[("maxclients", fewer.to_string().as_str())], true);
@@ -306,8 +310,8 @@ fn lock_cluster_file(store: &mut FileStore, name: &str, log: &mut Log) -> Result
         Ok(()) => Ok(()),
         Err(LockError::Busy) => {
             log.warning(&format!(
-                "Sorry, the cluster configuration file {name} is already used by a different Redis Cluster node. \
-                 Please make sure that different nodes use different cluster configuration files."
+                "Sorry, the cluster configuration file {name} is already used by a different Redis Cluster \
+                 node. Please make sure that different nodes use different cluster configuration files."
             ));
             Err(StartError::Logged)
         }
@@ -325,7 +329,8 @@ fn show_banner(config: &Config, log: &mut Log) {
     if config.flag(Key::AlwaysShowLogo) || on_terminal {
         let pid = std::process::id();
         log.raw(&format!(
-            "\n    .-~~~-.      Slotstorm {VERSION} (Redis {REDIS_VERSION})\n  .(  ~  _ ).    Running in {mode} mode\n \
+            "\n    .-~~~-.      Slotstorm {VERSION} (Redis {REDIS_VERSION})\n\
+             \x20 .(  ~  _ ).    Running in {mode} mode\n \
              (__.-'~'-.__)   Port: {port}\n   / / /_/ / /   PID: {pid}\n    / //  / /\n\n"
         ));
     } else {

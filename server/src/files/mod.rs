@@ -1,10 +1,11 @@
 //! The data directory: appends, atomic replacements, and the lock that one node holds for life.
 //!
-//! A replacement is crash-safe: whatever system call is the last one, the file is the old or the new one, whole.
-//! The lock is an flock on the file's inode, as redis-server's on nodes.conf, so a redis-server and this server
-//! keep each other out. A replacement brings a new inode: it is locked before it gets the name. Who opened an old
-//! inode just before and locks it just after could believe the lock to be his: this server looks at the name again
-//! when it has a lock, and for redis-server, which does not, the last replaced inodes stay locked for a while.
+//! A replacement is crash-safe: whatever system call is the last one, the file is the old or the new one,
+//! whole. The lock is an flock on the file's inode, as redis-server's on nodes.conf, so a redis-server and
+//! this server keep each other out. A replacement brings a new inode: it is locked before it gets the name.
+//! Who opened an old inode just before and locks it just after could believe the lock to be his: this server
+//! looks at the name again when it has a lock, and for redis-server, which does not, the last replaced
+//! inodes stay locked for a while.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this is where the data directory is touched
 
 pub mod calls;
@@ -82,8 +83,8 @@ impl<C: Calls> FileStore<C> {
         Self { dir: dir.into(), calls, locks: BTreeMap::new(), appended: BTreeMap::new() }
     }
 
-    /// Takes the lock on a file for the store's life, creating the file empty if it is not there. What a process
-    /// that was killed in the middle of a replacement left behind is removed.
+    /// Takes the lock on a file for the store's life, creating the file empty if it is not there. What a
+    /// process that was killed in the middle of a replacement left behind is removed.
     ///
     /// # Errors
     /// [`LockError::Busy`] if another process has it.
@@ -137,8 +138,8 @@ impl<C: Calls> FileStore<C> {
         }
     }
 
-    /// Puts `content` in the place of the whole file. After an error the old file is there, untouched; only when
-    /// the last step, the directory's sync, fails, the new one is there, and perhaps not durable.
+    /// Puts `content` in the place of the whole file. After an error the old file is there, untouched; only
+    /// when the last step, the directory's sync, fails, the new one is there, and perhaps not durable.
     ///
     /// # Errors
     /// What the operating system said.
@@ -281,7 +282,8 @@ impl<C: Calls> FileStore<C> {
         self.calls.sync_dir(&self.dir)
     }
 
-    /// Removes temporary files of killed processes; the caller holds the lock on `path`, so none is being written.
+    /// Removes temporary files of killed processes; the caller holds the lock on `path`, so none is being
+    /// written.
     fn remove_leftovers(&mut self, path: &Path) {
         let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { return };
         let Ok(entries) = std::fs::read_dir(parent(path)) else { return };
@@ -301,13 +303,14 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
 }
 
-/// Beside the file, so that the rename stays on one filesystem; with the pid, so that two servers that share a
-/// directory do not write into each other's.
+/// Beside the file, so that the rename stays on one filesystem; with the pid, so that two servers that share
+/// a directory do not write into each other's.
 fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     parent(path).join(format!("temp-{}-{name}", std::process::id()))
 }
 
+#[allow(clippy::needless_pass_by_value)] // it is what map_err gives
 fn disk_error(error: io::Error) -> DiskError {
     let no_space =
         matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);

@@ -1,7 +1,7 @@
 //! Crash safety: each system call of a replacement fails, and each is the last one of a process, in turn.
 //!
-//! The processes that die, and the one that tries the lock, are this test program again: a test that finds its role
-//! in the environment plays it.
+//! The processes that die, and the one that tries the lock, are this test program again: a test that finds
+//! its role in the environment plays it.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -151,7 +151,10 @@ impl Kind {
             }
             Self::Memory { min } => {
                 let bytes = memory(word).ok_or("argument must be a memory value")?;
-                in_range(i64::try_from(bytes).unwrap_or(i64::MAX), *min, i64::MAX)
+                match i64::try_from(bytes) {
+                    Ok(bytes) => in_range(bytes, *min, i64::MAX),
+                    Err(_) => Err(out_of_range(*min, i64::MAX)),
+                }
             }
             Self::MemoryOrPercent => {
                 if let Some(percent) = word.strip_suffix('%') {
@@ -341,7 +344,11 @@ fn in_range(number: i64, min: i64, max: i64) -> Result<Value, String> {
     if (min..=max).contains(&number) {
         return Ok(Value::Int(number));
     }
-    Err(format!("argument must be between {min} and {max} inclusive"))
+    Err(out_of_range(min, max))
+}
+
+fn out_of_range(min: i64, max: i64) -> String {
+    format!("argument must be between {min} and {max} inclusive")
 }
 
 /// A number as Redis' strict reader takes it: no plus sign, no leading zero, no space.
@@ -367,7 +374,11 @@ fn memory(word: &str) -> Option<u64> {
         "gb" => 1024 * 1024 * 1024,
         _ => return None,
     };
-    word[..digits].parse::<u64>().ok()?.checked_mul(factor)
+    if digits == 0 {
+        return None;
+    }
+    // Too big is out of range, which says more than "no memory value".
+    Some(word[..digits].parse::<u64>().unwrap_or(u64::MAX).saturating_mul(factor))
 }
 
 /// Bytes with the largest unit that divides them, as Redis rewrites its files.
