@@ -17,7 +17,9 @@ fn every_captured_frame_survives_the_round_trip_byte_for_byte() {
     let mut seen = 0;
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
-        let Some(name) = file.strip_prefix("bus-").and_then(|file| file.strip_suffix(".bin")) else { continue };
+        let Some(name) = file.strip_prefix("bus-").and_then(|file| file.strip_suffix(".bin")) else {
+            continue;
+        };
         let (bytes, packet) = captured(name);
         let again = encode(&packet);
         let differs = bytes.iter().zip(&again).position(|(a, b)| a != b);

@@ -71,24 +71,45 @@ impl SlotBitmap {
         was
     }
 
-    /// The slots, ascending; costs 2048 steps plus one per slot.
+    /// The slots, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.bytes.iter().zip(0_u16..).filter(|(byte, _)| **byte != 0).flat_map(|(byte, at)| {
-            let byte = *byte;
-            (0..8).filter(move |bit| byte & (1 << bit) != 0).map(move |bit| at * 8 + bit)
-        })
+        self.runs().flat_map(|(first, last)| first..=last)
     }
 
     /// Maximal runs of neighbouring slots, ascending, ends included.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
-        let mut ranges: Vec<(u16, u16)> = Vec::new();
-        for slot in self.iter() {
-            match ranges.last_mut() {
-                Some((_, end)) if *end + 1 == slot => *end = slot,
-                _ => ranges.push((slot, slot)),
+        self.runs().collect()
+    }
+
+    /// As [`Self::ranges`]. Steps over 64 slots at a time: every header is compared and every table printed
+    /// by it.
+    fn runs(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+        let mut from = if self.is_empty() { SLOTS } else { 0 };
+        std::iter::from_fn(move || {
+            let first = self.next_from(from, false)?;
+            let end = self.next_from(first, true).unwrap_or(SLOTS);
+            from = end;
+            Some((first, end - 1))
+        })
+    }
+
+    /// The first slot at or after `from` that is in the set, or, `inverted`, that is not.
+    fn next_from(&self, from: u16, inverted: bool) -> Option<u16> {
+        let mut at = from;
+        while at < SLOTS {
+            let start = usize::from(at / 64) * 8;
+            let bytes = self.bytes.get(start..start + 8)?;
+            let mut word = bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+            if inverted {
+                word = !word;
             }
+            let rest = word >> (at % 64);
+            if rest != 0 {
+                return Some(at + rest.trailing_zeros() as u16);
+            }
+            at = (at / 64 + 1) * 64;
         }
-        ranges
+        None
     }
 }
 
@@ -101,5 +122,42 @@ impl Default for SlotBitmap {
 impl fmt::Debug for SlotBitmap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.ranges()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn runs_are_the_slots_that_were_put_in(
+            ranges in proptest::collection::vec((0..SLOTS, 0_u16..200), 0..20),
+        ) {
+            let mut map = SlotBitmap::new();
+            let mut set = std::collections::BTreeSet::new();
+            for (first, len) in ranges {
+                for slot in first..(first + len).min(SLOTS) {
+                    proptest::prop_assert_eq!(map.insert(slot), set.insert(slot));
+                }
+            }
+            let put_in: Vec<u16> = set.iter().copied().collect();
+            proptest::prop_assert_eq!(map.iter().collect::<Vec<_>>(), put_in);
+            proptest::prop_assert_eq!(usize::from(map.len()), set.len());
+            let ranges = map.ranges();
+            proptest::prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            let again = SlotBitmap::from_wire(map.as_bytes());
+            proptest::prop_assert_eq!(again, map);
+        }
+    }
+
+    #[test]
+    fn the_ends_and_the_whole_are_runs() {
+        let whole = SlotBitmap::from_wire(&[0xff; SlotBitmap::BYTES]);
+        assert_eq!(whole.ranges(), [(0, 16383)]);
+        let mut ends = SlotBitmap::new();
+        ends.insert(0);
+        ends.insert(16383);
+        assert_eq!(ends.ranges(), [(0, 0), (16383, 16383)]);
     }
 }

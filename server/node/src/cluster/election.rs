@@ -24,7 +24,9 @@ pub(super) struct Election {
     asked: Option<u64>,
     rank: u64,
     voters: BTreeSet<NodeIdx>,
-    complaint: Option<(Complaint, Mono)>,
+    complaint: Option<Complaint>,
+    /// When a complaint was last logged.
+    complained: Option<Mono>,
 }
 
 /// Why there is no failover yet.
@@ -188,8 +190,8 @@ impl Cluster {
     /// A voter says yes.
     pub(super) fn count_vote(&mut self, voter: NodeIdx, voter_epoch: u64) {
         let node = self.nodes.get(voter);
-        // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the very
-        // epoch that it was asked in.
+        // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the
+        // very epoch that it was asked in.
         if node.is_master() && !node.slots.is_empty() && self.election.asked == Some(voter_epoch) {
             self.election.voters.insert(voter);
             self.todo.failover = true;
@@ -260,16 +262,11 @@ impl Cluster {
             let master = self.nodes.get(master);
             master.failed() && turn.ms_since(master.fail_time) < self.settings.node_timeout_ms + QUIET_MS
         });
-        let said = self
-            .election
-            .complaint
-            .is_some_and(|(last, at)| last == complaint && turn.now.mono.ms_since(at) < RELOG_MS);
-        if said {
+        let same = self.election.complaint.replace(complaint) == Some(complaint);
+        if failed_just_now || (same && turn.ms_since(self.election.complained) < RELOG_MS) {
             return;
         }
-        self.election.complaint = Some((complaint, turn.now.mono));
-        if !failed_just_now {
-            turn.log(LogLevel::Warning, format!("Currently unable to failover: {}", complaint.text()));
-        }
+        self.election.complained = Some(turn.now.mono);
+        turn.log(LogLevel::Warning, format!("Currently unable to failover: {}", complaint.text()));
     }
 }

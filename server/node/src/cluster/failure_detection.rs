@@ -10,7 +10,8 @@ const REPORT_VALIDITY: u64 = 2;
 const FAIL_UNDO: u64 = 2;
 
 impl Cluster {
-    /// Cron's part: pings that are due, links that hang, nodes that are silent. True if a node became suspect.
+    /// Cron's part: pings that are due, links that hang, nodes that are silent. True if a node became
+    /// suspect.
     pub(super) fn watch_nodes(&mut self, turn: &mut Turn<'_>) -> bool {
         let timeout = self.settings.node_timeout_ms;
         let mut suspicion = false;
@@ -19,11 +20,15 @@ impl Cluster {
             if idx == MYSELF || node.flags.any(NodeFlags::NOADDR | NodeFlags::HANDSHAKE) {
                 continue;
             }
-            let hangs = node.ping_sent.is_some()
-                && turn.ms_since(node.ping_sent) > timeout / 2
-                && turn.ms_since(node.data_received) > timeout / 2;
-            let link_age = node.outbound.and_then(|conn| self.links.get(&conn)).map(|link| link.created);
-            if hangs && link_age.is_some_and(|created| turn.now.mono.ms_since(created) > timeout) {
+            // F-47b: judged by what came on my own link. That the node's pings reach me on its link says
+            // nothing about this one, and votes need this one.
+            let hangs = node.outbound.and_then(|conn| self.links.get(&conn)).is_some_and(|link| {
+                turn.now.mono.ms_since(link.created) > timeout
+                    && node.ping_sent.is_some()
+                    && turn.ms_since(node.ping_sent) > timeout / 2
+                    && turn.ms_since(link.data_received) > timeout / 2
+            });
+            if hangs {
                 self.drop_outbound(idx, turn);
             }
             let node = self.nodes.get(idx);

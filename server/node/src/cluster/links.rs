@@ -13,6 +13,8 @@ pub(super) struct Link {
     pub node: Option<NodeIdx>,
     pub outbound: bool,
     pub created: Mono,
+    /// When bytes last came on this very connection.
+    pub data_received: Option<Mono>,
     /// Unix milliseconds, for CLUSTER LINKS.
     pub created_wall_ms: u64,
     pub peer_ip: Option<IpAddr>,
@@ -32,6 +34,7 @@ impl Link {
             node,
             outbound,
             created: turn.now.mono,
+            data_received: None,
             created_wall_ms: turn.now.wall.0,
             peer_ip: None,
             local_ip: None,
@@ -103,6 +106,7 @@ impl Cluster {
         let Some(link) = self.links.get_mut(&conn) else { return };
         // The reader is out of the table while packets change the table.
         let mut reader = std::mem::take(&mut link.reader);
+        link.data_received = Some(turn.now.mono);
         reader.push(bytes);
         loop {
             match reader.next(self.settings.max_packet_bytes) {

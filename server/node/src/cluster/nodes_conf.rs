@@ -1,5 +1,5 @@
-//! nodes.conf: the table on disk, in Redis' format. A file that is not whole is refused (F-48): half a table and a
-//! forgotten vote do more harm than a node that does not start.
+//! nodes.conf: the table on disk, in Redis' format. A file that is not whole is refused (F-48): half a table
+//! and a forgotten vote do more harm than a node that does not start.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -89,6 +89,10 @@ pub fn parse(text: &[u8]) -> Result<Option<NodesConf>, NodesConfError> {
     let Some((current_epoch, last_vote_epoch)) = vars else {
         return Err(error(None, "its 'vars' line is missing, so it was cut short".to_owned()));
     };
+    // A number that was cut is still a number.
+    if !text.ends_with('\n') {
+        return Err(error(None, "its last line has no end, so it was cut short".to_owned()));
+    }
     Ok(Some(NodesConf { current_epoch, last_vote_epoch, nodes }))
 }
 

@@ -1,4 +1,5 @@
-//! A cluster in memory: N state machines, virtual time, links that can be cut, held or delayed, disks that can fail.
+//! A cluster in memory: N state machines, virtual time, links that can be cut, held or delayed, disks that
+//! can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -54,6 +55,7 @@ impl Facts for NodeFacts {
 pub struct Machine {
     /// `None`: killed.
     pub cluster: Option<Cluster>,
+    id: Option<NodeId>,
     pub facts: NodeFacts,
     pub settings: ClusterSettings,
     pub paused: bool,
@@ -98,9 +100,9 @@ pub struct Bench {
     pub now_ms: u64,
     pub nodes: Vec<Machine>,
     pub wire_log: Vec<Sighting>,
-    /// from -> to: bytes are lost.
+    /// from -> to: bytes wait in the network until `heal`, as TCP keeps them; dials are not answered.
     pub cut: BTreeSet<(usize, usize)>,
-    /// from -> to: bytes wait for `release`.
+    /// from -> to: bytes wait for `release`, dials pass.
     pub held: BTreeSet<(usize, usize)>,
     /// from -> to, packet type: such packets are lost.
     pub lost_types: BTreeSet<(usize, usize, u16)>,
@@ -137,6 +139,7 @@ impl Bench {
         for _ in 0..count {
             bench.nodes.push(Machine {
                 cluster: None,
+                id: None,
                 facts: NodeFacts::default(),
                 settings: ClusterSettings { node_timeout_ms, ..ClusterSettings::default() },
                 paused: false,
@@ -162,7 +165,8 @@ impl Bench {
         bench
     }
 
-    /// Masters 0..m with even slots and epochs 1..=m, then r replicas of each (node m + i replicates i % m), all ok.
+    /// Masters 0..m with even slots and epochs 1..=m, then r replicas of each (node m + i replicates i % m),
+    /// all ok.
     pub fn cluster(masters: usize, replicas_each: usize, node_timeout_ms: u64) -> Self {
         let count = masters * (1 + replicas_each);
         let mut bench = Self::strangers(count, node_timeout_ms);
@@ -204,12 +208,9 @@ impl Bench {
         self.nodes[node].cluster.as_ref().expect("the node runs")
     }
 
-    pub fn at_mut(&mut self, node: usize) -> &mut Cluster {
-        self.nodes[node].cluster.as_mut().expect("the node runs")
-    }
-
+    /// Its id, also after its death.
     pub fn id(&self, node: usize) -> NodeId {
-        self.at(node).my_id()
+        self.nodes[node].id.expect("it was started")
     }
 
     /// Node `other` as `node` sees it.
@@ -263,6 +264,7 @@ impl Bench {
         let seed = node as u64 * 1000 + machine.boots;
         let mut cluster = Cluster::new(machine.settings.clone(), boot, seed, &mut turn);
         cluster.before_sleep(&mut turn);
+        machine.id = Some(cluster.my_id());
         machine.cluster = Some(cluster);
         self.carry_out(node, actions);
     }
@@ -301,13 +303,21 @@ impl Bench {
 
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.release();
     }
 
     /// What was held arrives now, in order.
     pub fn release(&mut self) {
         self.held.clear();
-        for (_, to, conn, bytes) in std::mem::take(&mut self.waiting) {
-            self.push(WIRE_MS, to, Event::Bytes(conn, bytes));
+        let cut = self.cut.clone();
+        let waiting = std::mem::take(&mut self.waiting);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(from, to, ..)| cut.contains(&(*from, *to)));
+        self.waiting = stay;
+        for (_, to, conn, bytes) in go {
+            if self.nodes[to].conns.contains_key(&conn) {
+                self.push(WIRE_MS, to, Event::Bytes(conn, bytes));
+            }
         }
     }
 
@@ -394,7 +404,7 @@ impl Bench {
             (_, Some((due, node))) if due <= end => {
                 self.now_ms = due;
                 self.replicate(node);
-                self.with(node, |cluster, turn| cluster.cron(turn));
+                self.with(node, super::super::Cluster::cron);
                 true
             }
             _ => false,
@@ -514,10 +524,10 @@ impl Bench {
             let packet = bus::decode(&bytes).expect("what we send is well formed");
             self.wire_log.push(Sighting { at_ms: self.now_ms, from, to, packet });
         }
-        if self.cut.contains(&(from, to)) || self.lost_types.contains(&(from, to, bus::type_of(&bytes))) {
+        if self.lost_types.contains(&(from, to, bus::type_of(&bytes))) {
             return;
         }
-        if self.held.contains(&(from, to)) {
+        if self.held.contains(&(from, to)) || self.cut.contains(&(from, to)) {
             self.waiting.push((from, to, other, bytes));
             return;
         }

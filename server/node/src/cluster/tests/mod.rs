@@ -1,6 +1,14 @@
 //! Stories of whole clusters in memory.
 
 mod bench;
+mod claims;
+mod clients;
+mod codec;
+mod durability;
 mod failover;
+mod files;
+mod manual;
+mod membership;
+mod votes;
 
 use super::*;

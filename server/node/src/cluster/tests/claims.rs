@@ -1,0 +1,148 @@
+//! Slots change hands: by epoch, by UPDATE, by hand.
+
+use super::super::bus::Body;
+use super::bench::{Bench, slots_of};
+use super::*;
+
+const NT: u64 = 2000;
+
+#[test]
+fn two_masters_under_one_epoch_part_ways() {
+    let mut bench = Bench::strangers(2, NT);
+    for (node, slots) in [(0, "0 8191"), (1, "8192 16383")] {
+        bench.ok(node, &format!("ADDSLOTSRANGE {slots}"));
+        bench.ok(node, "SET-CONFIG-EPOCH 1");
+    }
+    bench.ok(1, "MEET 127.22.0.1 6379");
+    bench.run(NT * 3);
+    let epochs: Vec<u64> = (0..2).map(|n| bench.at(n).nodes.me().config_epoch).collect();
+    let smaller = usize::from(bench.id(1) < bench.id(0));
+    assert_eq!(epochs[1 - smaller], 1, "the greater id keeps its epoch");
+    assert_eq!(epochs[smaller], 2, "the smaller id takes the next");
+}
+
+#[test]
+fn a_stronger_claim_takes_a_slot_and_its_keys_are_deleted_for_replicas_too() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.nodes[0].facts.keys.insert(100, 3);
+    let epoch = bench.at(1).current_epoch + 5;
+    bench.inject(1, 0, |packet| {
+        packet.body = Body::Ping { kind: bus::PingKind::Ping, gossip: vec![], extensions: vec![] };
+        packet.header.current_epoch = epoch;
+        packet.header.config_epoch = epoch;
+        packet.header.slots.insert(100);
+    });
+    let owner = bench.at(0).slots.owner(100);
+    assert_eq!(owner, bench.at(0).nodes.find(&bench.id(1)));
+    assert!(bench.nodes[0].seen.contains(&Action::DeleteSlotKeys { slot: 100 }));
+    assert!(bench.nodes[0].seen.contains(&Action::SlotLeft { slot: 100 }));
+    assert_eq!(bench.at(0).slots.owner(99), Some(MYSELF));
+}
+
+#[test]
+fn a_weaker_or_equal_claim_changes_nothing_and_is_answered_with_an_update() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.record = true;
+    let owner = bench.id(2);
+    let (slot, _) = slots_of(2, 3);
+    // Node 0 has epoch 1, the owner has 3.
+    bench.inject(0, 1, |packet| {
+        packet.body = Body::Ping { kind: bus::PingKind::Ping, gossip: vec![], extensions: vec![] };
+        packet.header.slots.insert(slot);
+    });
+    bench.run(5);
+    assert_eq!(bench.at(1).slots.owner(slot), bench.at(1).nodes.find(&owner));
+    let told = bench.sent(1, bus::PacketType::Update);
+    assert!(matches!(&told[..], [s] if s.to == 0
+            && matches!(&s.packet.body, Body::Update { node: Some(id), .. } if *id == owner)));
+}
+
+#[test]
+fn an_update_teaches_a_new_owner_only_if_it_is_newer() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let subject = bench.id(2);
+    let epoch = bench.view(1, subject).config_epoch;
+    let tell = |bench: &mut Bench, config_epoch: u64| {
+        bench.inject(0, 1, |packet| {
+            let mut slots = packet.header.slots.clone();
+            slots.insert(slots_of(2, 3).0);
+            packet.body = Body::Update { node: Some(subject), config_epoch, slots };
+        });
+        bench.at(1).slots.owner(0) == bench.at(1).nodes.find(&subject)
+    };
+    assert!(!tell(&mut bench, epoch));
+    assert!(tell(&mut bench, epoch + 1));
+}
+
+#[test]
+fn an_importing_slot_is_not_rebound_by_claims() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (slot, _) = slots_of(2, 3);
+    let source = bench.id(2);
+    bench.ok(1, &format!("SETSLOT {slot} IMPORTING {source}"));
+    let epoch = bench.at(1).current_epoch + 1;
+    bench.inject(0, 1, |packet| {
+        packet.body = Body::Ping { kind: bus::PingKind::Ping, gossip: vec![], extensions: vec![] };
+        packet.header.current_epoch = epoch;
+        packet.header.config_epoch = epoch;
+        packet.header.slots.insert(slot);
+    });
+    assert_eq!(bench.at(1).slots.owner(slot), bench.at(1).nodes.find(&source));
+}
+
+#[test]
+fn a_slot_moves_as_redis_cli_moves_it() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let (from, to, slot) = (bench.id(0), bench.id(1), 7);
+    bench.nodes[0].facts.keys.insert(slot, 1);
+    bench.ok(1, &format!("SETSLOT {slot} IMPORTING {from}"));
+    bench.ok(0, &format!("SETSLOT {slot} MIGRATING {to}"));
+    let text = bench.nodes_text(0);
+    assert!(text.contains(&format!("[{slot}->-{to}]")), "{text}");
+    let held = bench.command(0, &format!("SETSLOT {slot} NODE {to}"));
+    assert_eq!(
+        held,
+        Reply::err("Can't assign hashslot 7 to a different node while I still hold keys for this hash slot.")
+    );
+    bench.nodes[0].facts.keys.clear();
+    let before = bench.at(1).current_epoch;
+    bench.ok(1, &format!("SETSLOT {slot} NODE {to}"));
+    bench.ok(0, &format!("SETSLOT {slot} NODE {to}"));
+    assert_eq!(bench.at(1).nodes.me().config_epoch, before + 1, "the new owner has the greatest epoch");
+    bench.until(100, "all know", |b| (0..6).all(|n| b.at(n).slots.owner(slot) == b.at(n).nodes.find(&to)));
+    assert!(!bench.nodes_text(0).contains('['));
+}
+
+#[test]
+fn a_master_that_gives_its_last_slot_away_follows_the_taker() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let to = bench.id(1);
+    bench.ok(0, "DELSLOTSRANGE 1 5460");
+    bench.ok(0, &format!("SETSLOT 0 NODE {to}"));
+    assert!(bench.at(0).i_am_replica());
+}
+
+#[test]
+fn an_orphaned_master_is_lent_a_replica() {
+    let mut bench = Bench::cluster(3, 2, NT);
+    // Replicas of 0 are 3 and 6. Master 1 loses both of its own.
+    bench.kill(4);
+    bench.kill(7);
+    let orphan = bench.id(1);
+    bench.until(30_000, "a replica moved", |b| {
+        [3, 5, 6, 8].iter().any(|n| b.at(*n).my_master() == b.at(*n).nodes.find(&orphan))
+    });
+    bench.run(10_000);
+    let moved =
+        [3, 5, 6, 8].into_iter().filter(|n| bench.at(*n).my_master() == bench.at(*n).nodes.find(&orphan));
+    assert_eq!(moved.count(), 1, "one is enough");
+}
+
+#[test]
+fn keys_found_after_loading_open_their_slots() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let other = slots_of(1, 3).0;
+    bench.nodes[0].facts.keys = [(other, 1), (0, 2)].into();
+    bench.with(0, super::super::Cluster::data_loaded);
+    assert_eq!(bench.at(0).slots.importing.keys().copied().collect::<Vec<_>>(), [other]);
+}
