@@ -104,7 +104,7 @@ enum Stage {
     /// There is no manifest; is there an old-style file?
     OldStyle,
     Files {
-        current: LoadingFile,
+        current: Box<LoadingFile>,
         rest: VecDeque<String>,
     },
     Done,
@@ -205,7 +205,7 @@ impl AofLoader {
         match first {
             Some((path, is_base)) if self.what == LoadWhat::Everything => {
                 disk.effect(Effect::Read { name: path.clone() });
-                self.stage = Stage::Files { current: LoadingFile::new(path, is_base), rest };
+                self.stage = Stage::Files { current: Box::new(LoadingFile::new(path, is_base)), rest };
                 Ok(None)
             }
             _ => Ok(Some(self.finish())),
@@ -217,7 +217,7 @@ impl AofLoader {
             && let Some(path) = rest.pop_front()
         {
             disk.effect(Effect::Read { name: path.clone() });
-            *current = LoadingFile::new(path, false);
+            **current = LoadingFile::new(path, false);
             return None;
         }
         Some(self.finish())

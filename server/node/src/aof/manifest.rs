@@ -138,9 +138,9 @@ impl Manifest {
 
 /// Pairs of key and value, in any order, unknown keys refused.
 fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
-    let (pairs, rest) = words.as_chunks::<2>();
     let (mut name, mut seq, mut kind) = (None, None, None);
-    for [key, value] in pairs {
+    for pair in words.chunks(2) {
+        let [key, value] = pair else { return None };
         match key.as_str() {
             "file" => name = Some(value.clone()),
             "seq" => seq = value.parse().ok(),
@@ -154,7 +154,7 @@ fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
         "i" => 'i',
         _ => return None,
     };
-    rest.is_empty().then_some((AofFile { name: name?, seq: seq? }, kind))
+    Some((AofFile { name: name?, seq: seq? }, kind))
 }
 
 /// A name as Redis writes it: plain if it can be, else quoted.

@@ -148,7 +148,7 @@ impl Bench {
                     self.encoders.insert(id, SnapshotEncoder::new(snapshot, rdb_aux));
                 }
                 Effect::SnapshotPull { id } => {
-                    let piece = self.encoders.get_mut(&id).expect("begun").next_chunk(40);
+                    let piece = self.encoders.get_mut(&id).expect("begun").next_chunk(10);
                     let bytes: Arc<[u8]> = piece.bytes;
                     let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
                     self.writer.snapshot_chunk(id, &bytes, piece.last, &mut disk);

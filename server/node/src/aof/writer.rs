@@ -394,9 +394,9 @@ impl AofWriter {
                 let append = self.in_flight.pop_front()?;
                 let len = append.bytes.len() as u64;
                 if append.old_file {
-                    self.other_bytes += len
+                    self.other_bytes += len;
                 } else {
-                    self.good_bytes += len
+                    self.good_bytes += len;
                 }
                 self.failing.take().map(|_| AofEvent::WriteRecovered)
             }

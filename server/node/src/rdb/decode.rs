@@ -44,7 +44,7 @@ pub struct RdbKey {
     pub value: ValueParts,
 }
 
-const fn is_empty_collection(value: &ValueParts) -> bool {
+fn is_empty_collection(value: &ValueParts) -> bool {
     match value {
         ValueParts::String(_) => false,
         ValueParts::List(elements) | ValueParts::Set(elements) => elements.is_empty(),
@@ -326,7 +326,9 @@ fn step(
             let expire_at_ms = expire_at_ms.take();
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
-            Ok((!is_empty_collection(&value)).then(|| RdbEvent::Key(RdbKey { key, expire_at_ms, value })))
+            let is_key = !is_empty_collection(&value);
+            let event = RdbEvent::Key(RdbKey { key, expire_at_ms, value });
+            Ok(is_key.then_some(event))
         }
         State::ModuleAux => {
             if module_part(input)? {

@@ -4,6 +4,7 @@
 use super::RdbError;
 
 type Elements = Vec<Vec<u8>>;
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A reader over one blob that never reads past its end.
 struct Cursor<'a> {
@@ -163,7 +164,7 @@ pub fn intset(blob: &[u8]) -> Result<Elements, RdbError> {
 }
 
 /// Pairs up elements that stand for field, value, field, value.
-pub fn pairs(elements: Elements) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RdbError> {
+pub fn pairs(elements: Elements) -> Result<Pairs, RdbError> {
     if elements.len() % 2 == 1 {
         return Err(RdbError::Packed("hash", "has a field without a value"));
     }

@@ -31,13 +31,12 @@ pub fn put_string(out: &mut Vec<u8>, string: &[u8]) {
 
 /// Appends the decimal text of `number`, as an integer where the format has a form for it.
 pub fn put_integer_string(out: &mut Vec<u8>, number: i64) {
-    match i32::try_from(number) {
-        Ok(number) => put_int(out, number),
-        Err(_) => {
-            let text = number.to_string();
-            put_len(out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
-        }
+    if let Ok(number) = i32::try_from(number) {
+        put_int(out, number);
+    } else {
+        let text = number.to_string();
+        put_len(out, text.len() as u64);
+        out.extend_from_slice(text.as_bytes());
     }
 }
 

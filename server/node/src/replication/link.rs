@@ -699,17 +699,16 @@ fn announcement(buffer: &mut Vec<u8>) -> Result<Option<(Body, Vec<u8>)>, Fault> 
         }
         let body = match line.strip_prefix(b"$") {
             None => return Err(unclear(&line)),
-            Some(form) => match form.strip_prefix(b"EOF:") {
-                Some(mark) => {
+            Some(form) => {
+                if let Some(mark) = form.strip_prefix(b"EOF:") {
                     let mark = mark.try_into().map_err(|_| unclear(&line))?;
                     Body::Marked { mark, tail: Vec::new() }
-                }
-                None => {
+                } else {
                     let total = std::str::from_utf8(form).ok().and_then(|total| total.parse().ok());
                     let total = total.ok_or_else(|| unclear(&line))?;
                     Body::Length { total, left: total }
                 }
-            },
+            }
         };
         return Ok(Some((body, std::mem::take(buffer))));
     }

@@ -151,12 +151,12 @@ impl Replication {
     }
 
     fn replconf(&mut self, conn: ConnId, args: &[&[u8]], now: Mono, actions: &mut Actions) {
-        let (pairs, rest) = args.as_chunks::<2>();
-        if !rest.is_empty() || pairs.is_empty() {
+        if args.is_empty() || args.len() % 2 == 1 {
             return reply(conn, "-ERR syntax error", actions);
         }
         let mut hints = self.replicas.hints.get(&conn).cloned().unwrap_or_default();
-        for [option, value] in pairs {
+        for pair in args.chunks_exact(2) {
+            let (option, value) = (pair[0], pair[1]);
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
             if is("ack") {
                 if let Some(offset) = parse_number(value) {
