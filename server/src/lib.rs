@@ -22,7 +22,8 @@ use slotstorm_node::node::{Node, NodeBoot};
 /// Runs a node until it is told to stop. `args` are redis-server's, without the program's name.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     startup::run_with(args, |boot| {
-        let node = NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+        let node =
+            NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
         Node::new(node, boot.effects)
     })
 }

@@ -118,7 +118,9 @@ impl Node {
         self.flush_scratch(conn);
         let words: Vec<&[u8]> = args.iter().collect();
         let peer = client.peer.ip();
-        self.replicate(|replication, now, actions| replication.client_command(conn, peer, &words, now, actions));
+        self.replicate(|replication, now, actions| {
+            replication.client_command(conn, peer, &words, now, actions)
+        });
     }
 
     fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
@@ -300,8 +302,11 @@ impl Node {
     fn debug(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"sleep" if args.len() == 3 => {
-                let seconds: Option<f64> = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
-                let seconds = seconds.filter(|seconds| *seconds >= 0.0).ok_or(text("ERR value is not a valid float"))?;
+                let seconds: Option<f64> =
+                    std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
+                let seconds = seconds
+                    .filter(|seconds| *seconds >= 0.0)
+                    .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
                 self.reply(client).ok();
             }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use super::client::{Conn, ConnKind};
 use super::tickets::Purpose;
 use super::{Node, flag, text};
-use crate::cluster::{Action, Cluster, ClusterSettings, EndpointType, Facts, MasterLink, Reply as ClusterReply, Turn};
+use crate::cluster::{
+    Action, Cluster, ClusterSettings, EndpointType, Facts, MasterLink, Reply as ClusterReply, Turn,
+};
 use crate::command::{Db, Fault};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskOp, Effect, Now, Ticket};
@@ -108,7 +110,10 @@ impl Node {
     }
 
     /// Calls the cluster room, if there is one, and carries out what it wants.
-    pub(super) fn with_cluster<R>(&mut self, call: impl FnOnce(&mut Cluster, &mut Turn<'_>) -> R) -> Option<R> {
+    pub(super) fn with_cluster<R>(
+        &mut self,
+        call: impl FnOnce(&mut Cluster, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
         let cluster = self.cluster.as_mut()?;
         let mut actions = Vec::new();
         let facts = Rest {

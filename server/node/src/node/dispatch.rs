@@ -41,7 +41,10 @@ impl Node {
         }
         if input.len() as u64 > self.config.uint(Key::ClientQueryBufferLimit) {
             let line = client.line(self.now.mono, 0, false);
-            self.log(LogLevel::Warning, format!("Closing client that reached max query buffer length: {line}"));
+            self.log(
+                LogLevel::Warning,
+                format!("Closing client that reached max query buffer length: {line}"),
+            );
             client.closing = true;
             input.clear();
         }
@@ -91,7 +94,10 @@ impl Node {
                     }
                     if self.scratch.len() > 64 * 1024 {
                         let waiting = self.flush_scratch(conn);
-                        if waiting > STALL_BYTES && client.blocked.is_none() && !self.replication.is_replica(conn) {
+                        if waiting > STALL_BYTES
+                            && client.blocked.is_none()
+                            && !self.replication.is_replica(conn)
+                        {
                             client.blocked = Some(Blocked::Output);
                         }
                     }
@@ -182,7 +188,9 @@ impl Node {
                 let queues = client.transaction.is_some()
                     && !matches!(
                         spec.run,
-                        Run::Node(Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset)
+                        Run::Node(
+                            Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset
+                        )
                     );
                 if queues {
                     if let Some(transaction) = &mut client.transaction {
@@ -230,7 +238,9 @@ impl Node {
                 list.push_str(&format!("'{}' ", shown(arg, 128 - list.len())));
             }
             let name = shown(&args[0], 128);
-            return Err(Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}")));
+            return Err(Fault::new(format!(
+                "ERR unknown command '{name}', with args beginning with: {list}"
+            )));
         };
         if !spec.accepts(args.len()) {
             return Err(Fault::arity(spec.name));
@@ -272,7 +282,8 @@ impl Node {
             self.files.check_writable(&self.config)?;
             let wanted = self.config.uint(Key::MinReplicasToWrite) as usize;
             if wanted > 0
-                && self.replication.good_replicas(self.config.uint(Key::MinReplicasMaxLag), self.now.mono) < wanted
+                && self.replication.good_replicas(self.config.uint(Key::MinReplicasMaxLag), self.now.mono)
+                    < wanted
             {
                 return Err(text("NOREPLICAS Not enough good replicas to write."));
             }
@@ -319,7 +330,14 @@ impl Node {
     }
 
     /// Must the command wait for the end of a pause?
-    fn holds_back(&self, conn: ConnId, client: &Client, spec: &Spec, may_replicate: bool, is_exec: bool) -> bool {
+    fn holds_back(
+        &self,
+        conn: ConnId,
+        client: &Client,
+        spec: &Spec,
+        may_replicate: bool,
+        is_exec: bool,
+    ) -> bool {
         if self.replication.is_replica(conn) || client.transaction.is_some() && !is_exec {
             return false;
         }
@@ -406,7 +424,12 @@ impl Node {
     }
 
     /// Runs a data command; its reply goes to the scratch buffer.
-    pub(super) fn run_data(&mut self, spec: &'static Spec, args: Args<'_>, protocol: Protocol) -> Result<(), Fault> {
+    pub(super) fn run_data(
+        &mut self,
+        spec: &'static Spec,
+        args: Args<'_>,
+        protocol: Protocol,
+    ) -> Result<(), Fault> {
         let Run::Data(handler) = spec.run else { return Ok(()) };
         let dirty = self.db.dirty;
         let mut call = Call {

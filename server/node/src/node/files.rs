@@ -5,7 +5,10 @@
 
 use super::tickets::Purpose;
 use super::{Node, replication_glue::keep_key};
-use crate::aof::{AofEvent, AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode};
+use crate::aof::{
+    AofEvent, AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof,
+    RewriteMode,
+};
 use crate::cluster::{Cluster, nodes_conf};
 use crate::command::{ExpiryMode, Fault, Run, lookup, text};
 use crate::config::{Config, Key};
@@ -86,9 +89,7 @@ impl Files {
         if let Some(error) = self.aof.as_ref().and_then(AofWriter::write_error) {
             return Err(Fault::new(format!("MISCONF Errors writing to the AOF file: {}", error.message)));
         }
-        if !self.last_save_ok
-            && config.flag(Key::StopWritesOnBgsaveError)
-            && !config.save_points().is_empty()
+        if !self.last_save_ok && config.flag(Key::StopWritesOnBgsaveError) && !config.save_points().is_empty()
         {
             return Err(text(
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
@@ -116,7 +117,10 @@ fn fsync_policy(config: &Config) -> FsyncPolicy {
 }
 
 fn aof_names(config: &Config) -> AofNames {
-    AofNames { dir: config.text(Key::Appenddirname).to_owned(), file: config.text(Key::Appendfilename).to_owned() }
+    AofNames {
+        dir: config.text(Key::Appenddirname).to_owned(),
+        file: config.text(Key::Appendfilename).to_owned(),
+    }
 }
 
 impl Node {
@@ -191,7 +195,14 @@ impl Node {
         self.load_data();
     }
 
-    fn aof_chunk(&mut self, mut loader: Box<AofLoader>, what: LoadWhat, bytes: &[u8], eof: bool, missing: bool) {
+    fn aof_chunk(
+        &mut self,
+        mut loader: Box<AofLoader>,
+        what: LoadWhat,
+        bytes: &[u8],
+        eof: bool,
+        missing: bool,
+    ) {
         let mut failure = None;
         let now = self.now;
         let db = &mut self.db;
@@ -267,7 +278,9 @@ impl Node {
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
-                b"repl-offset" => offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()),
+                b"repl-offset" => {
+                    offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok())
+                }
                 _ => {}
             },
             RdbEvent::Key(key) => {

@@ -189,7 +189,10 @@ impl Node {
         let keys = &self.db.keys;
         if !keys.is_empty() {
             let expires = keys.expiring();
-            section.line("db0", format!("keys={},expires={expires},avg_ttl={}", keys.len(), self.average_ttl_ms()));
+            section.line(
+                "db0",
+                format!("keys={},expires={expires},avg_ttl={}", keys.len(), self.average_ttl_ms()),
+            );
         }
         section.out
     }

@@ -297,9 +297,7 @@ impl Node {
     }
 
     fn is_protected_from(&self, peer: SocketAddr) -> bool {
-        let open_to_all = self.config.words(Key::Bind).iter().any(|word| word.trim_start_matches('-') == "*");
         self.config.flag(Key::ProtectedMode)
-            && open_to_all
             && self.config.some_text(Key::Requirepass).is_none()
             && !peer.ip().to_canonical().is_loopback()
     }
@@ -328,7 +326,9 @@ impl Node {
                 self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
             }
             Some(ConnKind::MasterLink) => {
-                self.replicate(|replication, now, actions| replication.connect_failed(conn, error, now, actions));
+                self.replicate(|replication, now, actions| {
+                    replication.connect_failed(conn, error, now, actions)
+                });
             }
             _ => {}
         }

@@ -111,10 +111,8 @@ impl Node {
 
     /// Replies that the replication room writes to the client that is being served stand behind those before.
     fn flush_scratch_before(&mut self, conn: ConnId) {
-        let being_served = self
-            .conns
-            .get(&conn)
-            .is_some_and(|state| matches!(state.kind, ConnKind::Client(None)));
+        let being_served =
+            self.conns.get(&conn).is_some_and(|state| matches!(state.kind, ConnKind::Client(None)));
         if being_served && !self.scratch.is_empty() {
             self.flush_scratch(conn);
         }

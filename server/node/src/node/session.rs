@@ -143,7 +143,8 @@ impl Node {
                  configuration is correct?",
             ));
         }
-        let (user, password) = if args.len() == 2 { (&b"default"[..], &args[1]) } else { (&args[1], &args[2]) };
+        let (user, password) =
+            if args.len() == 2 { (&b"default"[..], &args[1]) } else { (&args[1], &args[2]) };
         self.authenticate(client, user, password)?;
         self.reply(client).ok();
         Ok(())
@@ -351,8 +352,11 @@ impl Node {
                 kind = Some(name);
             }
             Some(option) if is(option, "ID") && args.len() > 3 => {
-                let parsed: Option<Vec<u64>> =
-                    args.from(3).iter().map(|id| parse_i64(id).and_then(|id| u64::try_from(id).ok())).collect();
+                let parsed: Option<Vec<u64>> = args
+                    .from(3)
+                    .iter()
+                    .map(|id| parse_i64(id).and_then(|id| u64::try_from(id).ok()))
+                    .collect();
                 ids = Some(parsed.ok_or(text("ERR Invalid client ID"))?);
             }
             Some(_) => return Err(SYNTAX),
@@ -398,7 +402,11 @@ impl Node {
                         filters.push((name, value.to_vec()));
                     }
                     b"addr" | b"laddr" | b"user" => filters.push((name, value.to_vec())),
-                    b"type" if ["normal", "master", "replica", "slave", "pubsub"].iter().any(|kind| is(value, kind)) => {
+                    b"type"
+                        if ["normal", "master", "replica", "slave", "pubsub"]
+                            .iter()
+                            .any(|kind| is(value, kind)) =>
+                    {
                         filters.push((name, value.to_ascii_lowercase()));
                     }
                     b"type" => {
@@ -551,7 +559,9 @@ impl Node {
             for conn in conns {
                 self.pubsub.unsubscribe(Kind::Shard, conn, &channel);
                 let mut left = 0;
-                if let Some(ConnKind::Client(Some(client))) = self.conns.get_mut(&conn).map(|state| &mut state.kind) {
+                if let Some(ConnKind::Client(Some(client))) =
+                    self.conns.get_mut(&conn).map(|state| &mut state.kind)
+                {
                     client.subscriptions.remove(&(Kind::Shard, channel.clone()));
                     left = client.subscribed(Kind::Shard);
                 }
