@@ -1,10 +1,28 @@
-//! A Redis Cluster node as a process.
+//! A Redis Cluster node as a process: sockets, files and clocks around the pure node.
+//!
+//! [`run`] is the whole program. Rooms, callers above callees: `startup` from arguments to a running loop · `shell`
+//! the loop · `disk` the disk thread · `files` the data directory · `listen` sockets · `log`, `clock`, `signals` ·
+//! `machine` what the loop drives.
+
+pub mod clock;
+pub mod disk;
+pub mod files;
+pub mod listen;
+pub mod log;
+pub mod machine;
+pub mod shell;
+pub mod signals;
+pub mod startup;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use slotstorm_node::node::{Node, NodeBoot};
+
 /// Runs a node until it is told to stop. `args` are redis-server's, without the program's name.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let _ = args;
-    ExitCode::FAILURE
+    startup::run_with(args, |boot| {
+        let node = NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+        Node::new(node, boot.effects)
+    })
 }

@@ -62,7 +62,7 @@ impl Hash {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Packed(packed) => packed.heap_bytes(),
-            Self::Table(table) => table.heap + table.fields.len() * (size_of::<Field>() + 4),
+            Self::Table(table) => table.heap + table.fields.len() * (size_of::<Field>() + 36),
         }
     }
 

@@ -101,10 +101,10 @@ impl Entry {
         self.accessed_s.store((now.0 / 1000) as u32, Ordering::Relaxed);
     }
 
-    /// Approximate bytes, the share of the trie included.
-    fn size(&self) -> usize {
+    /// Approximate bytes of key and value, their share of the trie included.
+    pub fn size(&self) -> usize {
         size_of::<Self>()
-            + 8
+            + 44
             + self.key.heap_bytes()
             + self.value.heap_bytes()
             + if self.expire_at == NEVER { 0 } else { 24 }
@@ -356,6 +356,13 @@ impl Keyspace {
     /// A frozen view, in the time of copying 16384 pointers.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { slots: self.slots.clone().into(), len: self.len, expiring: self.expiring }
+    }
+
+    /// Takes over the freeing of a keyspace that is no longer wanted.
+    pub fn inherit_garbage(&mut self, old: Self) {
+        self.garbage.extend(old.garbage);
+        let tables = old.slots.into_iter().filter(|trie| !trie.is_empty());
+        self.garbage.extend(tables.map(|trie| Garbage::Table(Demolition::new(trie))));
     }
 
     /// True while dropped data waits to be freed.

@@ -60,7 +60,7 @@ impl Set {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Ints(ints) => ints.capacity() * 8,
-            Self::Table(table) => table.heap + table.members.len() * (size_of::<Member>() + 4),
+            Self::Table(table) => table.heap + table.members.len() * (size_of::<Member>() + 28),
         }
     }
 

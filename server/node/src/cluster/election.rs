@@ -1,0 +1,275 @@
+//! A failed master's replicas elect one of them: the candidate's and the voter's side.
+
+use std::collections::BTreeSet;
+
+use super::bus::{Body, Header, MFLAG_FORCEACK};
+use super::{Cluster, MYSELF, MasterLink, NodeFlags, NodeIdx, Turn};
+use crate::io::{LogLevel, Mono};
+
+/// Fixed and random part of the delay before an election, and what each better replica adds.
+const DELAY_MS: u64 = 500;
+const JITTER_MS: u64 = 500;
+const RANK_MS: u64 = 1000;
+/// "Cannot failover" is said again after so long, if the reason is the same.
+const RELOG_MS: u64 = 300_000;
+/// A master that failed just now is no reason to complain yet.
+const QUIET_MS: u64 = 5000;
+
+/// My candidacy.
+#[derive(Debug, Default)]
+pub(super) struct Election {
+    /// When votes are asked for; of the last election if it is over. `None`: there was none.
+    at: Option<Mono>,
+    /// Votes were asked for under this epoch.
+    asked: Option<u64>,
+    rank: u64,
+    voters: BTreeSet<NodeIdx>,
+    complaint: Option<(Complaint, Mono)>,
+}
+
+/// Why there is no failover yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Complaint {
+    DataAge,
+    WaitingDelay,
+    Expired,
+    WaitingVotes,
+}
+
+impl Complaint {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::DataAge => {
+                "Disconnected from master for longer than allowed. Please check the \
+                 'cluster-replica-validity-factor' configuration option."
+            }
+            Self::WaitingDelay => "Waiting the delay before I can start a new failover.",
+            Self::Expired => "Failover attempt expired.",
+            Self::WaitingVotes => "Waiting for votes, but majority still not reached.",
+        }
+    }
+}
+
+impl Election {
+    pub fn forget_voter(&mut self, idx: NodeIdx) {
+        self.voters.remove(&idx);
+    }
+}
+
+impl Cluster {
+    /// The candidate's side: each cron, and whenever something it waits for has happened.
+    pub(super) fn step_election(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
+        let manual = self.manual.may_start();
+        let timeout_ms = (self.settings.node_timeout_ms * 2).max(2000);
+        let retry_ms = timeout_ms * 2;
+        let Some(master) = self.my_master().filter(|_| self.i_am_replica()) else { return };
+        let shard = self.nodes.get(master);
+        // F-10: without slots to take there is nothing to be elected for.
+        if shard.slots.is_empty() || (!shard.failed() && !manual) || (self.settings.no_failover && !manual) {
+            self.election.complaint = None;
+            return;
+        }
+        if !manual && self.data_too_old(turn) {
+            self.complain(Complaint::DataAge, turn);
+            return;
+        }
+        if turn.ms_since(self.election.at) > retry_ms {
+            self.schedule_election(manual, turn);
+            return;
+        }
+        let Some(at) = self.election.at else { return };
+        if self.election.asked.is_none() && !manual {
+            self.follow_rank(turn);
+        }
+        let at = self.election.at.unwrap_or(at);
+        if now < at {
+            self.complain(Complaint::WaitingDelay, turn);
+            return;
+        }
+        if now.ms_since(at) > timeout_ms {
+            self.complain(Complaint::Expired, turn);
+            return;
+        }
+        let Some(epoch) = self.election.asked else {
+            self.ask_for_votes(manual, turn);
+            return;
+        };
+        if self.election.voters.len() < self.state.quorum() {
+            self.complain(Complaint::WaitingVotes, turn);
+            return;
+        }
+        turn.log(LogLevel::Warning, "Failover election won: I'm the new master.");
+        let me = self.nodes.me_mut();
+        if me.config_epoch < epoch {
+            me.config_epoch = epoch;
+            turn.log(LogLevel::Warning, format!("configEpoch set to {epoch} after successful failover"));
+        }
+        self.take_over(turn);
+    }
+
+    fn data_too_old(&self, turn: &Turn<'_>) -> bool {
+        let age = match turn.facts.master_link() {
+            MasterLink::Up { last_io } => turn.now.mono.ms_since(last_io),
+            MasterLink::Down { since } => turn.ms_since(since),
+        };
+        let timeout = self.settings.node_timeout_ms;
+        // Until it was found to be down the master could not be blamed on the link.
+        let age = if age > timeout { age - timeout } else { age };
+        let limit = self.settings.repl_ping_period_s * 1000 + timeout * self.settings.validity_factor;
+        self.settings.validity_factor != 0 && age > limit
+    }
+
+    fn schedule_election(&mut self, manual: bool, turn: &mut Turn<'_>) {
+        let (rank, delay) = if manual {
+            (0, 0)
+        } else {
+            let rank = self.my_rank(turn);
+            (rank, DELAY_MS + self.random.below(JITTER_MS) + rank * RANK_MS)
+        };
+        self.election.at = Some(turn.now.mono.plus_ms(delay));
+        self.election.asked = None;
+        self.election.voters.clear();
+        self.election.rank = rank;
+        if manual {
+            self.todo.failover = true;
+        }
+        turn.log(
+            LogLevel::Warning,
+            format!(
+                "Start of election delayed for {delay} milliseconds (rank #{rank}, offset {}).",
+                turn.facts.replication_offset()
+            ),
+        );
+        // Siblings learn my offset, and rank themselves.
+        self.broadcast_pong(true, turn);
+    }
+
+    /// Siblings with more data than I have.
+    fn my_rank(&self, turn: &Turn<'_>) -> u64 {
+        let Some(master) = self.my_master() else { return 0 };
+        let mine = turn.facts.replication_offset();
+        let better = |idx: &&NodeIdx| {
+            let node = self.nodes.get(**idx);
+            **idx != MYSELF && !node.flags.any(NodeFlags::NOFAILOVER) && node.repl_offset > mine
+        };
+        self.nodes.get(master).replicas.iter().filter(better).count() as u64
+    }
+
+    /// A sibling turned out to be better: wait longer.
+    fn follow_rank(&mut self, turn: &mut Turn<'_>) {
+        let rank = self.my_rank(turn);
+        if rank <= self.election.rank {
+            return;
+        }
+        let added = (rank - self.election.rank) * RANK_MS;
+        self.election.rank = rank;
+        self.election.at = self.election.at.map(|at| at.plus_ms(added));
+        turn.log(
+            LogLevel::Warning,
+            format!("Replica rank updated to #{rank}, added {added} milliseconds of delay."),
+        );
+    }
+
+    fn ask_for_votes(&mut self, manual: bool, turn: &mut Turn<'_>) {
+        self.current_epoch = self.current_epoch.saturating_add(1);
+        let epoch = self.current_epoch;
+        self.election.asked = Some(epoch);
+        self.save.promise();
+        self.todo.update_state = true;
+        turn.log(LogLevel::Warning, format!("Starting a failover election for epoch {epoch}."));
+        let mut header = self.header(turn);
+        if manual {
+            header.mflags[0] |= MFLAG_FORCEACK;
+        }
+        self.broadcast(&header, &Body::AuthRequest);
+    }
+
+    /// A voter says yes.
+    pub(super) fn count_vote(&mut self, voter: NodeIdx, voter_epoch: u64) {
+        let node = self.nodes.get(voter);
+        // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the very
+        // epoch that it was asked in.
+        if node.is_master() && !node.slots.is_empty() && self.election.asked == Some(voter_epoch) {
+            self.election.voters.insert(voter);
+            self.todo.failover = true;
+        }
+    }
+
+    /// The voter's side of FAILOVER_AUTH_REQUEST. A denial is silence.
+    pub(super) fn consider_vote(&mut self, candidate: NodeIdx, header: &Header, turn: &mut Turn<'_>) {
+        let me = self.nodes.me();
+        if !me.is_master() || me.slots.is_empty() {
+            return;
+        }
+        match self.vote(candidate, header, turn) {
+            Ok(master) => {
+                self.last_vote_epoch = self.current_epoch;
+                self.nodes.get_mut(master).voted = Some(turn.now.mono);
+                self.save.promise();
+                turn.log(
+                    LogLevel::Warning,
+                    format!("Failover auth granted to {} for epoch {}", header.sender, self.current_epoch),
+                );
+                self.send_to(candidate, Body::AuthAck, turn);
+            }
+            Err(reason) => {
+                let text = format!("Failover auth denied to {}: {reason}", header.sender);
+                turn.log(LogLevel::Warning, text);
+            }
+        }
+    }
+
+    /// The rules, in Redis' order; the candidate's master if the vote is granted.
+    fn vote(&self, candidate: NodeIdx, header: &Header, turn: &Turn<'_>) -> Result<NodeIdx, String> {
+        let forced = header.mflags[0] & MFLAG_FORCEACK != 0;
+        if header.current_epoch < self.current_epoch {
+            return Err(format!("reqEpoch ({}) < curEpoch({})", header.current_epoch, self.current_epoch));
+        }
+        if self.last_vote_epoch == self.current_epoch {
+            return Err(format!("already voted for epoch {}", self.current_epoch));
+        }
+        let node = self.nodes.get(candidate);
+        if node.is_master() {
+            return Err("it is a master node".to_owned());
+        }
+        let Some(master) = node.master else { return Err("I don't know its master".to_owned()) };
+        if !self.nodes.get(master).failed() && !forced {
+            return Err("its master is up".to_owned());
+        }
+        let spacing = self.settings.node_timeout_ms * 2;
+        let since = turn.ms_since(self.nodes.get(master).voted);
+        if since < spacing {
+            return Err(format!("can't vote about this master before {} milliseconds", spacing - since));
+        }
+        let newer = header.slots.iter().find_map(|slot| {
+            let owner = self.slots.owner(slot).filter(|_| !self.slots.is_unclaimed(slot))?;
+            let epoch = self.nodes.get(owner).config_epoch;
+            (epoch > header.config_epoch).then_some((slot, epoch))
+        });
+        match newer {
+            Some((slot, epoch)) => {
+                Err(format!("slot {slot} epoch ({epoch}) > reqConfigEpoch ({})", header.config_epoch))
+            }
+            None => Ok(master),
+        }
+    }
+
+    fn complain(&mut self, complaint: Complaint, turn: &mut Turn<'_>) {
+        let failed_just_now = self.my_master().is_some_and(|master| {
+            let master = self.nodes.get(master);
+            master.failed() && turn.ms_since(master.fail_time) < self.settings.node_timeout_ms + QUIET_MS
+        });
+        let said = self
+            .election
+            .complaint
+            .is_some_and(|(last, at)| last == complaint && turn.now.mono.ms_since(at) < RELOG_MS);
+        if said {
+            return;
+        }
+        self.election.complaint = Some((complaint, turn.now.mono));
+        if !failed_just_now {
+            turn.log(LogLevel::Warning, format!("Currently unable to failover: {}", complaint.text()));
+        }
+    }
+}

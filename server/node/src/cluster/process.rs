@@ -1,0 +1,260 @@
+//! What a packet does to the table. The order of the steps is Redis' and matters: a PONG leaves before anything
+//! else is judged, roles before slots, slots before the collision rule, gossip last.
+
+use super::bus::{self, Body, Extension, Header, MFLAG_PAUSED, Packet, PingKind};
+use super::{Cluster, MYSELF, NodeFlags, NodeIdx, Turn};
+use crate::io::{ConnId, LogLevel};
+
+impl Cluster {
+    /// One whole frame of a link.
+    pub(super) fn process_frame(&mut self, conn: ConnId, frame: &[u8], turn: &mut Turn<'_>) {
+        let number = bus::type_of(frame);
+        self.stats.count_received(number);
+        if self.drop_filter == Some(number) {
+            return;
+        }
+        let packet = match bus::decode(frame) {
+            Ok(packet) => packet,
+            Err(bus::Malformed::Version(_)) => return,
+            Err(malformed) => {
+                turn.log(LogLevel::Warning, malformed.to_string());
+                return;
+            }
+        };
+        self.process(conn, packet, turn);
+    }
+
+    fn process(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn<'_>) {
+        let Packet { header, body } = packet;
+        let Some(link) = self.links.get(&conn) else { return };
+        let outbound = link.outbound;
+        // My own words come back only through a confused network.
+        let sender = self.nodes.find(&header.sender).filter(|idx| *idx != MYSELF);
+        // On a link that I dialled, somebody else than expected: handled with the pings below.
+        let stranger = outbound && link.node != sender;
+        let known = sender.filter(|idx| !stranger && !self.nodes.get(*idx).in_handshake());
+        if let Some(idx) = sender {
+            self.nodes.get_mut(idx).data_received = Some(turn.now.mono);
+            if !outbound {
+                self.own_inbound(conn, idx);
+            }
+        }
+        let news = known.map(|idx| self.note_epochs(idx, &header, turn));
+        match body {
+            Body::Ping { kind, gossip, extensions } => {
+                if kind != PingKind::Pong {
+                    self.learn_my_address(conn, kind, turn);
+                    // A MEET may also come from this very node: a link to oneself makes no acquaintance.
+                    if sender.is_none() && kind == PingKind::Meet && header.sender != self.my_id() {
+                        self.meet_back(conn, &header, turn);
+                    }
+                    self.send_ping(conn, PingKind::Pong, turn);
+                }
+                if outbound && !self.identify(conn, &header, turn) {
+                    return;
+                }
+                let (Some(idx), Some(news)) = (known, news) else { return };
+                self.ping_class(idx, conn, kind, &header, news, turn);
+                if !self.nodes.exists(idx) {
+                    return;
+                }
+                self.process_gossip(idx, &gossip, turn);
+                self.process_extensions(idx, extensions);
+            }
+            Body::Fail { failed } => match (known, failed) {
+                (Some(idx), Some(failed)) => self.fail_announced(idx, &failed, turn),
+                _ => turn.log(
+                    LogLevel::Notice,
+                    format!("Ignoring FAIL message from unknown node {}", header.sender),
+                ),
+            },
+            Body::Publish { sharded, channel, message } => {
+                if known.is_some() {
+                    turn.actions.push(super::Action::Publish { sharded, channel, message });
+                }
+            }
+            Body::AuthRequest => {
+                if let Some(idx) = known {
+                    self.consider_vote(idx, &header, turn);
+                }
+            }
+            Body::AuthAck => {
+                if let Some(idx) = known {
+                    self.count_vote(idx, header.current_epoch);
+                }
+            }
+            Body::MfStart => {
+                if let Some(idx) = known {
+                    self.manual_failover_requested(idx, conn, turn);
+                }
+            }
+            Body::Update { node, config_epoch, slots } => {
+                if let (Some(_), Some(about)) = (known, node.and_then(|id| self.nodes.find(&id))) {
+                    self.update_received(about, config_epoch, &slots, turn);
+                }
+            }
+            Body::Module { .. } => {}
+            Body::Unknown { number, .. } => {
+                turn.log(LogLevel::Warning, format!("Received unknown packet type: {number}"));
+            }
+        }
+    }
+
+    /// Epochs and offset of a known sender. Tells whether the packet is news of its role and slots.
+    fn note_epochs(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) -> News {
+        self.observe_epoch(header.current_epoch);
+        let paused_master =
+            self.my_master() == Some(idx) && self.i_am_replica() && header.mflags[0] & MFLAG_PAUSED != 0;
+        let node = self.nodes.get_mut(idx);
+        // F-10: the two links of a pair are separate streams, so a packet can be older than what I heard on the
+        // other one. A node's clock never runs behind its own config epoch, so such a packet was made before its
+        // sender had the epoch under which I know it: its roles and slots are history.
+        let news = if header.current_epoch < node.config_epoch { News::History } else { News::Fresh };
+        if header.config_epoch > node.config_epoch {
+            node.config_epoch = header.config_epoch;
+            self.save.ask_synced();
+        }
+        let node = self.nodes.get_mut(idx);
+        node.repl_offset = header.offset;
+        if paused_master && self.manual.master_paused_at(header.offset) {
+            self.todo.manual_failover = true;
+            turn.log(
+                LogLevel::Warning,
+                format!("Received replication offset for paused master manual failover: {}", header.offset),
+            );
+        }
+        news
+    }
+
+    /// Steps of a ping-class packet from a known node, after the PONG.
+    fn ping_class(
+        &mut self,
+        idx: NodeIdx,
+        conn: ConnId,
+        kind: PingKind,
+        header: &Header,
+        news: News,
+        turn: &mut Turn<'_>,
+    ) {
+        let nofailover = header.flags.any(NodeFlags::NOFAILOVER);
+        self.nodes.get_mut(idx).flags.set(NodeFlags::NOFAILOVER, nofailover);
+        if kind == PingKind::Ping && self.update_address(idx, conn, header, turn) {
+            self.save.ask();
+            self.todo.update_state = true;
+        }
+        let own_link = self.links.get(&conn).is_some_and(|link| link.outbound && link.node == Some(idx));
+        if own_link && kind == PingKind::Pong {
+            self.pong_received(idx, turn);
+        }
+        if news == News::History {
+            turn.log(
+                LogLevel::Debug,
+                format!("Ignoring the role and slots in an old message of node {}", header.sender),
+            );
+            return;
+        }
+        self.note_role(idx, header, turn);
+        self.note_slots(idx, header, turn);
+        let (me, node) = (self.nodes.me(), self.nodes.get(idx));
+        if me.is_master() && node.is_master() && header.config_epoch == me.config_epoch {
+            self.resolve_collision(idx, turn);
+        }
+    }
+
+    /// The role that a header claims: the master field decides.
+    fn note_role(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) {
+        let Some(master_id) = header.master else {
+            self.set_as_master(idx);
+            return;
+        };
+        if self.nodes.get(idx).is_master() {
+            self.slots.release_all(&mut self.nodes, idx);
+            let flags = &mut self.nodes.get_mut(idx).flags;
+            flags.set(NodeFlags::MASTER | NodeFlags::MIGRATE_TO, false);
+            flags.set(NodeFlags::REPLICA, true);
+            self.save.ask();
+            self.todo.update_state = true;
+        }
+        let Some(master) = self.nodes.find(&master_id).filter(|master| *master != idx) else { return };
+        if self.nodes.get(idx).master != Some(master) {
+            self.nodes.attach(idx, master);
+            self.save.ask();
+            turn.log(LogLevel::Debug, format!("Node {} is now a replica of node {master_id}", header.sender));
+        }
+    }
+
+    /// The slots that a header claims for its sender, or for its sender's master.
+    fn note_slots(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) {
+        let is_master = self.nodes.get(idx).is_master();
+        let shard = if is_master { Some(idx) } else { self.nodes.get(idx).master };
+        let Some(shard) = shard else { return };
+        if self.nodes.get(shard).slots == header.slots {
+            return;
+        }
+        if is_master {
+            self.apply_claims(idx, header.config_epoch, &header.slots, turn);
+            if !self.nodes.exists(idx) {
+                return;
+            }
+        }
+        // Tell a sender that speaks for slots which have a newer owner.
+        let newer = header.slots.iter().find_map(|slot| {
+            let owner = self.slots.owner(slot)?;
+            let free = owner == idx || self.slots.is_unclaimed(slot);
+            (!free && self.nodes.get(owner).config_epoch > header.config_epoch).then_some((slot, owner))
+        });
+        if let Some((slot, owner)) = newer {
+            turn.log(
+                LogLevel::Verbose,
+                format!(
+                    "Node {} has old slots configuration, sending an UPDATE message about {} (slot {slot})",
+                    header.sender,
+                    self.nodes.get(owner).id
+                ),
+            );
+            let body = self.update_about(owner);
+            self.send_to(idx, body, turn);
+        }
+    }
+
+    /// UPDATE: what its sender knows of `about`.
+    fn update_received(
+        &mut self,
+        about: NodeIdx,
+        config_epoch: u64,
+        slots: &super::SlotBitmap,
+        turn: &mut Turn<'_>,
+    ) {
+        // What I own is mine to say.
+        if about == MYSELF || self.nodes.get(about).config_epoch >= config_epoch {
+            return;
+        }
+        self.set_as_master(about);
+        self.nodes.get_mut(about).config_epoch = config_epoch;
+        // The clock of epochs never runs behind an epoch that is in use.
+        self.observe_epoch(config_epoch);
+        self.save.ask_synced();
+        self.apply_claims(about, config_epoch, slots, turn);
+    }
+
+    fn process_extensions(&mut self, idx: NodeIdx, extensions: Vec<Extension>) {
+        let hostname = extensions.into_iter().find_map(|extension| match extension {
+            Extension::Hostname(name) => Some(name),
+            Extension::Other { .. } => None,
+        });
+        // No host name in the packet: the sender has none.
+        let node = self.nodes.get_mut(idx);
+        let hostname = hostname.unwrap_or_default();
+        if node.hostname != hostname {
+            node.hostname = hostname;
+            self.save.ask();
+        }
+    }
+}
+
+/// Whether a packet's role and slots are to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Fresh,
+    History,
+}

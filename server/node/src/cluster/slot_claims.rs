@@ -1,0 +1,120 @@
+//! Who owns a slot: the claim with the greater config epoch. Claims come in headers and in UPDATE messages.
+
+use super::bus::Body;
+use super::{Action, Cluster, MYSELF, NodeIdx, SlotBitmap, Turn};
+use crate::io::LogLevel;
+
+impl Cluster {
+    /// Node `from` claims exactly `claimed`, under `epoch`.
+    pub(super) fn apply_claims(
+        &mut self,
+        from: NodeIdx,
+        epoch: u64,
+        claimed: &SlotBitmap,
+        turn: &mut Turn<'_>,
+    ) {
+        if from == MYSELF {
+            return;
+        }
+        let my_shard = self.my_master().unwrap_or(MYSELF);
+        let mut dirty = Vec::new();
+        let mut lost_from_my_shard = 0_u16;
+        // Slots it held and does not speak of any more: free for anyone, but bound to it until someone does.
+        for slot in self.nodes.get(from).slots.clone().iter() {
+            self.slots.set_unclaimed(slot, !claimed.contains(slot));
+        }
+        for slot in claimed.iter() {
+            let owner = self.slots.owner(slot);
+            // An open slot is rebound by its last SETSLOT only.
+            if owner == Some(from) || self.slots.importing.contains_key(&slot) {
+                continue;
+            }
+            let stronger = owner.is_none_or(|owner| {
+                self.slots.is_unclaimed(slot) || self.nodes.get(owner).config_epoch < epoch
+            });
+            if !stronger {
+                continue;
+            }
+            if owner == Some(MYSELF) && turn.facts.keys_in_slot(slot) > 0 {
+                dirty.push(slot);
+            }
+            if owner == Some(my_shard) {
+                lost_from_my_shard += 1;
+                turn.actions.push(Action::SlotLeft { slot });
+            }
+            self.slots.migrating.remove(&slot);
+            self.slots.bind(&mut self.nodes, slot, from);
+            self.save.ask_synced();
+            self.todo.update_state = true;
+        }
+        if lost_from_my_shard > 0 && my_shard == MYSELF {
+            // What I announce about myself has changed.
+            self.save.promise();
+        }
+        let took_all_it_claims = claimed.len() == lost_from_my_shard;
+        self.step_down_if_empty(from, my_shard, (lost_from_my_shard, took_all_it_claims), &dirty, turn);
+    }
+
+    /// After claims: an emptied shard joins the winner, a sub-replica climbs, lost keys are deleted.
+    fn step_down_if_empty(
+        &mut self,
+        winner: NodeIdx,
+        my_shard: NodeIdx,
+        (lost, took_all_it_claims): (u16, bool),
+        dirty: &[u16],
+        turn: &mut Turn<'_>,
+    ) {
+        let empty = lost > 0 && self.nodes.get(my_shard).slots.is_empty();
+        let winner_id = self.nodes.get(winner).id;
+        if empty && (self.settings.allow_replica_migration || took_all_it_claims) {
+            turn.log(
+                LogLevel::Warning,
+                format!("Configuration change detected. Reconfiguring myself as a replica of {winner_id}"),
+            );
+            self.become_replica_of(winner, turn);
+            return;
+        }
+        let grand_master = self.my_master().and_then(|master| self.nodes.get(master).master);
+        if let (Some(master), Some(grand)) = (self.my_master(), grand_master.filter(|grand| *grand != MYSELF))
+        {
+            let (from, to) = (self.nodes.get(master).id, self.nodes.get(grand).id);
+            turn.log(
+                LogLevel::Warning,
+                format!("I'm a sub-replica! Reconfiguring myself from {from} to {to}"),
+            );
+            self.become_replica_of(grand, turn);
+            return;
+        }
+        for slot in dirty {
+            // F-27: deleted by commands that my replicas get too, or they would bring the keys back one day.
+            turn.log(
+                LogLevel::Notice,
+                format!("Deleting keys in dirty slot {slot} on node {} after migration", self.my_id()),
+            );
+            turn.actions.push(Action::DeleteSlotKeys { slot: *slot });
+        }
+    }
+
+    /// UPDATE about a node, without what it does not claim itself.
+    pub(super) fn update_about(&self, idx: NodeIdx) -> Body {
+        let node = self.nodes.get(idx);
+        let mut slots = node.slots.clone();
+        for slot in node.slots.iter().filter(|slot| self.slots.is_unclaimed(*slot)) {
+            slots.remove(slot);
+        }
+        Body::Update { node: Some(node.id), config_epoch: node.config_epoch, slots }
+    }
+
+    /// Two masters under one epoch: the one with the smaller id takes a new one.
+    pub(super) fn resolve_collision(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
+        let other = self.nodes.get(idx).id;
+        if other <= self.my_id() {
+            return;
+        }
+        let epoch = self.mint_config_epoch();
+        turn.log(
+            LogLevel::Verbose,
+            format!("WARNING: configEpoch collision with node {other}. configEpoch set to {epoch}"),
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! Stories of whole clusters in memory.
+
+mod bench;
+mod failover;
+
+use super::*;

@@ -1,0 +1,199 @@
+//! One call of a data command: its arguments, the dataset and the reply, with what every handler needs.
+
+use std::sync::Arc;
+
+use super::db::Db;
+use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE};
+use crate::io::Now;
+use crate::keyspace::hashtable::Hash;
+use crate::keyspace::list::List;
+use crate::keyspace::number::parse_i64;
+use crate::keyspace::set::Set;
+use crate::keyspace::{Element, Env, Value};
+use crate::resp::{Args, Reply};
+
+/// The call.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// The arguments, the command's name first; their number fits the arity.
+    pub args: Args<'a>,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+    /// The dataset.
+    pub db: &'a mut Db,
+    /// Name of the command, as the table has it.
+    pub name: &'static str,
+    /// `proto-max-bulk-len`.
+    pub max_string_bytes: usize,
+    /// The handler said itself what is handed on.
+    pub rewritten: bool,
+}
+
+impl<'a> Call<'a> {
+    /// The argument at `index`, which must be within the arity.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index).unwrap_or_default()
+    }
+
+    /// The argument at `index` as an integer.
+    pub fn int(&self, index: usize) -> Result<i64, Fault> {
+        parse_i64(self.arg(index)).ok_or(NOT_INTEGER)
+    }
+
+    /// Something else than the call itself is handed on (nothing counts too, if this is never called again).
+    pub fn propagate(&mut self, args: &[&[u8]]) {
+        self.rewritten = true;
+        self.db.propagated.push(args.iter());
+    }
+
+    /// The string of a key, for reading.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<Element<'_>>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(value) => value.as_string().map(Some).ok_or(WRONG_TYPE),
+        }
+    }
+
+    /// The list of a key, for reading.
+    pub fn list(&mut self, key: &[u8]) -> Result<Option<&List>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::List(list)) => Ok(Some(list)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The set of a key, for reading.
+    pub fn set(&mut self, key: &[u8]) -> Result<Option<&Set>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The hash of a key, for reading.
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// Changes the list of a key in place, if there is one.
+    pub fn change_list<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut List) -> R,
+    ) -> Result<Option<R>, Fault> {
+        match self.db.find(key, self.now).map(|entry| entry.value()) {
+            None => return Ok(None),
+            Some(Value::List(_)) => {}
+            Some(_) => return Err(WRONG_TYPE),
+        }
+        Ok(self.db.keys.update(key, |value, _| as_list(value, change)).flatten())
+    }
+
+    /// Changes the set of a key in place, if there is one.
+    pub fn change_set<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Set, Env) -> R,
+    ) -> Result<Option<R>, Fault> {
+        match self.db.find(key, self.now).map(|entry| entry.value()) {
+            None => return Ok(None),
+            Some(Value::Set(_)) => {}
+            Some(_) => return Err(WRONG_TYPE),
+        }
+        Ok(self.db.keys.update(key, |value, env| as_set(value, env, change)).flatten())
+    }
+
+    /// Changes the hash of a key in place, if there is one.
+    pub fn change_hash<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Hash, Env) -> R,
+    ) -> Result<Option<R>, Fault> {
+        match self.db.find(key, self.now).map(|entry| entry.value()) {
+            None => return Ok(None),
+            Some(Value::Hash(_)) => {}
+            Some(_) => return Err(WRONG_TYPE),
+        }
+        Ok(self.db.keys.update(key, |value, env| as_hash(value, env, change)).flatten())
+    }
+
+    /// Changes the list of a key, an empty one if there is none.
+    pub fn make_list<R>(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> R) -> Result<R, Fault> {
+        if let Some(Value::List(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+            let fresh = || Value::List(Arc::default());
+            let made =
+                self.db.keys.update_or_insert(key, fresh, self.now.wall, |value, _| as_list(value, change));
+            return made.ok_or(WRONG_TYPE);
+        }
+        Err(WRONG_TYPE)
+    }
+
+    /// Changes the set of a key, an empty one if there is none.
+    pub fn make_set<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Set, Env) -> R) -> Result<R, Fault> {
+        if let Some(Value::Set(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+            let fresh = || Value::Set(Arc::default());
+            let wall = self.now.wall;
+            let made =
+                self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_set(value, env, change));
+            return made.ok_or(WRONG_TYPE);
+        }
+        Err(WRONG_TYPE)
+    }
+
+    /// Changes the hash of a key, an empty one if there is none.
+    pub fn make_hash<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Hash, Env) -> R) -> Result<R, Fault> {
+        if let Some(Value::Hash(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+            let fresh = || Value::Hash(Arc::default());
+            let wall = self.now.wall;
+            let made =
+                self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_hash(value, env, change));
+            return made.ok_or(WRONG_TYPE);
+        }
+        Err(WRONG_TYPE)
+    }
+}
+
+fn as_list<R>(value: &mut Value, change: impl FnOnce(&mut List) -> R) -> Option<R> {
+    match value {
+        Value::List(list) => Some(change(Arc::make_mut(list))),
+        _ => None,
+    }
+}
+
+fn as_set<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Set, Env) -> R) -> Option<R> {
+    match value {
+        Value::Set(set) => Some(change(Arc::make_mut(set), env)),
+        _ => None,
+    }
+}
+
+fn as_hash<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Hash, Env) -> R) -> Option<R> {
+    match value {
+        Value::Hash(hash) => Some(change(Arc::make_mut(hash), env)),
+        _ => None,
+    }
+}
+
+/// True if `arg` is `word`, whatever the case.
+pub fn is(arg: &[u8], word: &str) -> bool {
+    arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// `start` and `end` as Redis' ranges have them (negative: from the end), as a half-open range of `0..len`.
+pub fn range(start: i64, end: i64, len: usize) -> (usize, usize) {
+    let len = len as i64;
+    let start = if start < 0 { (start + len).max(0) } else { start };
+    let end = if end < 0 { end.saturating_add(len) } else { end };
+    if start > end || start >= len || end < 0 {
+        return (0, 0);
+    }
+    (start as usize, (end.min(len - 1) + 1) as usize)
+}

@@ -1,0 +1,196 @@
+//! The dataset with what every change of it entails: expiry, propagation to replicas and file, and WATCH.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::io::{ConnId, Now, WallMs};
+use crate::keyspace::{EncodingLimits, Entry, HashSeed, Keyspace, Value};
+use crate::random::Random;
+use crate::resp::write_command;
+
+/// What is done about a key whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryMode {
+    /// A master deletes it and tells replicas so.
+    Delete,
+    /// A replica, or a master during a manual failover: it is hidden from clients until the DEL comes.
+    Hide,
+    /// What the master or a file says is done to the key as if it had no time.
+    Ignore,
+}
+
+/// The dataset of a node.
+#[derive(Debug)]
+pub struct Db {
+    /// The keys.
+    pub keys: Keyspace,
+    /// For SPOP, RANDOMKEY and their like.
+    pub random: Random,
+    /// Changes since the node began.
+    pub dirty: u64,
+    /// Lookups by reading commands that found a key.
+    pub hits: u64,
+    /// Lookups by reading commands that found none.
+    pub misses: u64,
+    /// Keys deleted because their time had come.
+    pub expired: u64,
+    /// What to do about expired keys now.
+    pub expiry: ExpiryMode,
+    /// What the running command hands on.
+    pub propagated: Propagated,
+    watched: BTreeMap<Vec<u8>, BTreeSet<ConnId>>,
+    broken: BTreeSet<ConnId>,
+}
+
+/// Commands to hand on to replicas and the append-only file, in their protocol.
+#[derive(Debug, Default)]
+pub struct Propagated {
+    bytes: Vec<u8>,
+    /// Where each command ends.
+    ends: Vec<usize>,
+}
+
+impl Propagated {
+    /// Adds a command.
+    pub fn push<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
+        write_command(&mut self.bytes, args);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many commands.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True without commands.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The commands in order, each one array.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(64 * 1024);
+        self.ends.clear();
+    }
+}
+
+impl Db {
+    /// An empty dataset.
+    pub fn new(seed: HashSeed, limits: EncodingLimits, random: Random) -> Self {
+        Self {
+            keys: Keyspace::new(seed, limits),
+            random,
+            dirty: 0,
+            hits: 0,
+            misses: 0,
+            expired: 0,
+            expiry: ExpiryMode::Delete,
+            propagated: Propagated::default(),
+            watched: BTreeMap::new(),
+            broken: BTreeSet::new(),
+        }
+    }
+
+    /// The entry of a key that is there for the caller: an expired one is deleted or hidden.
+    pub fn find(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
+        if expired {
+            match self.expiry {
+                ExpiryMode::Delete => {
+                    self.expire(key);
+                    return None;
+                }
+                ExpiryMode::Hide => return None,
+                ExpiryMode::Ignore => {}
+            }
+        }
+        self.keys.get(key)
+    }
+
+    /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
+    pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
+        if self.find(key, now).is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            return None;
+        }
+        let entry = self.keys.get(key)?;
+        entry.touch(now.wall);
+        Some(entry.value())
+    }
+
+    /// True if the key is there for the caller; changes nothing.
+    pub fn is_there(&self, key: &[u8], now: Now) -> bool {
+        self.keys.get(key).is_some_and(|entry| {
+            self.expiry == ExpiryMode::Ignore || entry.expire_at().is_none_or(|at| at > now.wall)
+        })
+    }
+
+    /// Deletes a key because its time has come.
+    pub fn expire(&mut self, key: &[u8]) {
+        if self.keys.remove(key) {
+            self.expired += 1;
+            self.propagated.push([&b"DEL"[..], key].into_iter());
+            self.touch_watchers(key);
+        }
+    }
+
+    /// Deletes at most `limit` keys whose time has come; true if more may be due.
+    pub fn expire_due(&mut self, now: WallMs, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(key) = self.keys.next_expired(now) else { return false };
+            self.expire(&key);
+        }
+        true
+    }
+
+    /// A command changed this key.
+    pub fn changed(&mut self, key: &[u8]) {
+        self.dirty += 1;
+        self.touch_watchers(key);
+    }
+
+    /// Keys that vanished or changed without a command (a flush, a full resync, lost slots): all of them.
+    pub fn all_changed(&mut self) {
+        let watchers: Vec<ConnId> = self.watched.values().flatten().copied().collect();
+        self.broken.extend(watchers);
+    }
+
+    /// A client watches a key.
+    pub fn watch(&mut self, conn: ConnId, key: &[u8]) {
+        self.watched.entry(key.to_vec()).or_default().insert(conn);
+    }
+
+    /// A client watches nothing any more. `keys` are those it watched.
+    pub fn unwatch(&mut self, conn: ConnId, keys: &[Vec<u8>]) {
+        for key in keys {
+            if let Some(watchers) = self.watched.get_mut(key) {
+                watchers.remove(&conn);
+                if watchers.is_empty() {
+                    self.watched.remove(key);
+                }
+            }
+        }
+        self.broken.remove(&conn);
+    }
+
+    /// True if something that the client watches was changed.
+    pub fn is_broken(&self, conn: ConnId) -> bool {
+        self.broken.contains(&conn)
+    }
+
+    pub(super) fn touch_watchers(&mut self, key: &[u8]) {
+        if !self.watched.is_empty()
+            && let Some(watchers) = self.watched.get(key)
+        {
+            self.broken.extend(watchers);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Commands on keys of any type, expiry and iteration.
+
+use super::call::{Call, is};
+use super::db::ExpiryMode;
+use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
+use crate::config::glob_matches;
+use crate::io::WallMs;
+use crate::keyspace::number::IntText;
+use crate::keyspace::{Element, SLOTS, Slot, Value};
+
+/// Bits of a key's hash that a SCAN cursor holds: with the 14 of the slot it stays below 2^31, which redis-cli's
+/// import needs.
+const SCAN_BITS: u32 = 17;
+/// Bits of an element's hash that an SSCAN or HSCAN cursor holds.
+const ELEMENT_BITS: u32 = 30;
+
+pub(super) fn del(call: &mut Call<'_>) -> Outcome {
+    let mut removed = 0;
+    for key in call.args.from(1).iter() {
+        if call.db.find(key, call.now).is_some() {
+            call.db.keys.remove(key);
+            call.db.changed(key);
+            removed += 1;
+        }
+    }
+    call.reply.int(removed);
+    Ok(())
+}
+
+pub(super) fn exists(call: &mut Call<'_>) -> Outcome {
+    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    call.reply.int(found as i64);
+    Ok(())
+}
+
+pub(super) fn key_type(call: &mut Call<'_>) -> Outcome {
+    let name = call.db.find(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
+    call.reply.simple(name);
+    Ok(())
+}
+
+pub(super) fn expire(call: &mut Call<'_>) -> Outcome {
+    expire_in(call, EX)
+}
+
+pub(super) fn pexpire(call: &mut Call<'_>) -> Outcome {
+    expire_in(call, PX)
+}
+
+pub(super) fn expireat(call: &mut Call<'_>) -> Outcome {
+    expire_in(call, EXAT)
+}
+
+pub(super) fn pexpireat(call: &mut Call<'_>) -> Outcome {
+    expire_in(call, PXAT)
+}
+
+fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
+    let key = call.arg(1);
+    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+    for option in call.args.from(3).iter() {
+        match () {
+            () if is(option, "NX") => nx = true,
+            () if is(option, "XX") => xx = true,
+            () if is(option, "GT") => gt = true,
+            () if is(option, "LT") => lt = true,
+            () => {
+                return Err(Fault::new(format!(
+                    "ERR Unsupported option {}",
+                    super::fault::shown(option, 128)
+                )));
+            }
+        }
+    }
+    if nx && (xx || gt || lt) {
+        return Err(text("ERR NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if gt && lt {
+        return Err(text("ERR GT and LT options at the same time are not compatible"));
+    }
+    let at = unit.at(call.int(2)?, call.now).ok_or_else(|| Fault::expire_time(call.name))?;
+    let Some(current) = call.db.find(key, call.now).map(|entry| entry.expire_at()) else {
+        call.reply.int(0);
+        return Ok(());
+    };
+    let refused = match current {
+        Some(current) => nx || (gt && at <= current.0 as i64) || (lt && at >= current.0 as i64),
+        None => xx || gt,
+    };
+    if refused {
+        call.reply.int(0);
+        return Ok(());
+    }
+    if at <= call.now.wall.0 as i64 && call.db.expiry == ExpiryMode::Delete {
+        call.db.keys.remove(key);
+        call.db.changed(key);
+        call.propagate(&[b"DEL", key]);
+    } else {
+        call.db.keys.set_expiry(key, Some(WallMs(at.max(0) as u64)));
+        call.db.changed(key);
+        call.propagate(&[b"PEXPIREAT", key, &IntText::new(at)]);
+    }
+    call.reply.int(1);
+    Ok(())
+}
+
+pub(super) fn ttl(call: &mut Call<'_>) -> Outcome {
+    time_left(call, |left, _| (left + 500) / 1000)
+}
+
+pub(super) fn pttl(call: &mut Call<'_>) -> Outcome {
+    time_left(call, |left, _| left)
+}
+
+pub(super) fn expiretime(call: &mut Call<'_>) -> Outcome {
+    time_left(call, |_, at| (at + 500) / 1000)
+}
+
+pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
+    time_left(call, |_, at| at)
+}
+
+fn time_left(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Outcome {
+    let reply = match call.db.find(call.arg(1), call.now).map(|entry| entry.expire_at()) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(at)) => shown((at.0 as i64 - call.now.wall.0 as i64).max(0), at.0 as i64),
+    };
+    call.reply.int(reply);
+    Ok(())
+}
+
+pub(super) fn persist(call: &mut Call<'_>) -> Outcome {
+    let key = call.arg(1);
+    let had = call.db.find(key, call.now).is_some_and(|entry| entry.expire_at().is_some());
+    if had {
+        call.db.keys.set_expiry(key, None);
+        call.db.changed(key);
+    }
+    call.reply.bool(had);
+    Ok(())
+}
+
+pub(super) fn rename(call: &mut Call<'_>) -> Outcome {
+    rename_to(call, false)
+}
+
+pub(super) fn renamenx(call: &mut Call<'_>) -> Outcome {
+    rename_to(call, true)
+}
+
+fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
+    let (from, to) = (call.arg(1), call.arg(2));
+    let expire_at = call.db.find(from, call.now).ok_or(NO_SUCH_KEY)?.expire_at();
+    let free = call.db.find(to, call.now).is_none();
+    if from != to && (free || !only_free) {
+        if let Some(value) = call.db.keys.take(from) {
+            call.db.keys.set(to, value, expire_at, call.now.wall);
+        }
+        call.db.changed(from);
+        call.db.changed(to);
+    }
+    if only_free {
+        call.reply.bool(from != to && free);
+    } else {
+        call.reply.ok();
+    }
+    Ok(())
+}
+
+pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
+    let (from, to) = (call.arg(1), call.arg(2));
+    let mut replace = false;
+    let mut index = 3;
+    while index < call.args.len() {
+        if is(call.arg(index), "REPLACE") {
+            replace = true;
+        } else if is(call.arg(index), "DB") && index + 1 < call.args.len() {
+            index += 1;
+            if call.int(index)? != 0 {
+                return Err(text("ERR DB index is out of range"));
+            }
+        } else {
+            return Err(SYNTAX);
+        }
+        index += 1;
+    }
+    if from == to {
+        return Err(text("ERR source and destination objects are the same"));
+    }
+    let source = call.db.find(from, call.now).map(|entry| (entry.value().clone(), entry.expire_at()));
+    let done = match source {
+        Some((value, expire_at)) if replace || call.db.find(to, call.now).is_none() => {
+            // Copy on write: the two share their pages until one is changed.
+            call.db.keys.set(to, value, expire_at, call.now.wall);
+            call.db.changed(to);
+            true
+        }
+        _ => false,
+    };
+    call.reply.bool(done);
+    Ok(())
+}
+
+pub(super) fn touch(call: &mut Call<'_>) -> Outcome {
+    exists(call)
+}
+
+pub(super) fn dbsize(call: &mut Call<'_>) -> Outcome {
+    call.reply.int(call.db.keys.len() as i64);
+    Ok(())
+}
+
+pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {
+    for _ in 0..100 {
+        if call.db.keys.is_empty() {
+            break;
+        }
+        let rank = call.db.random.below(call.db.keys.len() as u64) as usize;
+        let Some(key) = call.db.keys.nth(rank).map(|entry| entry.key().to_vec()) else { break };
+        if call.db.is_there(&key, call.now) {
+            call.reply.bulk(&key);
+            return Ok(());
+        }
+        call.db.find(&key, call.now);
+    }
+    call.reply.null();
+    Ok(())
+}
+
+pub(super) fn flush(call: &mut Call<'_>) -> Outcome {
+    match call.args.len() {
+        1 => {}
+        2 if is(call.arg(1), "SYNC") || is(call.arg(1), "ASYNC") => {}
+        _ => return Err(SYNTAX),
+    }
+    call.db.keys.clear();
+    call.db.all_changed();
+    call.db.dirty += 1;
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn keys(call: &mut Call<'_>) -> Outcome {
+    let pattern = call.arg(1);
+    let mut found: Vec<&[u8]> = Vec::new();
+    let db = &*call.db;
+    for slot in 0..SLOTS {
+        for entry in db.keys.slot_iter_from(Slot(slot as u16), 0) {
+            if glob_matches(pattern, entry.key(), false) && db.is_there(entry.key(), call.now) {
+                found.push(entry.key());
+            }
+        }
+    }
+    call.reply.array(found.len());
+    found.into_iter().for_each(|key| call.reply.bulk(key));
+    Ok(())
+}
+
+/// Options of the SCAN family.
+struct Scan<'a> {
+    cursor: u64,
+    count: usize,
+    pattern: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+}
+
+fn scan_options<'a>(call: &Call<'a>, cursor_at: usize, with_type: bool) -> Result<Scan<'a>, Fault> {
+    let cursor = std::str::from_utf8(call.arg(cursor_at)).ok().and_then(|cursor| cursor.parse().ok());
+    let mut scan = Scan { cursor: cursor.ok_or(INVALID_CURSOR)?, count: 10, pattern: None, kind: None };
+    let mut index = cursor_at + 1;
+    while index < call.args.len() {
+        let option = call.arg(index);
+        if index + 1 >= call.args.len() {
+            return Err(SYNTAX);
+        }
+        if is(option, "COUNT") {
+            scan.count =
+                usize::try_from(call.int(index + 1)?).ok().filter(|&count| count > 0).ok_or(SYNTAX)?;
+        } else if is(option, "MATCH") {
+            scan.pattern = Some(call.arg(index + 1));
+        } else if is(option, "TYPE") && with_type {
+            scan.kind = Some(call.arg(index + 1));
+        } else {
+            return Err(SYNTAX);
+        }
+        index += 2;
+    }
+    Ok(scan)
+}
+
+/// The cursor is (slot, first bits of the hash) of the next key: hash order is stable, so no key that stays is
+/// missed or given twice, whatever else is written.
+pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
+    let scan = scan_options(call, 1, true)?;
+    let mut slot = (scan.cursor >> SCAN_BITS) as usize;
+    let mut prefix = (scan.cursor & ((1 << SCAN_BITS) - 1)) as u32;
+    let mut seen = 0;
+    let mut next = 0;
+    let mut found: Vec<&[u8]> = Vec::new();
+    let db = &*call.db;
+    // Empty slots cost little, so they do not count; but a scan of an empty node must not take a SCAN per slot.
+    'slots: while slot < SLOTS {
+        let mut last = None;
+        for entry in db.keys.slot_iter_from_hash(Slot(slot as u16), prefix << (32 - SCAN_BITS)) {
+            let here = entry.hash() >> (32 - SCAN_BITS);
+            if seen >= scan.count && last != Some(here) {
+                next = (slot as u64) << SCAN_BITS | u64::from(here);
+                break 'slots;
+            }
+            last = Some(here);
+            seen += 1;
+            let wanted = scan.pattern.is_none_or(|pattern| glob_matches(pattern, entry.key(), false))
+                && scan.kind.is_none_or(|kind| is(kind, entry.value().type_name()))
+                && db.is_there(entry.key(), call.now);
+            if wanted {
+                found.push(entry.key());
+            }
+        }
+        slot += 1;
+        prefix = 0;
+        if seen >= scan.count && slot < SLOTS {
+            next = (slot as u64) << SCAN_BITS;
+            break;
+        }
+    }
+    call.reply.array(2);
+    call.reply.bulk(next.to_string().as_bytes());
+    call.reply.array(found.len());
+    found.into_iter().for_each(|key| call.reply.bulk(key));
+    Ok(())
+}
+
+pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
+    let scan = scan_options(call, 2, false)?;
+    let set = match call.db.read(call.arg(1), call.now) {
+        None => None,
+        Some(Value::Set(set)) => Some(&**set),
+        Some(_) => return Err(WRONG_TYPE),
+    };
+    let items = set.into_iter().flat_map(|set| set.iter_from_hash(element_hash(&scan)));
+    let items = items.map(|(hash, member)| (hash, member, None));
+    let (next, found) = scan_elements(&scan, items);
+    reply_elements(call, next, &found);
+    Ok(())
+}
+
+pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
+    let scan = scan_options(call, 2, false)?;
+    let hash = match call.db.read(call.arg(1), call.now) {
+        None => None,
+        Some(Value::Hash(hash)) => Some(&**hash),
+        Some(_) => return Err(WRONG_TYPE),
+    };
+    let items = hash.into_iter().flat_map(|hash| hash.iter_from_hash(element_hash(&scan)));
+    let items = items.map(|(hash, field, value)| (hash, Element::Bytes(field), Some(value)));
+    let (next, found) = scan_elements(&scan, items);
+    reply_elements(call, next, &found);
+    Ok(())
+}
+
+fn element_hash(scan: &Scan<'_>) -> u32 {
+    (scan.cursor as u32) << (32 - ELEMENT_BITS)
+}
+
+fn scan_elements<'a>(
+    scan: &Scan<'_>,
+    items: impl Iterator<Item = (u32, Element<'a>, Option<&'a [u8]>)>,
+) -> (u64, Vec<Vec<u8>>) {
+    let mut found = Vec::new();
+    let mut last = None;
+    for (seen, (hash, name, value)) in items.enumerate() {
+        let here = hash >> (32 - ELEMENT_BITS);
+        if seen >= scan.count && last != Some(here) {
+            return (u64::from(here), found);
+        }
+        last = Some(here);
+        let name = name.to_vec();
+        if scan.pattern.is_none_or(|pattern| glob_matches(pattern, &name, false)) {
+            found.push(name);
+            found.extend(value.map(<[u8]>::to_vec));
+        }
+    }
+    (0, found)
+}
+
+fn reply_elements(call: &mut Call<'_>, next: u64, found: &[Vec<u8>]) {
+    call.reply.array(2);
+    call.reply.bulk(next.to_string().as_bytes());
+    call.reply.array(found.len());
+    found.iter().for_each(|item| call.reply.bulk(item));
+}
+
+pub(super) fn object(call: &mut Call<'_>) -> Outcome {
+    let verb = call.arg(1);
+    if is(verb, "HELP") && call.args.len() == 2 {
+        call.reply.array(5);
+        for line in [
+            "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+            "ENCODING <key>",
+            "IDLETIME <key>",
+            "REFCOUNT <key>",
+            "FREQ <key>",
+        ] {
+            call.reply.simple(line);
+        }
+        return Ok(());
+    }
+    let known = ["ENCODING", "IDLETIME", "REFCOUNT", "FREQ"].iter().find(|known| is(verb, known));
+    let Some(known) = known else { return Err(Fault::subcommand(verb, "OBJECT")) };
+    if call.args.len() != 3 {
+        return Err(Fault::arity(&format!("object|{}", known.to_lowercase())));
+    }
+    let now_s = (call.now.wall.0 / 1000) as u32;
+    let Some(entry) = call.db.find(call.arg(2), call.now) else {
+        call.reply.null();
+        return Ok(());
+    };
+    match *known {
+        "ENCODING" => call.reply.bulk(entry.value().encoding().as_bytes()),
+        "IDLETIME" => call.reply.int(i64::from(now_s.saturating_sub(entry.accessed_s()))),
+        "REFCOUNT" => call.reply.int(1),
+        _ => {
+            return Err(text(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                 switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+    }
+    Ok(())
+}

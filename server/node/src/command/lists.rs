@@ -1,0 +1,366 @@
+//! Lists.
+
+use super::call::{Call, is, range};
+use super::fault::{
+    Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text,
+};
+use crate::keyspace::list::List;
+use crate::keyspace::number::{IntText, parse_i64};
+use crate::keyspace::{ByteStr, Value};
+
+/// An end of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Left,
+    Right,
+}
+
+impl End {
+    fn named(arg: &[u8]) -> Result<Self, Fault> {
+        match () {
+            () if is(arg, "LEFT") => Ok(Self::Left),
+            () if is(arg, "RIGHT") => Ok(Self::Right),
+            () => Err(SYNTAX),
+        }
+    }
+
+    fn push(self, list: &mut List, item: &[u8]) {
+        match self {
+            Self::Left => list.push_front(item),
+            Self::Right => list.push_back(item),
+        }
+    }
+
+    fn pop(self, list: &mut List) -> Option<ByteStr> {
+        match self {
+            Self::Left => list.pop_front(),
+            Self::Right => list.pop_back(),
+        }
+    }
+}
+
+pub(super) fn lpush(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Left, false)
+}
+
+pub(super) fn rpush(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Right, false)
+}
+
+pub(super) fn lpushx(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Left, true)
+}
+
+pub(super) fn rpushx(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Right, true)
+}
+
+fn push(call: &mut Call<'_>, end: End, only_existing: bool) -> Outcome {
+    let key = call.arg(1);
+    let items = call.args.from(2);
+    let change = |list: &mut List| {
+        items.iter().for_each(|item| end.push(list, item));
+        list.len()
+    };
+    let len = if only_existing { call.change_list(key, change)? } else { Some(call.make_list(key, change)?) };
+    if len.is_some() {
+        call.db.changed(key);
+    }
+    call.reply.int(len.unwrap_or(0) as i64);
+    Ok(())
+}
+
+pub(super) fn lpop(call: &mut Call<'_>) -> Outcome {
+    pop(call, End::Left)
+}
+
+pub(super) fn rpop(call: &mut Call<'_>) -> Outcome {
+    pop(call, End::Right)
+}
+
+fn pop(call: &mut Call<'_>, end: End) -> Outcome {
+    let key = call.arg(1);
+    if call.args.len() > 3 {
+        return Err(Fault::arity(call.name));
+    }
+    if call.args.len() == 2 {
+        let item = call.change_list(key, |list| end.pop(list))?.flatten();
+        if item.is_some() {
+            call.db.changed(key);
+        }
+        call.reply.optional(item.as_deref());
+        return Ok(());
+    }
+    let count = parse_i64(call.arg(2)).and_then(|count| usize::try_from(count).ok()).ok_or(NOT_POSITIVE)?;
+    let popped = call.change_list(key, |list| {
+        let count = count.min(list.len());
+        (0..count).filter_map(|_| end.pop(list)).collect::<Vec<_>>()
+    })?;
+    match popped {
+        None => call.reply.null_array(),
+        Some(items) => {
+            if !items.is_empty() {
+                call.db.changed(key);
+            }
+            call.reply.array(items.len());
+            items.iter().for_each(|item| call.reply.bulk(item));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn llen(call: &mut Call<'_>) -> Outcome {
+    let len = call.list(call.arg(1))?.map_or(0, List::len);
+    call.reply.int(len as i64);
+    Ok(())
+}
+
+/// An index that may count from the end.
+fn place(index: i64, len: usize) -> Option<usize> {
+    let index = if index < 0 { index + len as i64 } else { index };
+    usize::try_from(index).ok().filter(|&index| index < len)
+}
+
+pub(super) fn lindex(call: &mut Call<'_>) -> Outcome {
+    let found = call.list(call.arg(1))?.is_some();
+    let index = if found { call.int(2)? } else { 0 };
+    let item = call
+        .db
+        .keys
+        .get(call.arg(1))
+        .and_then(|entry| match entry.value() {
+            Value::List(list) if found => list.get(place(index, list.len())?),
+            _ => None,
+        })
+        .cloned();
+    call.reply.optional(item.as_deref());
+    Ok(())
+}
+
+pub(super) fn lset(call: &mut Call<'_>) -> Outcome {
+    let (key, item) = (call.arg(1), call.arg(3));
+    let len = match call.db.find(key, call.now).map(|entry| entry.value()) {
+        None => return Err(NO_SUCH_KEY),
+        Some(Value::List(list)) => list.len(),
+        Some(_) => return Err(WRONG_TYPE),
+    };
+    let index = place(call.int(2)?, len).ok_or(OUT_OF_RANGE)?;
+    call.change_list(key, |list| list.set(index, item))?;
+    call.db.changed(key);
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn lrange(call: &mut Call<'_>) -> Outcome {
+    let (start, end) = (call.int(2)?, call.int(3)?);
+    let key = call.arg(1);
+    match call.db.read(key, call.now) {
+        None => call.reply.array(0),
+        Some(Value::List(list)) => {
+            let (from, to) = range(start, end, list.len());
+            call.reply.array(to - from);
+            list.iter_from(from).take(to - from).for_each(|item| call.reply.bulk(item));
+        }
+        Some(_) => return Err(WRONG_TYPE),
+    }
+    Ok(())
+}
+
+pub(super) fn ltrim(call: &mut Call<'_>) -> Outcome {
+    let (start, end) = (call.int(2)?, call.int(3)?);
+    let key = call.arg(1);
+    let trimmed = call.change_list(key, |list| {
+        let (from, to) = range(start, end, list.len());
+        list.keep(from, to);
+    })?;
+    if trimmed.is_some() {
+        call.db.changed(key);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn linsert(call: &mut Call<'_>) -> Outcome {
+    let (key, pivot, item) = (call.arg(1), call.arg(3), call.arg(4));
+    let after = match call.arg(2) {
+        word if is(word, "AFTER") => true,
+        word if is(word, "BEFORE") => false,
+        _ => return Err(SYNTAX),
+    };
+    let inserted = call.change_list(key, |list| {
+        let index = list.iter_from(0).position(|item| item.as_slice() == pivot)?;
+        list.insert(index + usize::from(after), item);
+        Some(list.len() as i64)
+    })?;
+    if let Some(Some(_)) = inserted {
+        call.db.changed(key);
+    }
+    call.reply.int(inserted.map_or(0, |len| len.unwrap_or(-1)));
+    Ok(())
+}
+
+pub(super) fn lrem(call: &mut Call<'_>) -> Outcome {
+    let (key, item) = (call.arg(1), call.arg(3));
+    let count = call.int(2)?;
+    let removed = call.change_list(key, |list| {
+        let limit = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
+        let len = list.len();
+        let mut found: Vec<usize> = if count < 0 {
+            let back = list.iter_back().enumerate().filter(|(_, other)| other.as_slice() == item);
+            back.map(|(index, _)| len - 1 - index).take(limit).collect()
+        } else {
+            let front = list.iter_from(0).enumerate().filter(|(_, other)| other.as_slice() == item);
+            front.map(|(index, _)| index).take(limit).collect()
+        };
+        found.sort_unstable();
+        found.iter().rev().for_each(|&index| {
+            list.remove(index);
+        });
+        found.len()
+    })?;
+    let removed = removed.unwrap_or(0);
+    if removed > 0 {
+        call.db.changed(key);
+    }
+    call.reply.int(removed as i64);
+    Ok(())
+}
+
+pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
+    let (key, wanted) = (call.arg(1), call.arg(2));
+    let (mut rank, mut count, mut max_len) = (1i64, None, 0usize);
+    let mut index = 3;
+    while index < call.args.len() {
+        let option = call.arg(index);
+        if index + 1 >= call.args.len() {
+            return Err(SYNTAX);
+        }
+        if is(option, "RANK") {
+            rank = call.int(index + 1)?;
+            if rank == 0 {
+                return Err(text(
+                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use \
+                     negative to start from the end of the list",
+                ));
+            }
+            if rank == i64::MIN {
+                return Err(NOT_INTEGER);
+            }
+        } else if is(option, "COUNT") {
+            let number = parse_i64(call.arg(index + 1)).and_then(|number| usize::try_from(number).ok());
+            count = Some(number.ok_or(text("ERR COUNT can't be negative"))?);
+        } else if is(option, "MAXLEN") {
+            let number = parse_i64(call.arg(index + 1)).and_then(|number| usize::try_from(number).ok());
+            max_len = number.ok_or(text("ERR MAXLEN can't be negative"))?;
+        } else {
+            return Err(SYNTAX);
+        }
+        index += 2;
+    }
+    let limit = match count {
+        None => 1,
+        Some(0) => usize::MAX,
+        Some(count) => count,
+    };
+    let depth = if max_len == 0 { usize::MAX } else { max_len };
+    let skip = rank.unsigned_abs() as usize - 1;
+    let found: Vec<usize> = call.list(key)?.map_or(Vec::new(), |list| {
+        if rank > 0 {
+            let matches =
+                list.iter_from(0).take(depth).enumerate().filter(|(_, item)| item.as_slice() == wanted);
+            matches.map(|(index, _)| index).skip(skip).take(limit).collect()
+        } else {
+            let matches =
+                list.iter_back().take(depth).enumerate().filter(|(_, item)| item.as_slice() == wanted);
+            matches.map(|(index, _)| list.len() - 1 - index).skip(skip).take(limit).collect()
+        }
+    });
+    if count.is_some() {
+        call.reply.array(found.len());
+        found.iter().for_each(|&index| call.reply.int(index as i64));
+    } else if let Some(&index) = found.first() {
+        call.reply.int(index as i64);
+    } else {
+        call.reply.null();
+    }
+    Ok(())
+}
+
+pub(super) fn lmove(call: &mut Call<'_>) -> Outcome {
+    let (from, to) = (End::named(call.arg(3))?, End::named(call.arg(4))?);
+    transfer(call, from, to)
+}
+
+pub(super) fn rpoplpush(call: &mut Call<'_>) -> Outcome {
+    transfer(call, End::Right, End::Left)
+}
+
+fn transfer(call: &mut Call<'_>, from: End, to: End) -> Outcome {
+    let (source, target) = (call.arg(1), call.arg(2));
+    match call.db.find(source, call.now).map(|entry| entry.value()) {
+        None => {
+            call.reply.null();
+            return Ok(());
+        }
+        Some(Value::List(_)) => {}
+        Some(_) => return Err(WRONG_TYPE),
+    }
+    if !matches!(call.db.find(target, call.now).map(|entry| entry.value()), None | Some(Value::List(_))) {
+        return Err(WRONG_TYPE);
+    }
+    let item = if source == target {
+        call.change_list(source, |list| {
+            let item = from.pop(list)?;
+            to.push(list, &item);
+            Some(item)
+        })?
+    } else {
+        call.change_list(source, |list| from.pop(list))?
+    };
+    let Some(item) = item.flatten() else {
+        call.reply.null();
+        return Ok(());
+    };
+    if source != target {
+        call.make_list(target, |list| to.push(list, &item))?;
+        call.db.changed(target);
+    }
+    call.db.changed(source);
+    call.reply.bulk(&item);
+    Ok(())
+}
+
+pub(super) fn lmpop(call: &mut Call<'_>) -> Outcome {
+    let wrong = || text("ERR numkeys should be greater than 0");
+    let keys = parse_i64(call.arg(1)).filter(|&keys| keys > 0).ok_or_else(wrong)? as usize;
+    if keys + 3 > call.args.len() {
+        return Err(SYNTAX);
+    }
+    let end = End::named(call.arg(2 + keys))?;
+    let count = match call.args.len() - (3 + keys) {
+        0 => 1,
+        2 if is(call.arg(3 + keys), "COUNT") => parse_i64(call.arg(4 + keys))
+            .filter(|&count| count > 0)
+            .ok_or(text("ERR count should be greater than 0"))?
+            as usize,
+        _ => return Err(SYNTAX),
+    };
+    for index in 2..2 + keys {
+        let key = call.arg(index);
+        let popped = call.change_list(key, |list| {
+            let count = count.min(list.len());
+            (0..count).filter_map(|_| end.pop(list)).collect::<Vec<_>>()
+        })?;
+        let Some(items) = popped else { continue };
+        call.db.changed(key);
+        call.reply.array(2);
+        call.reply.bulk(key);
+        call.reply.array(items.len());
+        items.iter().for_each(|item| call.reply.bulk(item));
+        let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
+        call.propagate(&[name, key, &IntText::new(items.len() as i64)]);
+        return Ok(());
+    }
+    call.reply.null_array();
+    Ok(())
+}

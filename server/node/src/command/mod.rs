@@ -1,0 +1,123 @@
+//! Commands: one table ([`table`]), a file a family. Data commands are handlers on a [`Call`]; what touches the
+//! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
+
+mod call;
+mod db;
+mod decimal;
+mod fault;
+mod generic;
+mod hashes;
+mod lists;
+mod sets;
+mod strings;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use call::{Call, is};
+pub use db::{Db, ExpiryMode, Propagated};
+pub use fault::{CLUSTER_DISABLED, Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text};
+pub use table::{TABLE, Verb, lookup};
+
+use crate::resp::Args;
+
+/// Flag bits of a command.
+pub mod flag {
+    pub const WRITE: u32 = 1;
+    pub const READONLY: u32 = 1 << 1;
+    pub const DENYOOM: u32 = 1 << 2;
+    pub const ADMIN: u32 = 1 << 3;
+    pub const PUBSUB: u32 = 1 << 4;
+    pub const NOSCRIPT: u32 = 1 << 5;
+    pub const BLOCKING: u32 = 1 << 6;
+    pub const LOADING: u32 = 1 << 7;
+    pub const STALE: u32 = 1 << 8;
+    pub const ASKING: u32 = 1 << 9;
+    pub const FAST: u32 = 1 << 10;
+    pub const NO_AUTH: u32 = 1 << 11;
+    pub const MAY_REPLICATE: u32 = 1 << 12;
+    pub const NO_MULTI: u32 = 1 << 13;
+    pub const ALLOW_BUSY: u32 = 1 << 14;
+    /// Names as `COMMAND` shows them.
+    pub const NAMES: [(u32, &str); 15] = [
+        (WRITE, "write"),
+        (READONLY, "readonly"),
+        (DENYOOM, "denyoom"),
+        (ADMIN, "admin"),
+        (PUBSUB, "pubsub"),
+        (NOSCRIPT, "noscript"),
+        (BLOCKING, "blocking"),
+        (LOADING, "loading"),
+        (STALE, "stale"),
+        (ASKING, "asking"),
+        (FAST, "fast"),
+        (NO_AUTH, "no_auth"),
+        (MAY_REPLICATE, "may_replicate"),
+        (NO_MULTI, "no_multi"),
+        (ALLOW_BUSY, "allow_busy"),
+    ];
+}
+
+/// Where a command's keys stand, as `COMMAND` tells it: first, last (negative: from the end), step. First 0: no
+/// keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPositions {
+    pub first: i32,
+    pub last: i32,
+    pub step: i32,
+    /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`); 0: not so.
+    pub count_at: i32,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// In lower case.
+    pub name: &'static str,
+    /// Number of arguments, the name included; negative: at least so many.
+    pub arity: i32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Where the keys are.
+    pub keys: KeyPositions,
+    /// What it does.
+    pub run: Run,
+}
+
+/// What carries a command out.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// A handler that needs the dataset only.
+    Data(fn(&mut Call<'_>) -> Outcome),
+    /// The node.
+    Node(Verb),
+}
+
+impl Spec {
+    /// True if all bits of `flags` are set.
+    pub const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// True if so many arguments are acceptable.
+    pub const fn accepts(&self, args: usize) -> bool {
+        let args = args as i32;
+        if self.arity < 0 { args >= -self.arity } else { args == self.arity }
+    }
+
+    /// The keys among the arguments.
+    pub fn keys<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let KeyPositions { first, last, step, count_at } = self.keys;
+        let args = *args;
+        let len = args.len() as i32;
+        let (first, last) = if count_at > 0 {
+            let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
+            let last = i64::from(count_at) + count.clamp(0, i64::from(len));
+            (count_at + 1, (last as i32).min(len - 1))
+        } else {
+            (first, if last < 0 { len + last } else { last.min(len - 1) })
+        };
+        let indices = if first == 0 { 0..0 } else { first..(last + 1).max(first) };
+        indices.step_by(step.max(1) as usize).filter_map(move |index| args.get(index as usize))
+    }
+}

@@ -1,0 +1,250 @@
+//! The one table of commands, sorted by name. Arity, flags and key positions are those of Redis 7.0.
+
+use super::flag::{
+    ADMIN, ALLOW_BUSY, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PUBSUB,
+    READONLY, STALE, WRITE,
+};
+use super::{KeyPositions, Run, Spec, generic, hashes, lists, sets, strings};
+
+/// A command that the node itself carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Asking,
+    Auth,
+    BgRewriteAof,
+    BgSave,
+    Client,
+    Cluster,
+    Command,
+    Config,
+    Debug,
+    Discard,
+    Echo,
+    Exec,
+    Failover,
+    Function,
+    Hello,
+    Info,
+    LastSave,
+    Latency,
+    Memory,
+    Monitor,
+    Multi,
+    PSubscribe,
+    PSync,
+    PUnsubscribe,
+    Ping,
+    PubSub,
+    Publish,
+    Quit,
+    ReadOnly,
+    ReadWrite,
+    ReplConf,
+    ReplicaOf,
+    Reset,
+    Role,
+    SPublish,
+    SSubscribe,
+    SUnsubscribe,
+    Save,
+    Select,
+    Shutdown,
+    SlowLog,
+    Subscribe,
+    Sync,
+    Time,
+    Unsubscribe,
+    Unwatch,
+    Wait,
+    Watch,
+}
+
+/// The command of this name, whatever the case.
+pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
+    let mut lower = [0; 24];
+    let lower = lower.get_mut(..name.len())?;
+    for (to, from) in lower.iter_mut().zip(name) {
+        *to = from.to_ascii_lowercase();
+    }
+    let index = TABLE.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok()?;
+    Some(&TABLE[index])
+}
+
+const fn data(
+    name: &'static str,
+    arity: i32,
+    flags: u32,
+    keys: KeyPositions,
+    run: fn(&mut super::Call<'_>) -> super::Outcome,
+) -> Spec {
+    Spec { name, arity, flags, keys, run: Run::Data(run) }
+}
+
+const fn node(name: &'static str, arity: i32, flags: u32, verb: Verb) -> Spec {
+    Spec { name, arity, flags, keys: NONE, run: Run::Node(verb) }
+}
+
+const fn keys(first: i32, last: i32, step: i32) -> KeyPositions {
+    KeyPositions { first, last, step, count_at: 0 }
+}
+
+const NONE: KeyPositions = keys(0, 0, 0);
+const ONE: KeyPositions = keys(1, 1, 1);
+const TWO: KeyPositions = keys(1, 2, 1);
+const ALL: KeyPositions = keys(1, -1, 1);
+const PAIRS: KeyPositions = keys(1, -1, 2);
+const COUNTED: KeyPositions = KeyPositions { first: 0, last: 0, step: 0, count_at: 1 };
+const W: u32 = WRITE;
+const R: u32 = READONLY;
+const SERVED: u32 = LOADING | STALE;
+
+/// The table.
+#[rustfmt::skip] // one command a line
+pub static TABLE: &[Spec] = &[
+    data("append", 3, W | DENYOOM | FAST, ONE, strings::append),
+    node("asking", 1, FAST, Verb::Asking),
+    node("auth", -2, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Auth),
+    node("bgrewriteaof", 1, ADMIN | NOSCRIPT, Verb::BgRewriteAof),
+    node("bgsave", -1, ADMIN | NOSCRIPT, Verb::BgSave),
+    node("client", -2, NOSCRIPT | SERVED, Verb::Client),
+    node("cluster", -2, SERVED, Verb::Cluster),
+    node("command", -1, SERVED, Verb::Command),
+    node("config", -2, ADMIN | NOSCRIPT | SERVED, Verb::Config),
+    data("copy", -3, W | DENYOOM, TWO, generic::copy),
+    data("dbsize", 1, R | FAST, NONE, generic::dbsize),
+    node("debug", -2, ADMIN | NOSCRIPT | SERVED, Verb::Debug),
+    data("decr", 2, W | DENYOOM | FAST, ONE, strings::decr),
+    data("decrby", 3, W | DENYOOM | FAST, ONE, strings::decrby),
+    data("del", -2, W, ALL, generic::del),
+    node("discard", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Discard),
+    node("echo", 2, FAST, Verb::Echo),
+    node("exec", 1, NOSCRIPT | SERVED, Verb::Exec),
+    data("exists", -2, R | FAST, ALL, generic::exists),
+    data("expire", -3, W | FAST, ONE, generic::expire),
+    data("expireat", -3, W | FAST, ONE, generic::expireat),
+    data("expiretime", 2, R | FAST, ONE, generic::expiretime),
+    node("failover", -1, ADMIN | NOSCRIPT | STALE, Verb::Failover),
+    data("flushall", -1, W, NONE, generic::flush),
+    data("flushdb", -1, W, NONE, generic::flush),
+    node("function", -2, NOSCRIPT, Verb::Function),
+    data("get", 2, R | FAST, ONE, strings::get),
+    data("getbit", 3, R | FAST, ONE, strings::getbit),
+    data("getdel", 2, W | FAST, ONE, strings::getdel),
+    data("getex", -2, W | FAST, ONE, strings::getex),
+    data("getrange", 4, R, ONE, strings::getrange),
+    data("getset", 3, W | DENYOOM | FAST, ONE, strings::getset),
+    data("hdel", -3, W | FAST, ONE, hashes::hdel),
+    node("hello", -1, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Hello),
+    data("hexists", 3, R | FAST, ONE, hashes::hexists),
+    data("hget", 3, R | FAST, ONE, hashes::hget),
+    data("hgetall", 2, R, ONE, hashes::hgetall),
+    data("hincrby", 4, W | DENYOOM | FAST, ONE, hashes::hincrby),
+    data("hincrbyfloat", 4, W | DENYOOM | FAST, ONE, hashes::hincrbyfloat),
+    data("hkeys", 2, R, ONE, hashes::hkeys),
+    data("hlen", 2, R | FAST, ONE, hashes::hlen),
+    data("hmget", -3, R | FAST, ONE, hashes::hmget),
+    data("hmset", -4, W | DENYOOM | FAST, ONE, hashes::hmset),
+    data("hrandfield", -2, R, ONE, hashes::hrandfield),
+    data("hscan", -3, R, ONE, generic::hscan),
+    data("hset", -4, W | DENYOOM | FAST, ONE, hashes::hset),
+    data("hsetnx", 4, W | DENYOOM | FAST, ONE, hashes::hsetnx),
+    data("hstrlen", 3, R | FAST, ONE, hashes::hstrlen),
+    data("hvals", 2, R, ONE, hashes::hvals),
+    data("incr", 2, W | DENYOOM | FAST, ONE, strings::incr),
+    data("incrby", 3, W | DENYOOM | FAST, ONE, strings::incrby),
+    data("incrbyfloat", 3, W | DENYOOM | FAST, ONE, strings::incrbyfloat),
+    node("info", -1, SERVED, Verb::Info),
+    data("keys", 2, R, NONE, generic::keys),
+    node("lastsave", 1, SERVED | FAST, Verb::LastSave),
+    node("latency", -2, ADMIN | NOSCRIPT | SERVED, Verb::Latency),
+    data("lindex", 3, R, ONE, lists::lindex),
+    data("linsert", 5, W | DENYOOM, ONE, lists::linsert),
+    data("llen", 2, R | FAST, ONE, lists::llen),
+    data("lmove", 5, W | DENYOOM, TWO, lists::lmove),
+    data("lmpop", -4, W, COUNTED, lists::lmpop),
+    data("lpop", -2, W | FAST, ONE, lists::lpop),
+    data("lpos", -3, R, ONE, lists::lpos),
+    data("lpush", -3, W | DENYOOM | FAST, ONE, lists::lpush),
+    data("lpushx", -3, W | DENYOOM | FAST, ONE, lists::lpushx),
+    data("lrange", 4, R, ONE, lists::lrange),
+    data("lrem", 4, W, ONE, lists::lrem),
+    data("lset", 4, W | DENYOOM, ONE, lists::lset),
+    data("ltrim", 4, W, ONE, lists::ltrim),
+    node("memory", -2, R, Verb::Memory),
+    data("mget", -2, R | FAST, ALL, strings::mget),
+    node("monitor", 1, ADMIN | NOSCRIPT | SERVED, Verb::Monitor),
+    data("mset", -3, W | DENYOOM, PAIRS, strings::mset),
+    data("msetnx", -3, W | DENYOOM, PAIRS, strings::msetnx),
+    node("multi", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Multi),
+    data("object", -2, R, keys(2, 2, 1), generic::object),
+    data("persist", 2, W | FAST, ONE, generic::persist),
+    data("pexpire", -3, W | FAST, ONE, generic::pexpire),
+    data("pexpireat", -3, W | FAST, ONE, generic::pexpireat),
+    data("pexpiretime", 2, R | FAST, ONE, generic::pexpiretime),
+    node("ping", -1, FAST, Verb::Ping),
+    data("psetex", 4, W | DENYOOM, ONE, strings::psetex),
+    node("psubscribe", -2, PUBSUB | NOSCRIPT | SERVED, Verb::PSubscribe),
+    node("psync", -3, ADMIN | NOSCRIPT | NO_MULTI, Verb::PSync),
+    data("pttl", 2, R | FAST, ONE, generic::pttl),
+    node("publish", 3, PUBSUB | SERVED | FAST | MAY_REPLICATE, Verb::Publish),
+    node("pubsub", -2, PUBSUB | SERVED, Verb::PubSub),
+    node("punsubscribe", -1, PUBSUB | NOSCRIPT | SERVED, Verb::PUnsubscribe),
+    node("quit", -1, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Quit),
+    data("randomkey", 1, R, NONE, generic::randomkey),
+    node("readonly", 1, SERVED | FAST, Verb::ReadOnly),
+    node("readwrite", 1, SERVED | FAST, Verb::ReadWrite),
+    data("rename", 3, W, TWO, generic::rename),
+    data("renamenx", 3, W | FAST, TWO, generic::renamenx),
+    node("replconf", -1, ADMIN | NOSCRIPT | SERVED | ALLOW_BUSY, Verb::ReplConf),
+    node("replicaof", 3, ADMIN | NOSCRIPT | STALE, Verb::ReplicaOf),
+    node("reset", 1, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Reset),
+    node("role", 1, NOSCRIPT | SERVED | FAST, Verb::Role),
+    data("rpop", -2, W | FAST, ONE, lists::rpop),
+    data("rpoplpush", 3, W | DENYOOM, TWO, lists::rpoplpush),
+    data("rpush", -3, W | DENYOOM | FAST, ONE, lists::rpush),
+    data("rpushx", -3, W | DENYOOM | FAST, ONE, lists::rpushx),
+    data("sadd", -3, W | DENYOOM | FAST, ONE, sets::sadd),
+    node("save", 1, ADMIN | NOSCRIPT | NO_MULTI, Verb::Save),
+    data("scan", -2, R, NONE, generic::scan),
+    data("scard", 2, R | FAST, ONE, sets::scard),
+    data("sdiff", -2, R, ALL, sets::sdiff),
+    data("sdiffstore", -3, W | DENYOOM, ALL, sets::sdiffstore),
+    node("select", 2, SERVED | FAST, Verb::Select),
+    data("set", -3, W | DENYOOM, ONE, strings::set),
+    data("setbit", 4, W | DENYOOM, ONE, strings::setbit),
+    data("setex", 4, W | DENYOOM, ONE, strings::setex),
+    data("setnx", 3, W | DENYOOM | FAST, ONE, strings::setnx),
+    data("setrange", 4, W | DENYOOM, ONE, strings::setrange),
+    node("shutdown", -1, ADMIN | NOSCRIPT | SERVED | NO_MULTI | ALLOW_BUSY, Verb::Shutdown),
+    data("sinter", -2, R, ALL, sets::sinter),
+    data("sintercard", -3, R, COUNTED, sets::sintercard),
+    data("sinterstore", -3, W | DENYOOM, ALL, sets::sinterstore),
+    data("sismember", 3, R | FAST, ONE, sets::sismember),
+    node("slaveof", 3, ADMIN | NOSCRIPT | STALE, Verb::ReplicaOf),
+    node("slowlog", -2, ADMIN | SERVED, Verb::SlowLog),
+    data("smembers", 2, R, ONE, sets::smembers),
+    data("smismember", -3, R | FAST, ONE, sets::smismember),
+    data("smove", 4, W | FAST, TWO, sets::smove),
+    data("spop", -2, W | FAST, ONE, sets::spop),
+    Spec { keys: ONE, ..node("spublish", 3, PUBSUB | SERVED | FAST | MAY_REPLICATE, Verb::SPublish) },
+    data("srandmember", -2, R, ONE, sets::srandmember),
+    data("srem", -3, W | FAST, ONE, sets::srem),
+    data("sscan", -3, R, ONE, generic::sscan),
+    Spec { keys: ALL, ..node("ssubscribe", -2, PUBSUB | NOSCRIPT | SERVED, Verb::SSubscribe) },
+    data("strlen", 2, R | FAST, ONE, strings::strlen),
+    node("subscribe", -2, PUBSUB | NOSCRIPT | SERVED, Verb::Subscribe),
+    data("substr", 4, R, ONE, strings::getrange),
+    data("sunion", -2, R, ALL, sets::sunion),
+    data("sunionstore", -3, W | DENYOOM, ALL, sets::sunionstore),
+    node("sunsubscribe", -1, PUBSUB | NOSCRIPT | SERVED, Verb::SUnsubscribe),
+    node("sync", 1, ADMIN | NOSCRIPT | NO_MULTI, Verb::Sync),
+    node("time", 1, SERVED | FAST, Verb::Time),
+    data("touch", -2, R | FAST, ALL, generic::touch),
+    data("ttl", 2, R | FAST, ONE, generic::ttl),
+    data("type", 2, R | FAST, ONE, generic::key_type),
+    data("unlink", -2, W | FAST, ALL, generic::del),
+    node("unsubscribe", -1, PUBSUB | NOSCRIPT | SERVED, Verb::Unsubscribe),
+    node("unwatch", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Unwatch),
+    node("wait", 3, NOSCRIPT | BLOCKING, Verb::Wait),
+    Spec { keys: ALL, ..node("watch", -2, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Watch) },
+];

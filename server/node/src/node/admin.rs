@@ -1,0 +1,474 @@
+//! Commands about the node: INFO, CONFIG, COMMAND, DEBUG, saving, shutting down, roles.
+
+use super::client::{Blocked, Client};
+use super::cluster_glue::{settings as cluster_settings, write_reply};
+use super::dispatch::Step;
+use super::replication_glue::settings as replication_settings;
+use super::{Node, encoding_limits, text};
+use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, TABLE, Verb, flag, is, lookup, shown};
+use crate::config::Key;
+use crate::io::{ConnId, Effect};
+use crate::keyspace::number::parse_i64;
+use crate::replication::RoleView;
+use crate::resp::{Args, Reply};
+
+/// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
+const EMPTY_FUNCTION_DUMP: &[u8] = &[0x0a, 0x00, 0x5d, 0x9b, 0x5c, 0x40, 0x0f, 0x7f, 0xa2, 0xda];
+
+impl Node {
+    pub(super) fn run_admin(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        verb: Verb,
+        spec: &'static Spec,
+        args: Args<'_>,
+    ) -> Result<Step, Fault> {
+        match verb {
+            Verb::Info => {
+                let sections: Vec<String> =
+                    args.from(1).iter().map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
+                let info = self.info(&sections);
+                self.reply(client).verbatim(&info);
+            }
+            Verb::Config => return self.config_command(conn, client, args),
+            Verb::Command => self.command_command(client, args)?,
+            Verb::Time => {
+                let ms = self.now.wall.0;
+                let mut reply = self.reply(client);
+                reply.array(2);
+                reply.bulk((ms / 1000).to_string().as_bytes());
+                reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
+            }
+            Verb::Debug => self.debug(client, args)?,
+            Verb::Shutdown => self.shutdown(client, args)?,
+            Verb::LastSave => {
+                let at = self.files.last_save.0 / 1000;
+                self.reply(client).int(at as i64);
+            }
+            Verb::Save => {
+                if self.tickets.is_saving() {
+                    return Err(text("ERR Background save already in progress"));
+                }
+                self.dump(Some(conn));
+                client.blocked = Some(Blocked::Disk);
+            }
+            Verb::BgSave => {
+                match args.len() {
+                    1 => {}
+                    2 if is(&args[1], "SCHEDULE") => {}
+                    _ => return Err(SYNTAX),
+                }
+                if self.tickets.is_saving() {
+                    return Err(text("ERR Background save already in progress"));
+                }
+                self.dump(None);
+                self.reply(client).simple("Background saving started");
+            }
+            Verb::BgRewriteAof => {
+                if self.files.aof().is_none() {
+                    return Err(text("ERR the append only file is off (appendonly no)"));
+                }
+                if self.files.aof().is_some_and(|aof| aof.status().rewriting) {
+                    return Err(text("ERR Background append only file rewriting already in progress"));
+                }
+                // At the end of the batch: everything executed before the snapshot must have been appended.
+                self.want_rewrite();
+                self.reply(client).simple("Background append only file rewriting started");
+            }
+            Verb::Role => self.role(client),
+            Verb::ReplConf | Verb::PSync | Verb::Sync => self.replica_command(conn, client, args),
+            Verb::ReplicaOf => {
+                if self.config.flag(Key::ClusterEnabled) {
+                    return Err(text("ERR REPLICAOF not allowed in cluster mode."));
+                }
+                self.replicaof(client, args)?;
+            }
+            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode.")),
+            Verb::Cluster => {
+                let words: Vec<&[u8]> = args.from(1).iter().collect();
+                let loading = self.files.is_loading();
+                let value = self.cluster_command(&words, loading)?;
+                write_reply(&mut self.reply(client), &value);
+            }
+            Verb::Function => self.function(client, args)?,
+            Verb::SlowLog => match &args[1].to_ascii_lowercase()[..] {
+                b"get" => self.reply(client).array(0),
+                b"len" => self.reply(client).int(0),
+                b"reset" => self.reply(client).ok(),
+                _ => return Err(Fault::subcommand(&args[1], "SLOWLOG")),
+            },
+            Verb::Latency => match &args[1].to_ascii_lowercase()[..] {
+                b"latest" | b"history" => self.reply(client).array(0),
+                b"reset" => self.reply(client).int(0),
+                _ => return Err(Fault::subcommand(&args[1], "LATENCY")),
+            },
+            Verb::Memory => self.memory(client, args)?,
+            Verb::Monitor => return Err(text("ERR MONITOR is not supported by this server")),
+            other => {
+                debug_assert!(false, "{other:?} is a session command");
+                return Err(Fault::new(format!("ERR '{}' is not supported by this server", spec.name)));
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    fn replica_command(&mut self, conn: ConnId, client: &Client, args: Args<'_>) {
+        // The room writes its replies itself, behind what stands before them.
+        self.flush_scratch(conn);
+        let words: Vec<&[u8]> = args.iter().collect();
+        let peer = client.peer.ip();
+        self.replicate(|replication, now, actions| {
+            replication.client_command(conn, peer, &words, now, actions)
+        });
+    }
+
+    fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        if is(&args[1], "NO") && is(&args[2], "ONE") {
+            self.replicate(|replication, now, actions| replication.promote(now, actions));
+        } else {
+            let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
+            let port = port.ok_or(text("ERR Invalid master port"))?;
+            let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
+            let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
+            let master = std::net::SocketAddr::new(ip, port);
+            self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+        }
+        self.db.expiry = self.expiry_mode();
+        self.reply(client).ok();
+        Ok(())
+    }
+
+    fn role(&mut self, client: &Client) {
+        let role = self.replication.role();
+        let mut reply = self.reply(client);
+        match role {
+            RoleView::Master { offset, replicas } => {
+                reply.array(3);
+                reply.bulk(b"master");
+                reply.int(offset as i64);
+                reply.array(replicas.len());
+                for (ip, port, offset) in replicas {
+                    reply.array(3);
+                    reply.bulk(ip.as_bytes());
+                    reply.bulk(port.to_string().as_bytes());
+                    reply.bulk(offset.to_string().as_bytes());
+                }
+            }
+            RoleView::Replica { master, state, offset } => {
+                reply.array(5);
+                reply.bulk(b"slave");
+                reply.bulk(master.ip().to_string().as_bytes());
+                reply.int(i64::from(master.port()));
+                reply.bulk(state.as_bytes());
+                reply.int(offset.map_or(-1, |offset| offset as i64));
+            }
+        }
+    }
+
+    fn config_command(&mut self, conn: ConnId, client: &mut Client, args: Args<'_>) -> Result<Step, Fault> {
+        let verb = args[1].to_ascii_lowercase();
+        let arity = |fits: bool| {
+            let name = format!("config|{}", String::from_utf8_lossy(&args[1]).to_lowercase());
+            if fits { Ok(()) } else { Err(Fault::arity(&name)) }
+        };
+        match &verb[..] {
+            b"get" => {
+                arity(args.len() >= 3)?;
+                let patterns: Vec<&[u8]> = args.from(2).iter().collect();
+                let found = self.config.get(&patterns);
+                let mut reply = self.reply(client);
+                reply.map(found.len());
+                for (name, value) in found {
+                    reply.bulk(name.as_bytes());
+                    reply.bulk(value.as_bytes());
+                }
+            }
+            b"set" => {
+                arity(args.len() >= 4)?;
+                if !args.len().is_multiple_of(2) {
+                    return Err(Fault::arity("config|set"));
+                }
+                let pairs: Vec<(&[u8], &[u8])> =
+                    (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
+                let changed = self.config.set(&pairs, may_set_protected);
+                let changed = changed.map_err(|error| Fault::new(format!("ERR {error}")))?;
+                self.config_changed(&changed);
+                self.reply(client).ok();
+            }
+            b"resetstat" => {
+                arity(args.len() == 2)?;
+                self.stats = super::Stats::default();
+                (self.db.hits, self.db.misses, self.db.expired) = (0, 0, 0);
+                self.reply(client).ok();
+            }
+            b"rewrite" => {
+                arity(args.len() == 2)?;
+                let Some(path) = self.config.file.clone() else {
+                    return Err(text("ERR The server is running without a config file"));
+                };
+                if client.in_exec {
+                    return Err(text("ERR CONFIG REWRITE inside MULTI is not supported by this server"));
+                }
+                if self.is_rewriting_config() {
+                    return Ok(Step::Later(Blocked::Paused));
+                }
+                self.begin_config_rewrite(conn, path);
+                client.blocked = Some(Blocked::Disk);
+            }
+            b"help" => {
+                let mut reply = self.reply(client);
+                reply.array(5);
+                for line in [
+                    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                    "GET <pattern>",
+                    "SET <directive> <value>",
+                    "RESETSTAT",
+                    "REWRITE",
+                ] {
+                    reply.simple(line);
+                }
+            }
+            _ => return Err(Fault::subcommand(&args[1], "CONFIG")),
+        }
+        Ok(Step::Done)
+    }
+
+    /// Directives changed: rooms take their new settings.
+    fn config_changed(&mut self, changed: &[Key]) {
+        self.db.keys.set_limits(encoding_limits(&self.config));
+        self.replication.set_settings(replication_settings(&self.config));
+        let settings = cluster_settings(&self.config);
+        self.with_cluster(|cluster, _| cluster.set_settings(settings));
+        if changed.iter().any(|key| matches!(key, Key::Appendonly | Key::Appendfsync)) {
+            self.aof_settings_changed();
+        }
+        if changed.iter().any(|key| matches!(key, Key::Port | Key::Bind)) {
+            self.effects.push(Effect::Relisten);
+        }
+    }
+
+    fn command_command(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        let Some(verb) = args.get(1) else {
+            let mut reply = self.reply(client);
+            reply.array(TABLE.len());
+            TABLE.iter().for_each(|spec| write_spec(&mut reply, spec));
+            return Ok(());
+        };
+        match &verb.to_ascii_lowercase()[..] {
+            b"count" => self.reply(client).int(TABLE.len() as i64),
+            b"docs" => self.reply(client).map(0),
+            b"list" => {
+                let mut reply = self.reply(client);
+                reply.array(TABLE.len());
+                TABLE.iter().for_each(|spec| reply.bulk(spec.name.as_bytes()));
+            }
+            b"info" => {
+                let names: Vec<&[u8]> = args.from(2).iter().collect();
+                let mut reply = self.reply(client);
+                if names.is_empty() {
+                    reply.array(TABLE.len());
+                    TABLE.iter().for_each(|spec| write_spec(&mut reply, spec));
+                } else {
+                    reply.array(names.len());
+                    for name in names {
+                        match lookup(name) {
+                            Some(spec) => write_spec(&mut reply, spec),
+                            None => reply.null_array(),
+                        }
+                    }
+                }
+            }
+            b"getkeys" if args.len() > 2 => {
+                let command = args.from(2);
+                let spec = lookup(&command[0]).ok_or(text("ERR Invalid command specified"))?;
+                if !spec.accepts(command.len()) {
+                    return Err(text("ERR Invalid number of arguments specified for command"));
+                }
+                let keys: Vec<&[u8]> = spec.keys(&command).collect();
+                if keys.is_empty() {
+                    return Err(text("ERR The command has no key arguments"));
+                }
+                let mut reply = self.reply(client);
+                reply.array(keys.len());
+                keys.iter().for_each(|key| reply.bulk(key));
+            }
+            _ => return Err(Fault::subcommand(verb, "COMMAND")),
+        }
+        Ok(())
+    }
+
+    fn debug(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        match &args[1].to_ascii_lowercase()[..] {
+            b"sleep" if args.len() == 3 => {
+                let seconds: Option<f64> =
+                    std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
+                let seconds = seconds
+                    .filter(|seconds| *seconds >= 0.0)
+                    .ok_or(text("ERR value is not a valid float"))?;
+                self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                self.reply(client).ok();
+            }
+            b"set-active-expire" if args.len() == 3 => {
+                self.active_expire = parse_i64(&args[2]).ok_or(NOT_INTEGER)? != 0;
+                self.reply(client).ok();
+            }
+            b"drop-cluster-packet-filter" if args.len() == 3 => {
+                let filter = parse_i64(&args[2]).ok_or(NOT_INTEGER)?;
+                self.with_cluster(|cluster, _| cluster.set_drop_filter(u16::try_from(filter).ok()));
+                self.reply(client).ok();
+            }
+            b"clusterlink" if args.len() == 5 && is(&args[2], "KILL") => {
+                let (to, from) = match &args[3].to_ascii_lowercase()[..] {
+                    b"to" => (true, false),
+                    b"from" => (false, true),
+                    b"all" => (true, true),
+                    _ => return Err(Fault::new(format!("ERR Unknown direction {}", shown(&args[3], 128)))),
+                };
+                let id = &args[4];
+                let known = self.with_cluster(|cluster, turn| cluster.kill_links(id, to, from, turn));
+                if known != Some(true) {
+                    return Err(Fault::new(format!("ERR Unknown node {}", shown(id, 128))));
+                }
+                self.reply(client).ok();
+            }
+            b"log" if args.len() >= 3 => {
+                self.log(crate::io::LogLevel::Warning, format!("DEBUG LOG: {}", shown(&args[2], 1024)));
+                self.reply(client).ok();
+            }
+            b"populate" if args.len() >= 3 => {
+                let count = parse_i64(&args[2]).filter(|&count| count >= 0).ok_or(NOT_INTEGER)?;
+                let prefix = args.get(3).unwrap_or(b"key");
+                let size = args.get(4).map(|size| parse_i64(size).ok_or(NOT_INTEGER)).transpose()?;
+                for number in 0..count {
+                    let key = [prefix, format!(":{number}").as_bytes()].concat();
+                    if self.db.keys.get(&key).is_none() {
+                        let mut value = format!("value:{number}").into_bytes();
+                        if let Some(size) = size {
+                            value.resize(size.max(0) as usize, 0);
+                        }
+                        self.db.keys.set(&key, crate::keyspace::Value::string(&value), None, self.now.wall);
+                    }
+                }
+                self.reply(client).ok();
+            }
+            _ => return Err(Fault::subcommand(&args[1], "DEBUG")),
+        }
+        Ok(())
+    }
+
+    fn shutdown(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        let mut save = !self.config.save_points().is_empty();
+        for option in args.from(1).iter() {
+            match &option.to_ascii_lowercase()[..] {
+                b"save" => save = true,
+                b"nosave" => save = false,
+                b"now" | b"force" => {}
+                b"abort" => {
+                    if !self.exiting {
+                        return Err(text("ERR No shutdown in progress."));
+                    }
+                    self.exiting = false;
+                    self.reply(client).ok();
+                    return Ok(());
+                }
+                _ => return Err(SYNTAX),
+            }
+        }
+        self.shut_down(save);
+        Ok(())
+    }
+
+    fn function(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        match &args[1].to_ascii_lowercase()[..] {
+            b"dump" => self.reply(client).bulk(EMPTY_FUNCTION_DUMP),
+            b"list" => self.reply(client).array(0),
+            b"flush" => self.reply(client).ok(),
+            b"restore" if args.get(2) == Some(EMPTY_FUNCTION_DUMP) => self.reply(client).ok(),
+            b"restore" | b"load" | b"delete" | b"stats" | b"kill" => {
+                return Err(text("ERR functions are not supported by this server"));
+            }
+            _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
+        }
+        Ok(())
+    }
+
+    fn memory(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        match &args[1].to_ascii_lowercase()[..] {
+            b"usage" if args.len() >= 3 => {
+                let size = self.db.find(&args[2], self.now).map(crate::keyspace::Entry::size);
+                let mut reply = self.reply(client);
+                match size {
+                    Some(size) => reply.int(size as i64),
+                    None => reply.null(),
+                }
+            }
+            b"doctor" => self.reply(client).verbatim("This server has no memory doctor."),
+            _ => return Err(Fault::subcommand(&args[1], "MEMORY")),
+        }
+        Ok(())
+    }
+}
+
+fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
+    reply.array(10);
+    reply.bulk(spec.name.as_bytes());
+    reply.int(i64::from(spec.arity));
+    let flags: Vec<&str> =
+        flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
+    let moving = spec.keys.count_at > 0;
+    reply.set(flags.len() + usize::from(moving));
+    flags.iter().for_each(|name| reply.simple(name));
+    if moving {
+        reply.simple("movablekeys");
+    }
+    reply.int(i64::from(spec.keys.first));
+    reply.int(i64::from(spec.keys.last));
+    reply.int(i64::from(spec.keys.step));
+    reply.set(0);
+    reply.array(0);
+    if spec.keys.first == 0 && !moving {
+        reply.array(0);
+    } else {
+        write_key_spec(reply, spec);
+    }
+    reply.array(0);
+}
+
+fn write_key_spec(reply: &mut Reply<'_>, spec: &Spec) {
+    let keys = spec.keys;
+    let moving = keys.count_at > 0;
+    reply.array(1);
+    reply.map(3);
+    reply.bulk(b"flags");
+    let rights: &[&str] = if spec.has(flag::WRITE) { &["RW", "ACCESS", "UPDATE"] } else { &["RO", "ACCESS"] };
+    reply.set(rights.len());
+    rights.iter().for_each(|right| reply.simple(right));
+    let number = |reply: &mut Reply<'_>, name: &str, value: i32| {
+        reply.bulk(name.as_bytes());
+        reply.int(i64::from(value));
+    };
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"index");
+    reply.bulk(b"spec");
+    reply.map(1);
+    number(reply, "index", if moving { keys.count_at } else { keys.first });
+    reply.bulk(b"find_keys");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(if moving { b"keynum" } else { b"range" });
+    reply.bulk(b"spec");
+    reply.map(3);
+    if moving {
+        number(reply, "keynumidx", 0);
+        number(reply, "firstkey", 1);
+        number(reply, "keystep", 1);
+    } else {
+        number(reply, "lastkey", if keys.last < 0 { keys.last } else { keys.last - keys.first });
+        number(reply, "keystep", keys.step);
+        number(reply, "limit", 0);
+    }
+}

@@ -1,0 +1,543 @@
+//! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
+
+use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
+use crate::cluster::{Query, Route};
+use crate::command::{Call, Fault, Run, Spec, Verb, lookup, shown};
+use crate::config::Key;
+use crate::io::{ConnId, LogLevel};
+use crate::keyspace::Slot;
+use crate::resp::{Args, Protocol, Reply, RequestLimits};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is done with.
+    Done,
+    /// It must be tried again later; nothing was done.
+    Later(Blocked),
+}
+
+impl Node {
+    /// Takes what a client sent and executes what is complete.
+    pub(super) fn serve(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let ConnKind::Client(place) = &mut state.kind else { return };
+        let Some(mut client) = place.take() else { return };
+        client.last_active = self.now.mono;
+        debug_assert!(self.scratch.is_empty());
+        let mut input = std::mem::take(&mut client.input);
+        let used = if input.is_empty() {
+            let used = self.execute_all(conn, &mut client, bytes);
+            input.extend_from_slice(&bytes[used..]);
+            0
+        } else {
+            input.extend_from_slice(bytes);
+            self.execute_all(conn, &mut client, &input)
+        };
+        input.drain(..used);
+        if input.is_empty() && input.capacity() > 64 * 1024 {
+            input = Vec::new();
+        }
+        if input.len() as u64 > self.config.uint(Key::ClientQueryBufferLimit) {
+            let line = client.line(self.now.mono, 0, false);
+            self.log(
+                LogLevel::Warning,
+                format!("Closing client that reached max query buffer length: {line}"),
+            );
+            client.closing = true;
+            input.clear();
+        }
+        client.input = input;
+        self.flush_scratch(conn);
+        let closing = client.closing;
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.protocol = client.protocol;
+            state.kind = ConnKind::Client(Some(client));
+            if closing {
+                self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
+                self.close(conn, true);
+            }
+        }
+    }
+
+    /// Executes the complete requests at the start of `buffer`; gives how many bytes they took.
+    fn execute_all(&mut self, conn: ConnId, client: &mut Client, buffer: &[u8]) -> usize {
+        let limits = RequestLimits {
+            max_bulk_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
+            ..RequestLimits::default()
+        };
+        let mut used = 0;
+        while client.blocked.is_none() && !client.closing && used < buffer.len() {
+            let rest = &buffer[used..];
+            let mut parser = std::mem::take(&mut client.parser);
+            match parser.parse(rest, limits) {
+                Ok(None) => {
+                    client.parser = parser;
+                    break;
+                }
+                Ok(Some(consumed)) => {
+                    let args = parser.args(rest);
+                    let step = if args.is_empty() {
+                        if self.replication.is_replica(conn) {
+                            self.replication.keepalive(conn, self.now.mono);
+                        }
+                        Step::Done
+                    } else {
+                        self.execute(conn, client, args)
+                    };
+                    parser.next();
+                    client.parser = parser;
+                    match step {
+                        Step::Done => used += consumed,
+                        Step::Later(why) => client.blocked = Some(why),
+                    }
+                    if self.scratch.len() > 64 * 1024 {
+                        let waiting = self.flush_scratch(conn);
+                        if waiting > STALL_BYTES
+                            && client.blocked.is_none()
+                            && !self.replication.is_replica(conn)
+                        {
+                            client.blocked = Some(Blocked::Output);
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.log(LogLevel::Verbose, format!("Protocol error from client: {error}"));
+                    Reply::new(&mut self.scratch, client.protocol).error(&format!("ERR {error}"));
+                    client.closing = true;
+                }
+            }
+        }
+        if client.closing { buffer.len() } else { used }
+    }
+
+    /// Moves the replies so far to the outbox; gives how many bytes wait there.
+    pub(super) fn flush_scratch(&mut self, conn: ConnId) -> usize {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.send(conn, self.tickets.reply_gate(), &scratch);
+        scratch.clear();
+        if scratch.capacity() > 1 << 20 {
+            scratch = Vec::new();
+        }
+        self.scratch = scratch;
+        self.conns.get(&conn).map_or(0, |state| state.outbox.len())
+    }
+
+    /// One request: run it, and put its reply, if it is to have one, in the scratch buffer.
+    fn execute(&mut self, conn: ConnId, client: &mut Client, args: Args<'_>) -> Step {
+        let reply_at = self.scratch.len();
+        if client.reply_mode == ReplyMode::SkipNext {
+            client.reply_mode = ReplyMode::Skip;
+        }
+        let mode = client.reply_mode;
+        let spec = lookup(&args[0]);
+        let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
+        let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
+        let step = match self.check_and_run(conn, client, spec, args) {
+            Ok(step) => step,
+            Err(fault) => {
+                self.scratch.truncate(reply_at);
+                Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
+                Step::Done
+            }
+        };
+        if step == Step::Done {
+            self.stats.commands += 1;
+            if let Some(spec) = spec {
+                client.last_command = spec.name;
+            }
+            // ASKING holds for one command; before MULTI it holds until the transaction ends.
+            if !asked_for_asking && !(begins || client.transaction.is_some()) {
+                client.asking = false;
+            }
+            self.count_error(reply_at);
+        }
+        let mute = mode == ReplyMode::Off && client.reply_mode != ReplyMode::On || mode == ReplyMode::Skip;
+        if mute {
+            self.scratch.truncate(reply_at);
+        }
+        if client.reply_mode == ReplyMode::Skip {
+            client.reply_mode = ReplyMode::On;
+        }
+        step
+    }
+
+    fn count_error(&mut self, reply_at: usize) {
+        if let Some([b'-', rest @ ..]) = self.scratch.get(reply_at..) {
+            let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
+            let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+            self.stats.error_replies += 1;
+            if self.stats.errors.len() < 128 || self.stats.errors.contains_key(&code) {
+                *self.stats.errors.entry(code).or_default() += 1;
+            }
+        }
+    }
+
+    /// The checks of Redis' `processCommand`, in its order, then the command or its place in the queue.
+    fn check_and_run(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+    ) -> Result<Step, Fault> {
+        let outcome = self.check(conn, client, spec, args);
+        match outcome {
+            Ok(Checked::Run(spec)) => {
+                let queues = client.transaction.is_some()
+                    && !matches!(
+                        spec.run,
+                        Run::Node(
+                            Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset
+                        )
+                    );
+                if queues {
+                    if let Some(transaction) = &mut client.transaction {
+                        let owned = args.to_owned();
+                        transaction.bytes += owned.heap_bytes();
+                        transaction.commands.push((spec, owned));
+                    }
+                    Reply::new(&mut self.scratch, client.protocol).simple("QUEUED");
+                    return Ok(Step::Done);
+                }
+                let step = self.run(conn, client, spec, args);
+                self.hand_on(true);
+                if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
+                    client.last_write_offset = self.replication.offset();
+                }
+                step
+            }
+            Ok(Checked::Later(why)) => Ok(Step::Later(why)),
+            Err(fault) => {
+                self.hand_on(true);
+                let at_exec = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Exec)));
+                if at_exec {
+                    self.discard(conn, client);
+                } else if let Some(transaction) = &mut client.transaction {
+                    transaction.failed = true;
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        spec: Option<&'static Spec>,
+        args: Args<'_>,
+    ) -> Result<Checked, Fault> {
+        let Some(spec) = spec else {
+            let mut list = String::new();
+            for arg in args.from(1).iter() {
+                if list.len() >= 128 {
+                    break;
+                }
+                list.push_str(&format!("'{}' ", shown(arg, 128 - list.len())));
+            }
+            let name = shown(&args[0], 128);
+            return Err(Fault::new(format!(
+                "ERR unknown command '{name}', with args beginning with: {list}"
+            )));
+        };
+        if !spec.accepts(args.len()) {
+            return Err(Fault::arity(spec.name));
+        }
+        if matches!(spec.run, Run::Node(Verb::Debug)) && !self.may_debug(client) {
+            return Err(text(
+                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+                 it from a local connection, otherwise you need to set this option in the configuration file, and \
+                 then restart the server.",
+            ));
+        }
+        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+            return Err(text("NOAUTH Authentication required."));
+        }
+        let is_exec = matches!(spec.run, Run::Node(Verb::Exec));
+        if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
+            return Err(text("ERR Command not allowed inside a transaction"));
+        }
+        let queued = |flags: u32| {
+            is_exec
+                && client
+                    .transaction
+                    .as_ref()
+                    .is_some_and(|transaction| transaction.commands.iter().any(|(spec, _)| spec.has(flags)))
+        };
+        let writes = spec.has(flag::WRITE) || queued(flag::WRITE);
+        let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
+        self.db.expiry = self.expiry_mode();
+        self.check_slots(client, spec, args, is_exec, writes)?;
+        let max_memory = self.config.uint(Key::Maxmemory) as usize;
+        if max_memory > 0
+            && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
+            && !self.is_replica()
+            && self.db.keys.used_memory() > max_memory
+        {
+            return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if writes && !self.is_replica() {
+            self.files.check_writable(&self.config)?;
+            let wanted = self.config.uint(Key::MinReplicasToWrite) as usize;
+            if wanted > 0
+                && self.replication.good_replicas(self.config.uint(Key::MinReplicasMaxLag), self.now.mono)
+                    < wanted
+            {
+                return Err(text("NOREPLICAS Not enough good replicas to write."));
+            }
+        }
+        if writes && self.is_replica() && self.config.flag(Key::ReplicaReadOnly) {
+            return Err(text("READONLY You can't write against a read only replica."));
+        }
+        if !client.subscriptions.is_empty()
+            && client.protocol == Protocol::Resp2
+            && !matches!(
+                spec.run,
+                Run::Node(
+                    Verb::Ping
+                        | Verb::Subscribe
+                        | Verb::SSubscribe
+                        | Verb::PSubscribe
+                        | Verb::Unsubscribe
+                        | Verb::SUnsubscribe
+                        | Verb::PUnsubscribe
+                        | Verb::Quit
+                        | Verb::Reset
+                )
+            )
+        {
+            return Err(Fault::new(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+                 this context",
+                spec.name
+            )));
+        }
+        let link_down = self.replication.link_status().is_some_and(|link| !link.up);
+        if link_down && !self.config.flag(Key::ReplicaServeStaleData) && !spec.has(flag::STALE) {
+            return Err(text(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            ));
+        }
+        if self.files.is_loading() && !spec.has(flag::LOADING) {
+            return Err(text("LOADING Redis is loading the dataset in memory"));
+        }
+        if self.holds_back(conn, client, spec, may_replicate, is_exec) {
+            return Ok(Checked::Later(Blocked::Paused));
+        }
+        Ok(Checked::Run(spec))
+    }
+
+    /// Must the command wait for the end of a pause?
+    fn holds_back(
+        &self,
+        conn: ConnId,
+        client: &Client,
+        spec: &Spec,
+        may_replicate: bool,
+        is_exec: bool,
+    ) -> bool {
+        if self.replication.is_replica(conn) || client.transaction.is_some() && !is_exec {
+            return false;
+        }
+        let is_client_command = matches!(spec.run, Run::Node(Verb::Client));
+        let all = self.client_pause.is_some_and(|pause| pause.all) && !is_client_command;
+        let some = self.client_pause.is_some() || self.failover_pause.is_some();
+        all || some && may_replicate
+    }
+
+    fn may_debug(&self, client: &Client) -> bool {
+        self.allows(Key::EnableDebugCommand, client)
+    }
+
+    /// A directive of the kind no, yes, local.
+    pub(super) fn allows(&self, key: Key, client: &Client) -> bool {
+        match self.config.text(key) {
+            "yes" => true,
+            "local" => client.peer.ip().to_canonical().is_loopback(),
+            _ => false,
+        }
+    }
+
+    /// Cluster mode: is this node the one to ask?
+    fn check_slots(
+        &self,
+        client: &Client,
+        spec: &Spec,
+        args: Args<'_>,
+        is_exec: bool,
+        writes: bool,
+    ) -> Result<(), Fault> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let mut many = Vec::new();
+        let one;
+        let keys: &[(u16, &[u8])] = if is_exec {
+            let queued = client.transaction.iter().flat_map(|transaction| &transaction.commands);
+            for (spec, args) in queued {
+                many.extend(spec.keys(&args.view()).map(|key| (Slot::of_key(key).0, key)));
+            }
+            &many
+        } else {
+            let mut keys = spec.keys(&args);
+            let Some(first) = keys.next() else { return Ok(()) };
+            one = [(Slot::of_key(first).0, first)];
+            many.extend(keys.map(|key| (Slot::of_key(key).0, key)));
+            if many.is_empty() {
+                &one
+            } else {
+                many.insert(0, one[0]);
+                &many
+            }
+        };
+        let exists = |key: &[u8]| self.db.is_there(key, self.now);
+        let query = Query {
+            keys,
+            exists: &exists,
+            write: writes,
+            asking: client.asking,
+            readonly_client: client.readonly,
+            migrate: false,
+            shard_pubsub: matches!(
+                spec.run,
+                Run::Node(Verb::SPublish | Verb::SSubscribe | Verb::SUnsubscribe)
+            ),
+        };
+        match cluster.route(&query) {
+            Route::Local => Ok(()),
+            other => Err(Fault::new(other.error().unwrap_or_default())),
+        }
+    }
+
+    /// Runs a command that passed all checks.
+    pub(super) fn run(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        spec: &'static Spec,
+        args: Args<'_>,
+    ) -> Result<Step, Fault> {
+        match spec.run {
+            Run::Data(_) => self.run_data(spec, args, client.protocol).map(|()| Step::Done),
+            Run::Node(verb) => self.run_verb(conn, client, verb, spec, args),
+        }
+    }
+
+    /// Runs a data command; its reply goes to the scratch buffer.
+    pub(super) fn run_data(
+        &mut self,
+        spec: &'static Spec,
+        args: Args<'_>,
+        protocol: Protocol,
+    ) -> Result<(), Fault> {
+        let Run::Data(handler) = spec.run else { return Ok(()) };
+        let dirty = self.db.dirty;
+        let mut call = Call {
+            now: self.now,
+            args,
+            reply: Reply::new(&mut self.scratch, protocol),
+            db: &mut self.db,
+            name: spec.name,
+            max_string_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
+            rewritten: false,
+        };
+        let outcome = handler(&mut call);
+        let rewritten = call.rewritten;
+        if self.db.dirty > dirty && !rewritten {
+            let all: Vec<&[u8]> = args.iter().collect();
+            self.db.propagated.push(all.into_iter());
+        }
+        outcome
+    }
+
+    /// `MULTI`
+    pub(super) fn multi(&mut self, client: &mut Client) -> Result<(), Fault> {
+        if client.transaction.is_some() {
+            return Err(text("ERR MULTI calls can not be nested"));
+        }
+        client.transaction = Some(Transaction::default());
+        Reply::new(&mut self.scratch, client.protocol).ok();
+        Ok(())
+    }
+
+    /// `EXEC`
+    pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+        let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
+        let watched_gone = !client.watching.is_empty()
+            && (self.db.is_broken(conn)
+                || client.watching.iter().any(|key| {
+                    // A watched key that expired meanwhile counts as changed.
+                    self.db.keys.get(key).is_some() && !self.db.is_there(key, self.now)
+                }));
+        self.unwatch(conn, client);
+        client.asking = false;
+        if transaction.failed {
+            return Err(text("EXECABORT Transaction discarded because of previous errors."));
+        }
+        if watched_gone {
+            Reply::new(&mut self.scratch, client.protocol).null_array();
+            return Ok(());
+        }
+        Reply::new(&mut self.scratch, client.protocol).array(transaction.commands.len());
+        client.in_exec = true;
+        for (spec, args) in &transaction.commands {
+            let reply_at = self.scratch.len();
+            let flags_before = client.reply_mode;
+            let outcome = self.run(conn, client, spec, args.view());
+            client.reply_mode = flags_before;
+            if let Err(fault) = outcome {
+                self.scratch.truncate(reply_at);
+                Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
+                self.count_error(reply_at);
+            }
+        }
+        client.in_exec = false;
+        Ok(())
+    }
+
+    /// Ends a transaction without executing it.
+    pub(super) fn discard(&mut self, conn: ConnId, client: &mut Client) {
+        client.transaction = None;
+        client.asking = false;
+        self.unwatch(conn, client);
+    }
+
+    pub(super) fn unwatch(&mut self, conn: ConnId, client: &mut Client) {
+        let keys = std::mem::take(&mut client.watching);
+        self.db.unwatch(conn, &keys);
+    }
+
+    /// Lets the clients go on that a pause held back.
+    pub(super) fn resume_paused(&mut self) {
+        self.db.expiry = ExpiryMode::Delete;
+        let mut waiting = Vec::new();
+        for (conn, state) in &mut self.conns {
+            if let ConnKind::Client(Some(client)) = &mut state.kind
+                && client.blocked == Some(Blocked::Paused)
+            {
+                client.blocked = None;
+                waiting.push((client.last_active, *conn));
+            }
+        }
+        waiting.sort_unstable();
+        self.wake.extend(waiting.into_iter().map(|(_, conn)| conn));
+    }
+
+    /// Ends what a client is blocked in, and serves what it sent meanwhile.
+    pub(super) fn unblock(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let ConnKind::Client(Some(client)) = &mut state.kind else { return };
+        if !matches!(client.blocked, Some(Blocked::Wait | Blocked::Disk)) {
+            return;
+        }
+        client.blocked = None;
+        self.tell(conn, write);
+        self.wake.push(conn);
+    }
+}
+
+/// The outcome of the checks.
+enum Checked {
+    Run(&'static Spec),
+    Later(Blocked),
+}

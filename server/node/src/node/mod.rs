@@ -1,0 +1,606 @@
+//! The node: connections, commands, roles, files. Owns all other rooms and wires them together.
+//!
+//! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
+//! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
+//! out what those rooms want · `files` tickets, saving and loading · `info` the INFO text.
+
+mod admin;
+mod client;
+mod cluster_glue;
+mod dispatch;
+mod files;
+mod info;
+mod replication_glue;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tickets;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::cluster::Cluster;
+use crate::command::{Db, ExpiryMode, Propagated, flag, text};
+use crate::config::{Config, Key, OutputClass};
+use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
+use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
+use crate::pubsub::PubSub;
+use crate::random::Random;
+use crate::replication::Replication;
+use crate::resp::{Protocol, Reply};
+use client::{Blocked, Client, Conn, ConnKind};
+use files::Files;
+use tickets::Tickets;
+
+/// Keys deleted in one go because their time had come; more wait for the next turn.
+const EXPIRE_UNITS: usize = 500;
+/// Leaves of dropped tables freed in one go.
+const FREE_UNITS: usize = 200;
+/// Period of the housekeeping of clients and keys.
+const CRON_MS: u64 = 100;
+/// A client with more unread replies than this is not served further...
+const STALL_BYTES: usize = 32 << 20;
+/// ... until less than this is left.
+const RESUME_BYTES: usize = 8 << 20;
+
+/// What a node is made from.
+#[derive(Debug)]
+pub struct NodeBoot {
+    /// The configuration.
+    pub config: Config,
+    /// The time at which it begins.
+    pub now: Now,
+    /// Randomness, different for every start: the operating system's, or the run's in a simulator.
+    pub entropy: [u8; 32],
+    /// Process id, for INFO.
+    pub pid: u32,
+}
+
+/// A pause of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pause {
+    until: Mono,
+    all: bool,
+}
+
+/// Counters for INFO.
+#[derive(Debug, Default)]
+struct Stats {
+    connections: u64,
+    rejected: u64,
+    commands: u64,
+    input_bytes: u64,
+    output_bytes: u64,
+    errors: BTreeMap<String, u64>,
+    error_replies: u64,
+    /// Commands at the last samples, for operations per second.
+    samples: [u64; 16],
+    sample_commands: u64,
+    sample_at: Mono,
+    sample_index: usize,
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    now: Now,
+    started: Now,
+    pid: u32,
+    run_id: String,
+    config: Config,
+    random: Random,
+    db: Db,
+    conns: BTreeMap<ConnId, Conn>,
+    clients: usize,
+    dirty: Vec<ConnId>,
+    next_conn: ConnId,
+    next_client: u64,
+    effects: Effects,
+    tickets: Tickets,
+    /// What replies of this batch must wait for.
+    batch_gate: Ticket,
+    files: Files,
+    /// None outside cluster mode, and until nodes.conf was read.
+    cluster: Option<Cluster>,
+    replication: Replication,
+    /// A keyspace that a full resync fills, and whether a key of it was refused.
+    incoming: Option<(Keyspace, Option<String>)>,
+    pubsub: PubSub,
+    client_pause: Option<Pause>,
+    failover_pause: Option<Mono>,
+    active_expire: bool,
+    next_cron: Mono,
+    more_expiry: bool,
+    stats: Stats,
+    /// Clients that may go on with what they sent.
+    wake: Vec<ConnId>,
+    /// Replies of the client that is being served.
+    scratch: Vec<u8>,
+    exiting: bool,
+}
+
+impl Node {
+    /// A node that has read nothing yet: the first effects ask for its files.
+    pub fn new(boot: NodeBoot, effects: &mut Effects) -> Self {
+        let NodeBoot { config, now, entropy, pid } = boot;
+        let seed = |index: usize| {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&entropy[index * 8..index * 8 + 8]);
+            u64::from_le_bytes(eight)
+        };
+        let mut random = Random::seeded(seed(0) ^ seed(3).rotate_left(17));
+        let db_random = Random::seeded(random.next_u64());
+        let replication_seed = random.next_u64();
+        let run_id = String::from_utf8_lossy(&random.hex::<40>()).into_owned();
+        let mut node = Self {
+            now,
+            started: now,
+            pid,
+            run_id,
+            db: Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random),
+            replication: Replication::new(replication_glue::settings(&config), replication_seed),
+            config,
+            random,
+            conns: BTreeMap::new(),
+            clients: 0,
+            dirty: Vec::new(),
+            next_conn: ConnId(1),
+            next_client: 1,
+            effects: Effects::default(),
+            tickets: Tickets::default(),
+            batch_gate: Ticket(0),
+            files: Files::new(now),
+            cluster: None,
+            incoming: None,
+            pubsub: PubSub::default(),
+            client_pause: None,
+            failover_pause: None,
+            active_expire: true,
+            next_cron: now.mono.plus_ms(CRON_MS),
+            more_expiry: false,
+            stats: Stats::default(),
+            wake: Vec::new(),
+            scratch: Vec::new(),
+            exiting: false,
+        };
+        node.begin_loading();
+        effects.list.append(&mut node.effects.list);
+        node
+    }
+
+    /// One event.
+    pub fn input(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
+        self.now = now;
+        match input {
+            Input::Accepted { conn, plane, peer, local } => self.accepted(conn, plane, peer, local),
+            Input::Connected { conn, local, peer } => self.connected(conn, local, peer),
+            Input::ConnectFailed { conn, error } => self.connect_failed(conn, &error),
+            Input::Received { conn, bytes } => self.received(conn, bytes),
+            Input::Flushed { conn, bytes } => self.flushed(conn, bytes),
+            Input::Closed { conn } => self.closed(conn),
+            Input::DiskDone { ticket, result } => self.disk_done(ticket, result),
+            Input::FileChunk { name, bytes, eof, missing } => self.file_chunk(name, bytes, eof, missing),
+            Input::SnapshotChunk { id, bytes, last } => {
+                if self.replication.owns_snapshot(id) {
+                    self.replicate(|replication, now, actions| {
+                        replication.snapshot_chunk(id, bytes, last, now, actions);
+                    });
+                } else {
+                    self.snapshot_chunk(id, &bytes, last);
+                }
+            }
+            Input::Terminate => self.terminate(),
+        }
+        effects.list.append(&mut self.effects.list);
+    }
+
+    /// Ends a batch of events: timers, saves, packets, and the gates of what the batch said.
+    pub fn end_of_batch(&mut self, now: Now, effects: &mut Effects) {
+        self.now = now;
+        self.run_timers();
+        for conn in std::mem::take(&mut self.wake) {
+            self.serve(conn, &[]);
+        }
+        self.expire_actively();
+        self.db.keys.free_some(FREE_UNITS);
+        self.with_cluster(|cluster, turn| cluster.before_sleep(turn));
+        self.append_to_file();
+        self.replicate(|replication, now, actions| replication.flush(now, actions));
+        self.close_gates();
+        effects.list.append(&mut self.effects.list);
+    }
+
+    /// When to call [`Self::end_of_batch`] though nothing happens.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        if self.more_expiry || self.db.keys.has_garbage() || !self.wake.is_empty() {
+            return Some(self.now.mono.plus_ms(1));
+        }
+        let pause = self.client_pause.map(|pause| pause.until);
+        let cluster = self.cluster.as_ref().map(Cluster::next_deadline);
+        [Some(self.next_cron), cluster, self.replication.next_deadline(), pause, self.failover_pause]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What waits to be sent on a connection.
+    pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+        self.conns.get_mut(&conn).map(|conn| &mut conn.outbox)
+    }
+
+    /// All disk effects up to this one are done: bytes gated by them may leave.
+    pub fn durable(&self) -> Ticket {
+        self.tickets.durable()
+    }
+
+    /// Moves the names of connections whose outbox has grown since the last call into `into`.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        for conn in self.dirty.drain(..) {
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.listed = false;
+                into.push(conn);
+            }
+        }
+    }
+
+    /// True while this node follows a master.
+    pub const fn is_replica(&self) -> bool {
+        self.replication.is_replica_role()
+    }
+
+    /// True once the dataset was loaded and clients are served.
+    pub const fn is_ready(&self) -> bool {
+        !self.files.is_loading()
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    // ---- connections
+
+    fn accepted(&mut self, conn: ConnId, plane: Plane, peer: SocketAddr, local: SocketAddr) {
+        if plane == Plane::Bus {
+            // Redis too accepts no bus links while a master loads its data at start.
+            if self.cluster.is_none() || (self.files.is_loading() && !self.is_replica()) {
+                self.effects.push(Effect::Close { conn, flush: false });
+                return;
+            }
+            self.add_conn(conn, ConnKind::Bus);
+            self.with_cluster(|cluster, turn| cluster.link_accepted(conn, peer, local, turn));
+            return;
+        }
+        self.stats.connections += 1;
+        let max = self.config.uint(Key::Maxclients) as usize;
+        let id = self.next_client;
+        self.next_client += 1;
+        let authenticated = self.config.some_text(Key::Requirepass).is_none();
+        let client = Client::new(id, peer, local, self.now.mono, authenticated);
+        self.add_conn(conn, ConnKind::Client(Some(Box::new(client))));
+        self.clients += 1;
+        let refusal = if self.clients > max {
+            Some("ERR max number of clients reached")
+        } else if self.is_protected_from(peer) {
+            Some(
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is \
+                 set for the default user. In this mode connections are only accepted from the loopback interface.",
+            )
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.stats.rejected += 1;
+            self.tell(conn, |reply| reply.error(refusal));
+            self.close(conn, true);
+        }
+    }
+
+    fn is_protected_from(&self, peer: SocketAddr) -> bool {
+        self.config.flag(Key::ProtectedMode)
+            && self.config.some_text(Key::Requirepass).is_none()
+            && !peer.ip().to_canonical().is_loopback()
+    }
+
+    fn add_conn(&mut self, conn: ConnId, kind: ConnKind) {
+        let state = Conn { kind, outbox: Outbox::default(), listed: false, protocol: Protocol::Resp2 };
+        self.conns.insert(conn, state);
+    }
+
+    fn connected(&mut self, conn: ConnId, local: SocketAddr, peer: SocketAddr) {
+        match self.conns.get(&conn).map(|state| &state.kind) {
+            Some(ConnKind::Bus) => {
+                self.with_cluster(|cluster, turn| cluster.link_connected(conn, peer, local, turn));
+            }
+            Some(ConnKind::MasterLink) => {
+                self.replicate(|replication, now, actions| replication.connected(conn, now, actions));
+            }
+            // It was given up while it was being made.
+            _ => self.effects.push(Effect::Close { conn, flush: false }),
+        }
+    }
+
+    fn connect_failed(&mut self, conn: ConnId, error: &str) {
+        match self.conns.remove(&conn).map(|state| state.kind) {
+            Some(ConnKind::Bus) => {
+                self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
+            }
+            Some(ConnKind::MasterLink) => {
+                self.replicate(|replication, now, actions| {
+                    replication.connect_failed(conn, error, now, actions)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        match self.conns.get(&conn).map(|state| &state.kind) {
+            Some(ConnKind::Client(_)) => {
+                self.stats.input_bytes += bytes.len() as u64;
+                self.serve(conn, bytes);
+            }
+            Some(ConnKind::Bus) => {
+                self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
+            }
+            Some(ConnKind::MasterLink) => {
+                self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
+            }
+            Some(ConnKind::Closing { .. }) | None => {}
+        }
+    }
+
+    fn flushed(&mut self, conn: ConnId, bytes: usize) {
+        self.stats.output_bytes += bytes as u64;
+        if self.replication.owns(conn) {
+            self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
+        }
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let left = state.outbox.len();
+        if left == 0 && matches!(state.kind, ConnKind::Closing { .. }) {
+            self.conns.remove(&conn);
+            return;
+        }
+        if let ConnKind::Client(Some(client)) = &mut state.kind
+            && client.blocked == Some(Blocked::Output)
+            && left < RESUME_BYTES
+        {
+            client.blocked = None;
+            self.wake.push(conn);
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        match self.conns.get(&conn).map(|state| &state.kind) {
+            Some(ConnKind::Bus) => {
+                self.with_cluster(|cluster, _| cluster.link_closed(conn));
+            }
+            Some(ConnKind::MasterLink | ConnKind::Client(_)) => {
+                self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
+            }
+            Some(ConnKind::Closing { .. }) | None => {}
+        }
+        self.forget(conn);
+    }
+
+    /// Closes a connection of ours or a client's.
+    fn close(&mut self, conn: ConnId, flush: bool) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        self.effects.push(Effect::Close { conn, flush });
+        let is_client = matches!(state.kind, ConnKind::Client(_));
+        if flush && !state.outbox.is_empty() {
+            // The shell still has to read the outbox. Nothing else comes of this connection.
+            if is_client {
+                self.leave(conn);
+            }
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.kind = ConnKind::Closing { since: self.now.mono };
+            }
+            self.list(conn);
+        } else {
+            self.forget(conn);
+        }
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        self.leave(conn);
+        self.conns.remove(&conn);
+    }
+
+    /// A client goes: what others know of it goes too.
+    fn leave(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let ConnKind::Client(client) = &mut state.kind else { return };
+        self.clients -= 1;
+        let Some(client) = client.take() else { return };
+        for (kind, name) in &client.subscriptions {
+            self.pubsub.unsubscribe(*kind, conn, name);
+        }
+        self.db.unwatch(conn, &client.watching);
+        self.replication.cancel_wait(conn);
+    }
+
+    // ---- output
+
+    /// Notes that a connection has something to send.
+    fn list(&mut self, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(&conn)
+            && !state.listed
+        {
+            state.listed = true;
+            self.dirty.push(conn);
+        }
+    }
+
+    /// Puts bytes in an outbox.
+    fn send(&mut self, conn: ConnId, gate: Ticket, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.outbox.write(gate, bytes);
+            self.list(conn);
+        }
+    }
+
+    /// Writes one reply to a client that is not being served.
+    fn tell(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
+        let gate = self.tickets.reply_gate();
+        if let Some(state) = self.conns.get_mut(&conn) {
+            let protocol = state.protocol;
+            state.outbox.with_owned(gate, |out| write(&mut Reply::new(out, protocol)));
+            self.list(conn);
+        }
+    }
+
+    /// All that was said in this batch waits for what was promised in it.
+    fn close_gates(&mut self) {
+        let gate = std::mem::take(&mut self.batch_gate);
+        if gate == Ticket(0) {
+            return;
+        }
+        for conn in &self.dirty {
+            if let Some(state) = self.conns.get_mut(conn)
+                && !matches!(state.kind, ConnKind::Bus)
+            {
+                state.outbox.raise_gate(gate);
+            }
+        }
+    }
+
+    fn log(&mut self, level: LogLevel, text: impl Into<String>) {
+        self.effects.push(Effect::Log { level, text: text.into() });
+    }
+
+    // ---- time
+
+    fn run_timers(&mut self) {
+        let now = self.now.mono;
+        if self.client_pause.is_some_and(|pause| pause.until <= now) {
+            self.client_pause = None;
+            self.resume_paused();
+        }
+        if self.failover_pause.is_some_and(|until| until <= now) {
+            self.end_failover_pause();
+        }
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.next_deadline() <= now) {
+            self.with_cluster(|cluster, turn| cluster.cron(turn));
+        }
+        if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.replicate(|replication, now, actions| replication.tick(now, actions));
+        }
+        if self.next_cron <= now {
+            self.next_cron = now.plus_ms(CRON_MS);
+            self.client_cron();
+            self.file_cron();
+            self.sample();
+        }
+    }
+
+    fn sample(&mut self) {
+        let elapsed = self.now.mono.ms_since(self.stats.sample_at).max(1);
+        let commands = self.stats.commands - self.stats.sample_commands;
+        let index = self.stats.sample_index % self.stats.samples.len();
+        self.stats.samples[index] = commands * 1000 / elapsed;
+        self.stats.sample_index += 1;
+        self.stats.sample_at = self.now.mono;
+        self.stats.sample_commands = self.stats.commands;
+    }
+
+    fn client_cron(&mut self) {
+        let timeout_s = self.config.uint(Key::Timeout);
+        let now = self.now.mono;
+        let limits = [OutputClass::Normal, OutputClass::Pubsub].map(|class| self.config.output_limit(class));
+        let mut goodbye = Vec::new();
+        // Who was closed but does not read its last replies is forgotten after a while.
+        self.conns.retain(|_, state| match state.kind {
+            ConnKind::Closing { since } => !state.outbox.is_empty() && now.ms_since(since) < 60_000,
+            _ => true,
+        });
+        for (&conn, state) in &mut self.conns {
+            let ConnKind::Client(Some(client)) = &mut state.kind else { continue };
+            if self.replication.is_replica(conn) {
+                // Replication has limits of its own.
+                continue;
+            }
+            let limit = limits[usize::from(!client.subscriptions.is_empty())];
+            let waiting = state.outbox.len() as u64;
+            if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
+                client.over_soft_limit = None;
+            }
+            let since = if limit.soft_bytes > 0 && waiting >= limit.soft_bytes {
+                Some(*client.over_soft_limit.get_or_insert(now))
+            } else {
+                None
+            };
+            let over = limit.hard_bytes > 0 && waiting >= limit.hard_bytes
+                || since.is_some_and(|since| now.ms_since(since) > limit.soft_s * 1000);
+            let idle = timeout_s > 0
+                && client.blocked.is_none()
+                && client.subscriptions.is_empty()
+                && now.ms_since(client.last_active) > timeout_s * 1000;
+            if over || idle {
+                goodbye.push((conn, over, client.line(now, waiting as usize, false)));
+            }
+        }
+        for (conn, over, line) in goodbye {
+            if over {
+                let level = LogLevel::Warning;
+                self.log(level, format!("Client {line} closed for overcoming of output buffer limits."));
+            } else {
+                self.log(LogLevel::Verbose, "Closing idle client");
+            }
+            self.close(conn, false);
+        }
+    }
+
+    fn expire_actively(&mut self) {
+        let may = self.active_expire
+            && !self.is_replica()
+            && self.failover_pause.is_none()
+            && self.client_pause.is_none()
+            && !self.files.is_loading();
+        self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
+        // Each key's DEL is a command of its own, not part of a transaction.
+        self.hand_on(false);
+    }
+
+    /// What to do about expired keys now.
+    fn expiry_mode(&self) -> ExpiryMode {
+        if self.is_replica() || self.failover_pause.is_some() || self.client_pause.is_some() {
+            ExpiryMode::Hide
+        } else {
+            ExpiryMode::Delete
+        }
+    }
+
+    /// Hands what was executed on to replicas and file; more than one command as a transaction.
+    fn hand_on(&mut self, as_one: bool) {
+        if self.db.propagated.is_empty() {
+            return;
+        }
+        let propagated = std::mem::take(&mut self.db.propagated);
+        let wrap = as_one && propagated.len() > 1;
+        let mut marks = Propagated::default();
+        if wrap {
+            marks.push([b"MULTI"].iter());
+            marks.push([b"EXEC"].iter());
+        }
+        let mut marks = marks.iter();
+        let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
+        for command in all {
+            self.replication.propagate(command);
+            self.files.append(command);
+        }
+        self.db.propagated = propagated;
+        self.db.propagated.clear();
+    }
+}
+
+fn encoding_limits(config: &Config) -> EncodingLimits {
+    EncodingLimits {
+        hash_max_listpack_entries: config.uint(Key::HashMaxListpackEntries) as usize,
+        hash_max_listpack_value: config.uint(Key::HashMaxListpackValue) as usize,
+        set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
+    }
+}

@@ -1,0 +1,189 @@
+//! Wires the replication room: carrying out what it wants, applying the master's commands, loading a full resync.
+
+use super::client::ConnKind;
+use super::{Node, encoding_limits};
+use crate::aof::RewriteMode;
+use crate::command::{ExpiryMode, Run, Verb, lookup};
+use crate::config::{Config, Key, OutputClass};
+use crate::io::{ConnId, Effect, LogLevel, Mono, WallMs};
+use crate::keyspace::{Keyspace, PartsError};
+use crate::rdb::{RdbKey, SnapshotUse, aux_fields};
+use crate::replication::commands::CommandBatch;
+use crate::replication::{Action, Actions, Replication, ReplicationSettings};
+use crate::resp::{OwnedArgs, Protocol};
+
+/// The settings of the replication room, from the directives.
+pub(super) fn settings(config: &Config) -> ReplicationSettings {
+    let limit = config.output_limit(OutputClass::Replica);
+    let some = |key: Key| config.some_text(key).map(str::to_owned);
+    let announced = config.uint(Key::ReplicaAnnouncePort);
+    ReplicationSettings {
+        timeout_s: config.uint(Key::ReplTimeout),
+        ping_period_s: config.uint(Key::ReplPingReplicaPeriod),
+        backlog_bytes: config.uint(Key::ReplBacklogSize),
+        backlog_ttl_s: config.uint(Key::ReplBacklogTtl),
+        diskless_sync: config.flag(Key::ReplDisklessSync),
+        diskless_sync_delay_s: config.uint(Key::ReplDisklessSyncDelay),
+        diskless_sync_max_replicas: config.uint(Key::ReplDisklessSyncMaxReplicas) as usize,
+        output_hard_limit_bytes: limit.hard_bytes,
+        output_soft_limit_bytes: limit.soft_bytes,
+        output_soft_limit_s: limit.soft_s,
+        listening_port: if announced == 0 { config.uint(Key::Port) } else { announced } as u16,
+        announce_ip: some(Key::ReplicaAnnounceIp),
+        master_user: some(Key::Masteruser),
+        master_auth: some(Key::Masterauth),
+        priority: config.uint(Key::ReplicaPriority) as u32,
+        read_only: config.flag(Key::ReplicaReadOnly),
+    }
+}
+
+/// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
+pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey, _now: WallMs) -> Result<(), String> {
+    match keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)) {
+        Ok(()) | Err(PartsError::Empty) => Ok(()),
+        Err(error) => Err(format!("Bad data for key '{}': {error}", key.key.escape_ascii())),
+    }
+}
+
+impl Node {
+    /// Calls the replication room and carries out what it wants.
+    pub(super) fn replicate<R>(&mut self, call: impl FnOnce(&mut Replication, Mono, &mut Actions) -> R) -> R {
+        let mut actions = Vec::new();
+        let result = call(&mut self.replication, self.now.mono, &mut actions);
+        self.carry_out_replication(actions);
+        result
+    }
+
+    fn carry_out_replication(&mut self, actions: Actions) {
+        for action in actions {
+            match action {
+                Action::Dial { addr } => {
+                    let conn = self.next_conn;
+                    self.next_conn = ConnId(conn.0 + 2);
+                    self.add_conn(conn, ConnKind::MasterLink);
+                    let source = self.config.text(Key::BindSourceAddr).parse().ok();
+                    self.effects.push(Effect::Connect { conn, addr, source });
+                    self.replication.dialing(conn);
+                }
+                Action::Close { conn, flush } => self.close(conn, flush),
+                Action::Send { conn, bytes } => {
+                    self.flush_scratch_before(conn);
+                    self.send(conn, self.tickets.reply_gate(), &bytes);
+                }
+                Action::SendShared { conn, chunk, start, end } => {
+                    let gate = self.tickets.reply_gate();
+                    if let Some(state) = self.conns.get_mut(&conn) {
+                        state.outbox.write_shared(gate, chunk, start, end);
+                        self.list(conn);
+                    }
+                }
+                Action::TakeSnapshot => self.take_replication_snapshot(),
+                Action::PullSnapshot(id) => self.effects.push(Effect::SnapshotPull { id }),
+                Action::CancelSnapshot(id) => self.effects.push(Effect::SnapshotCancel { id }),
+                Action::LoadBegin => {
+                    let keys = Keyspace::new(self.db.keys.env().seed, encoding_limits(&self.config));
+                    self.incoming = Some((keys, None));
+                }
+                Action::LoadKeys(keys) => {
+                    if let Some((keyspace, failure)) = &mut self.incoming {
+                        for key in &keys {
+                            if let Err(error) = keep_key(keyspace, key, self.now.wall) {
+                                failure.get_or_insert(error);
+                            }
+                        }
+                    }
+                }
+                Action::LoadCommit => self.commit_load(),
+                Action::LoadAbort => self.incoming = None,
+                Action::Apply(batch) => self.apply(&batch),
+                Action::WaitDone { conn, replicas } => {
+                    self.unblock(conn, |reply| reply.int(replicas as i64));
+                }
+                Action::WaitAborted { conn } => self.unblock(conn, |reply| {
+                    reply.error(
+                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+                    );
+                }),
+                Action::Log(level, text) => self.log(level, text),
+            }
+        }
+    }
+
+    /// Replies that the replication room writes to the client that is being served stand behind those before.
+    fn flush_scratch_before(&mut self, conn: ConnId) {
+        let being_served =
+            self.conns.get(&conn).is_some_and(|state| matches!(state.kind, ConnKind::Client(None)));
+        if being_served && !self.scratch.is_empty() {
+            self.flush_scratch(conn);
+        }
+    }
+
+    fn take_replication_snapshot(&mut self) {
+        let id = self.files.snapshot_id();
+        let rdb_aux = aux_fields(
+            SnapshotUse::Rdb,
+            self.now.wall,
+            self.db.keys.used_memory(),
+            self.replication.rdb_identity(),
+        );
+        self.effects.push(Effect::SnapshotStart { id, snapshot: self.db.keys.snapshot(), rdb_aux });
+        self.replicate(|replication, now, actions| replication.snapshot_taken(id, now, actions));
+    }
+
+    /// A full resync has come whole: it replaces what was there.
+    fn commit_load(&mut self) {
+        match self.incoming.take() {
+            Some((keys, None)) => {
+                let old = std::mem::replace(&mut self.db.keys, keys);
+                self.db.keys.inherit_garbage(old);
+                self.db.all_changed();
+                self.replicate(|replication, now, actions| replication.loaded(now, actions));
+                self.rewrite_aof(RewriteMode::Restart);
+            }
+            Some((_, Some(failure))) => {
+                self.replicate(|replication, now, actions| replication.load_failed(&failure, now, actions));
+            }
+            None => {}
+        }
+    }
+
+    /// Executes commands of the master.
+    fn apply(&mut self, batch: &CommandBatch) {
+        let served = std::mem::take(&mut self.scratch);
+        self.db.expiry = ExpiryMode::Ignore;
+        for command in batch.iter() {
+            let args: OwnedArgs = command.args().collect();
+            let args = args.view();
+            let spec = lookup(command.name());
+            match spec.map(|spec| spec.run) {
+                Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
+                    self.deliver(false, &args[1], &args[2]);
+                }
+                Some(Run::Node(_)) => {}
+                Some(Run::Data(_)) => {
+                    self.scratch.clear();
+                    let spec = spec.filter(|spec| spec.accepts(args.len()));
+                    let outcome = spec.map(|spec| self.run_data(spec, args, Protocol::Resp2));
+                    if !matches!(outcome, Some(Ok(()))) {
+                        self.log_bad_stream(command.name());
+                    }
+                    self.files.append(command.raw);
+                    // The log of the stream has it already, byte for byte.
+                    self.db.propagated.clear();
+                    self.stats.commands += 1;
+                }
+                None => self.log_bad_stream(command.name()),
+            }
+        }
+        self.db.expiry = self.expiry_mode();
+        self.scratch = served;
+    }
+
+    fn log_bad_stream(&mut self, name: &[u8]) {
+        let name = name.escape_ascii();
+        self.log(
+            LogLevel::Warning,
+            format!("== CRITICAL == This replica is sending an error to its master after processing the command '{name}'"),
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! The node as its shell and clients see it.

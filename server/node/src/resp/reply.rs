@@ -1,0 +1,143 @@
+//! Replies, appended to a byte buffer in the protocol that the client asked for.
+
+use crate::keyspace::Element;
+use crate::keyspace::number::IntText;
+
+/// The version of the protocol that a client speaks (`HELLO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+/// Writes one reply.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    out: &'a mut Vec<u8>,
+    protocol: Protocol,
+}
+
+impl<'a> Reply<'a> {
+    /// A writer that appends to `out`.
+    pub const fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
+        Self { out, protocol }
+    }
+
+    /// The client's protocol.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The bytes written so far, this reply's and those before it.
+    pub const fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    pub fn simple(&mut self, text: &str) {
+        self.out.push(b'+');
+        self.out.extend_from_slice(text.as_bytes());
+        self.crlf();
+    }
+
+    /// An error; `text` begins with its code. Line ends inside are replaced: they would break the protocol.
+    pub fn error(&mut self, text: &str) {
+        self.out.push(b'-');
+        self.out.extend(text.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        self.crlf();
+    }
+
+    pub fn int(&mut self, value: i64) {
+        self.prefixed(b':', value);
+    }
+
+    pub fn bool(&mut self, value: bool) {
+        self.int(i64::from(value));
+    }
+
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.prefixed(b'$', bytes.len() as i64);
+        self.out.extend_from_slice(bytes);
+        self.crlf();
+    }
+
+    pub fn element(&mut self, element: Element<'_>) {
+        element.with(|bytes| self.bulk(bytes));
+    }
+
+    pub fn optional(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// The absence of a string.
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(if self.protocol == Protocol::Resp2 { b"$-1\r\n" } else { b"_\r\n" });
+    }
+
+    /// The absence of an array.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(if self.protocol == Protocol::Resp2 { b"*-1\r\n" } else { b"_\r\n" });
+    }
+
+    pub fn array(&mut self, len: usize) {
+        self.prefixed(b'*', len as i64);
+    }
+
+    /// A map of `pairs` pairs; a flat array for RESP2.
+    pub fn map(&mut self, pairs: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.array(pairs * 2),
+            Protocol::Resp3 => self.prefixed(b'%', pairs as i64),
+        }
+    }
+
+    pub fn set(&mut self, len: usize) {
+        let mark = if self.protocol == Protocol::Resp2 { b'*' } else { b'~' };
+        self.prefixed(mark, len as i64);
+    }
+
+    /// A message that no request asked for.
+    pub fn push(&mut self, len: usize) {
+        let mark = if self.protocol == Protocol::Resp2 { b'*' } else { b'>' };
+        self.prefixed(mark, len as i64);
+    }
+
+    /// Text for people (`INFO`, `CLUSTER NODES`).
+    pub fn verbatim(&mut self, text: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.prefixed(b'=', text.len() as i64 + 4);
+                self.out.extend_from_slice(b"txt:");
+                self.out.extend_from_slice(text.as_bytes());
+                self.crlf();
+            }
+        }
+    }
+
+    fn prefixed(&mut self, mark: u8, value: i64) {
+        self.out.push(mark);
+        self.out.extend_from_slice(&IntText::new(value));
+        self.crlf();
+    }
+
+    fn crlf(&mut self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends a command as a client, a master or an append-only file writes it.
+pub fn write_command<T: AsRef<[u8]>>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = T>) {
+    let mut reply = Reply::new(out, Protocol::Resp2);
+    reply.array(args.len());
+    for arg in args {
+        reply.bulk(arg.as_ref());
+    }
+}
