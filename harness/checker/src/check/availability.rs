@@ -101,10 +101,10 @@ fn outages(ops: &[&Operation], end: Nanos) -> Vec<Span> {
         while due < ops.len() && ops[due].intended < last {
             due += 1;
         }
-        if let Some(first) = ops.get(due).map(|op| op.intended).filter(|&first| first < next) {
-            if next - first >= OUTAGE {
-                outages.push(Span { from: first, to: next });
-            }
+        if let Some(first) = ops.get(due).map(|op| op.intended).filter(|&first| first < next)
+            && next - first >= OUTAGE
+        {
+            outages.push(Span { from: first, to: next });
         }
         last = next;
     }

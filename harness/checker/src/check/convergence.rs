@@ -223,10 +223,10 @@ fn replicas(record: &Record, entry: &mut Convergence) {
             entry.reason =
                 format!("{} replicas differ from their masters at equal offset", entry.replica_differences);
         }
-    } else if let Some(first) = unknown.into_iter().next() {
-        if entry.valid == Validity::Valid {
-            entry.valid = Validity::Unknown;
-            entry.reason = first;
-        }
+    } else if let Some(first) = unknown.into_iter().next()
+        && entry.valid == Validity::Valid
+    {
+        entry.valid = Validity::Unknown;
+        entry.reason = first;
     }
 }

@@ -21,6 +21,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index, lost: &Found) 
         index,
         lost,
         entry: Elements::default(),
+        seen_by: vec![u32::MAX; record.ops.len()],
         counted: BTreeSet::new(),
         listed: BTreeMap::new(),
         unexcused: 0,
@@ -44,6 +45,8 @@ struct Judge<'a> {
     index: &'a Index,
     lost: &'a Found,
     entry: Elements,
+    /// By operation: the last read that saw its element.
+    seen_by: Vec<u32>,
     /// What has been counted: each element once for each kind of finding.
     counted: BTreeSet<(&'static str, u64)>,
     /// How many findings of each kind are listed.
@@ -55,7 +58,6 @@ impl Judge<'_> {
     /// Duplicates and phantoms in the reads of one key.
     fn sightings(&mut self, key: usize) {
         let record = self.record;
-        let mut seen_in: BTreeMap<u32, u32> = BTreeMap::new();
         for &read in &self.index.reads[key] {
             let op = &record.ops[read as usize];
             let Some(seen) = op.seen.as_deref() else { continue };
@@ -69,21 +71,23 @@ impl Judge<'_> {
                     self.find("phantom", element, text, false, &[op]);
                     continue;
                 };
-                let by = &record.ops[write as usize];
-                let told = if by.key != op.key {
-                    Some(format!("was written to {}", self.key_name(by)))
-                } else if by.outcome == Outcome::Fail {
+                let brief = self.index.brief(write);
+                let told = if brief.key != op.key {
+                    Some(format!("was written to {}", self.key_name(&record.ops[write as usize])))
+                } else if brief.failed {
                     Some("whose write certainly failed".to_owned())
-                } else if op.completed.is_some_and(|completed| by.invoked > completed) {
+                } else if op.completed.is_some_and(|completed| brief.invoked > completed) {
                     Some("which was written only after that read".to_owned())
                 } else {
                     None
                 };
                 if let Some(told) = told {
+                    let by = &record.ops[write as usize];
                     let text = format!("{} holds {element}, {told}", self.key_name(op));
                     self.find("phantom", element, text, false, &[by, op]);
                 }
-                if seen_in.insert(write, read) == Some(read) {
+                if std::mem::replace(&mut self.seen_by[write as usize], read) == read {
+                    let by = &record.ops[write as usize];
                     let text = format!("{} holds {element} more than once in one read", self.key_name(op));
                     self.find("duplicate", element, text, false, &[by, op]);
                 }

@@ -157,19 +157,17 @@ impl<'a> Evidence<'a> {
         let promotion = &self.timeline.promotions[number];
         let name = self.record.node_name(promotion.node);
         let when = seconds(promotion.time);
-        if let (Some((replid, offset)), Some(promoted)) = (position, promotion.offset) {
-            if *replid == promotion.replid {
-                return if *offset > promoted {
-                    Copy::Lacked(format!(
-                        "its end offset {offset} lies beyond the offset {promoted} at which {name} was promoted \
+        if let (Some((replid, offset)), Some(promoted)) = (position, promotion.offset)
+            && *replid == promotion.replid
+        {
+            return if *offset > promoted {
+                Copy::Lacked(format!(
+                    "its end offset {offset} lies beyond the offset {promoted} at which {name} was promoted \
                          (seen at {when})"
-                    ))
-                } else {
-                    Copy::Had(format!(
-                        "{name}, promoted at offset {promoted} ({when}), had its offset {offset}"
-                    ))
-                };
-            }
+                ))
+            } else {
+                Copy::Had(format!("{name}, promoted at offset {promoted} ({when}), had its offset {offset}"))
+            };
         }
         let elsewhere = suspect.node.is_some_and(|node| node != promotion.node);
         if elsewhere && suspect.invoked > promotion.time {
@@ -319,10 +317,10 @@ fn bracket(
     for link in links.iter().filter(|link| link.replid == promotion.replid && link.from == master) {
         for (element, offset) in elements(record, link) {
             let Some(op) = index.write_of(element).map(|write| &record.ops[write as usize]) else { continue };
-            if let (Outcome::Ok, Some(completed), Some(node)) = (op.outcome, op.completed, op.node) {
-                if node == master {
-                    bracket.note(offset >= promoted, offset <= promoted, op.invoked, completed);
-                }
+            if let (Outcome::Ok, Some(completed), Some(node)) = (op.outcome, op.completed, op.node)
+                && node == master
+            {
+                bracket.note(offset >= promoted, offset <= promoted, op.invoked, completed);
             }
         }
     }

@@ -41,6 +41,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     entry.by_class.insert(UNEXPLAINED.into(), 0);
     let mut lost: Vec<u32> = Vec::new();
     let mut final_reads = 0;
+    let mut stale = StaleReads::new(record);
     for (key, writes) in index.writes.iter().enumerate() {
         let known: Vec<(Nanos, u32)> =
             writes.iter().filter_map(|&w| Some((index.known_since(record, w)?, w))).collect();
@@ -56,7 +57,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
             entry.recovered += u64::from(op.outcome == Outcome::Info && index.in_final(write));
         }
         lost.extend(known.iter().filter(|(at, w)| *at <= read_at && !index.in_final(*w)).map(|(_, w)| w));
-        stale_reads(record, index, key, known, &mut found.stale);
+        stale.of_key(record, index, key, known, &mut found.stale);
     }
     entry.stale = found.stale.len() as u64;
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
@@ -112,34 +113,45 @@ fn decide(entry: &mut LostWrites, expect: Expect, final_reads: u64) {
     entry.reason = reason;
 }
 
-/// Reads of one key that missed a write which was known before they began and is there at the end.
-fn stale_reads(
-    record: &Record,
-    index: &Index,
-    key: usize,
-    mut known: Vec<(Nanos, u32)>,
-    stale: &mut Vec<(u32, u32)>,
-) {
-    known.retain(|&(_, write)| index.in_final(write));
-    known.sort_unstable();
-    // By position in `known`: the last read that saw it, and whether it was missed.
-    let places: BTreeMap<u32, usize> =
-        known.iter().enumerate().map(|(at, &(_, write))| (write, at)).collect();
-    let mut seen_by = vec![u32::MAX; known.len()];
-    let mut missed = vec![false; known.len()];
-    for &read in &index.reads[key] {
-        let op = &record.ops[read as usize];
-        let due = known.partition_point(|&(at, _)| at < op.invoked);
-        let elements = op.elements().unwrap_or(&[]);
-        for &element in elements {
-            if let Some(&place) = index.write_of(element).and_then(|write| places.get(&write)) {
-                seen_by[place] = read;
+/// Finds reads that missed a write which was known before they began and is there at the end. Its tables are as long
+/// as the operations, and made once for all keys.
+struct StaleReads {
+    /// By operation: the last read that saw it.
+    seen_by: Vec<u32>,
+    /// By operation: some read missed it.
+    missed: Vec<bool>,
+}
+
+impl StaleReads {
+    fn new(record: &Record) -> Self {
+        Self { seen_by: vec![u32::MAX; record.ops.len()], missed: vec![false; record.ops.len()] }
+    }
+
+    /// Those of one key: (the read, the write).
+    fn of_key(
+        &mut self,
+        record: &Record,
+        index: &Index,
+        key: usize,
+        mut known: Vec<(Nanos, u32)>,
+        stale: &mut Vec<(u32, u32)>,
+    ) {
+        known.retain(|&(_, write)| index.in_final(write));
+        known.sort_unstable();
+        for &read in &index.reads[key] {
+            let op = &record.ops[read as usize];
+            for &element in op.elements().unwrap_or(&[]) {
+                if let Some(write) = index.write_of(element) {
+                    self.seen_by[write as usize] = read;
+                }
             }
-        }
-        for place in 0..due {
-            if seen_by[place] != read && !missed[place] {
-                missed[place] = true;
-                stale.push((read, known[place].1));
+            let due = known.partition_point(|&(at, _)| at < op.invoked);
+            for &(_, write) in &known[..due] {
+                let missed = &mut self.missed[write as usize];
+                if self.seen_by[write as usize] != read && !*missed {
+                    *missed = true;
+                    stale.push((read, write));
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ pub mod invariants;
 pub mod lost_writes;
 pub mod split_brain;
 
-use crate::record::{Nanos, OpKind, Operation, Outcome, Record};
+use crate::record::{KeyId, Nanos, OpKind, Operation, Outcome, Record};
 
 /// How many findings of one kind are listed; the rest is only counted.
 pub const LISTED: usize = 100;
@@ -26,6 +26,8 @@ pub struct Index {
     first_seen: Vec<(Nanos, u32)>,
     /// By operation: its element is in its key's final read.
     in_final: Vec<bool>,
+    /// By operation, close together since whatever a read saw is looked up here: key, invocation, certainly failed.
+    brief: Vec<Brief>,
     /// Elements that were written more than once: the harness' mistake, and nothing can be judged.
     pub written_twice: Vec<u64>,
 }
@@ -42,6 +44,11 @@ impl Index {
             final_read: vec![None; keys],
             first_seen: vec![(Nanos::MAX, 0); record.ops.len()],
             in_final: vec![false; record.ops.len()],
+            brief: record
+                .ops
+                .iter()
+                .map(|op| Brief { invoked: op.invoked, key: op.key, failed: op.outcome == Outcome::Fail })
+                .collect(),
             written_twice,
         };
         for (number, op) in record.ops.iter().enumerate() {
@@ -60,7 +67,7 @@ impl Index {
             let is_last = index.final_read[op.key.0 as usize] == Some(number as u32);
             for &element in elements {
                 let Some(write) = index.elements.find(element) else { continue };
-                if record.ops[write as usize].key != op.key {
+                if index.brief[write as usize].key != op.key {
                     continue;
                 }
                 let seen = &mut index.first_seen[write as usize];
@@ -74,6 +81,11 @@ impl Index {
     /// The write of an element, as an index into the record's operations.
     pub fn write_of(&self, element: u64) -> Option<u32> {
         self.elements.find(element)
+    }
+
+    /// What every sighting of a write is held against.
+    pub(crate) fn brief(&self, write: u32) -> Brief {
+        self.brief[write as usize]
     }
 
     /// The first ok read that saw this write: its completion, and itself.
@@ -96,6 +108,14 @@ impl Index {
             Outcome::Fail => None,
         }
     }
+}
+
+/// What every sighting of a write is held against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brief {
+    pub invoked: Nanos,
+    pub key: KeyId,
+    pub failed: bool,
 }
 
 /// From element to write: a table if the elements are dense, else a sorted list.

@@ -192,11 +192,11 @@ fn allowed_until(timeline: &Timeline, older: NodeId, newer: Claimant, at: Nanos)
 }
 
 fn widen_allowed(overlap: &mut Overlap, allowed: Option<(Nanos, String)>) {
-    if let Some((until, window)) = allowed {
-        if overlap.allowed_until.is_none_or(|known| known < until) {
-            overlap.allowed_until = Some(until);
-            overlap.window = window;
-        }
+    if let Some((until, window)) = allowed
+        && overlap.allowed_until.is_none_or(|known| known < until)
+    {
+        overlap.allowed_until = Some(until);
+        overlap.window = window;
     }
 }
 

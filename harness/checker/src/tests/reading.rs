@@ -96,22 +96,31 @@ fn a_million_operations_are_judged_in_seconds() {
     let keys: Vec<[String; 3]> = (0..2000).map(|key| [0, 1, 2].map(|shard| Scene::key(shard, key))).collect();
     let masters = [["n1", "n2", "n3"], ["n4", "n2", "n3"]];
     let mut element = 0;
-    for round in 0..2 {
+    for (round, masters) in masters.iter().enumerate() {
         for _ in 0..250_000 {
             for shard in 0..2 {
                 let key = &keys[element as usize % keys.len()][shard];
-                scene.add(key, element, masters[round][shard]);
+                scene.add(key, element, masters[shard]);
                 element += 1;
                 if element % 20 == 0 {
-                    scene.read(key, masters[round][shard]);
+                    scene.read(key, masters[shard]);
                 }
             }
         }
         if round == 0 {
             scene.hold("n1", Held::Read);
-            (0..1000).for_each(|i| drop(scene.add(&keys[i][0], 10_000_000 + i as u64, "n1")));
+            for (i, key) in keys.iter().take(1000).enumerate() {
+                scene.add(&key[0], 10_000_000 + i as u64, "n1");
+            }
             let now = scene.seconds() + 0.1;
-            scene.kill("n1").at(now + 3.0).promote("n4").at(now + 4.0).restart("n1").learns("n1").at(now + 5.0);
+            scene
+                .kill("n1")
+                .at(now + 3.0)
+                .promote("n4")
+                .at(now + 4.0)
+                .restart("n1")
+                .learns("n1")
+                .at(now + 5.0);
         }
     }
     let now = scene.seconds() + 0.1;
@@ -121,7 +130,10 @@ fn a_million_operations_are_judged_in_seconds() {
     let record = read(&scene, &text).unwrap();
     println!("{} operations read in {:?}", record.ops.len(), begun.elapsed());
     let begun = std::time::Instant::now();
-    let verdict = judge(&record);
+    let timeline = crate::timeline::Timeline::of(&record);
+    println!("timeline in {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    let verdict = crate::judge_timeline(&record, &timeline, &crate::JudgeOptions::default());
     println!("judged in {:?}: {}", begun.elapsed(), verdict.reason);
     assert_eq!(verdict.checks.lost_writes.lost, 1000);
 }

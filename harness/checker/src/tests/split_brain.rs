@@ -98,10 +98,11 @@ fn two_interleaved_writers_without_a_window_are_caught() {
     assert_eq!(judge(&scene.record()).exit_code, 0);
     // Every other write was acknowledged by the old master instead.
     for event in &mut scene.events {
-        if let crate::record::Body::Add(op) = &mut event.body {
-            if op.value.is_some_and(|value| value % 2 == 1) && op.node.is_some() {
-                op.node = Some("n1".into());
-            }
+        if let crate::record::Body::Add(op) = &mut event.body
+            && op.value.is_some_and(|value| value % 2 == 1)
+            && op.node.is_some()
+        {
+            op.node = Some("n1".into());
         }
     }
     let verdict = judge(&scene.record());
