@@ -1,7 +1,5 @@
 //! Slotstorm: a Jepsen-style chaos harness for Redis Cluster, in one binary.
 
-#![allow(dead_code)] // until the rooms meet
-
 use std::process::ExitCode;
 
 mod admin;

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange};
 
+#[cfg_attr(not(test), allow(dead_code))] // so far tests alone run storms in virtual time
 pub mod sim;
 
 /// The world that a run acts on. Cheap to clone: a handle.

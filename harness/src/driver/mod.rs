@@ -49,12 +49,8 @@ pub struct Run<W: World> {
 /// How a run went, beside its record.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The user ended it.
-    pub interrupted: bool,
     /// Why the cluster was not whole when the bound was over.
     pub not_converged: Option<String>,
-    /// When the clients began.
-    pub origin: Nanos,
 }
 
 /// What clients and phases share.
@@ -126,7 +122,7 @@ impl<W: World> Run<W> {
             Err(error) => Err(error),
         };
         observer.stop();
-        finished.map(|not_converged| Outcome { interrupted: interrupted(), not_converged, origin })
+        finished.map(|not_converged| Outcome { not_converged })
     }
 
     /// From healing to the end; answers why the cluster did not converge.

@@ -132,11 +132,6 @@ impl InForce {
         }
         changes
     }
-
-    /// Every fault that wants something now.
-    pub fn faults(&self) -> BTreeSet<u32> {
-        self.wanted.values().flatten().map(|(fault, _)| *fault).collect()
-    }
 }
 
 /// The planes that can exist between two ends: clients have only one. (Between nodes a connection is on the client
@@ -167,7 +162,7 @@ mod tests {
             (&[Plane::Replication][..], Policy::Pass)
         );
         assert_eq!(in_force.end(1)[0].policy, Policy::Pass);
-        assert!(in_force.faults().is_empty());
+        assert!(in_force.wanted.is_empty());
     }
 
     #[test]

@@ -55,3 +55,58 @@ pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use slotstorm_checker::record::Row;
+
+    use super::*;
+    use crate::backend::ProcessState;
+
+    /// One master of everything and its replica, who agree.
+    fn pair() -> [Seen; 2] {
+        let row = |node: &str, master: Option<&str>, slots| Row {
+            node: node.into(),
+            flags: if master.is_some() { "slave" } else { "master" }.into(),
+            master: master.map(str::to_owned),
+            slots,
+            ..Row::default()
+        };
+        let all = vec![(0, 16383)];
+        let table = vec![row("n1", None, all.clone()), row("n2", Some("n1"), Vec::new())];
+        let master = Seen { ok: true, master: true, slots: all, table: table.clone(), ..Seen::default() };
+        let replica =
+            Seen { ok: true, link_up: true, master_name: Some("n1".into()), table, ..Seen::default() };
+        [master, replica]
+    }
+
+    fn missing(seen: [Seen; 2], at: Nanos) -> Result<(), String> {
+        let mut model = ClusterModel::new(2);
+        for (number, seen) in (1..).zip(seen) {
+            model.set_process(number, ProcessState::Running { pid: 1 });
+            model.set_seen(number, at, seen);
+        }
+        whole(&model, 100)
+    }
+
+    #[test]
+    fn two_nodes_that_agree_are_whole_but_not_by_what_they_said_before() {
+        assert_eq!(missing(pair(), 100), Ok(()));
+        assert!(missing(pair(), 99).unwrap_err().contains("has not answered"));
+    }
+
+    #[test]
+    fn each_thing_that_can_be_missing_is_named() {
+        let without = |spoil: fn(&mut [Seen; 2])| {
+            let mut seen = pair();
+            spoil(&mut seen);
+            missing(seen, 100).unwrap_err()
+        };
+        assert!(without(|seen| seen[1].ok = false).contains("cluster_state:fail"));
+        assert!(without(|seen| seen[1].link_up = false).contains("no link to its master"));
+        assert!(without(|seen| seen[0].open_slots = vec![7]).contains("open slots"));
+        assert!(without(|seen| seen[0].slots = vec![(0, 16382)]).contains("slot 16383 has 0 owners"));
+        assert!(without(|seen| seen[1].table[0].flags = "master,fail?".into()).contains("fail?"));
+        assert!(without(|seen| seen[1].table[0].slots = vec![(0, 5)]).contains("differ"));
+    }
+}

@@ -128,11 +128,6 @@ impl Plan {
         (self.node_timeout_ms as f64 / 100.0).max(30.0)
     }
 
-    /// cluster-node-timeout in nanoseconds.
-    pub fn node_timeout(&self) -> Nanos {
-        self.node_timeout_ms * 1_000_000
-    }
-
     /// Every firing within the storm, in order of time.
     pub fn schedule(&self) -> Vec<Planned> {
         let end = secs_to_nanos(self.duration_s);

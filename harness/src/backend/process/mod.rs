@@ -22,6 +22,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
@@ -124,6 +125,7 @@ impl ProcessWorld {
         let servers_of: Vec<Server> = programs.iter().map(|program| found[program].clone()).collect();
         let nodes = servers_of.len() as u16;
 
+        std::thread::spawn(binary_sha256); // whoever asks for it later finds it, or waits for it
         let origin = Instant::now();
         let timers = Timers::start(origin).map_err(|error| harness(format!("no timer: {error}")))?;
         let claim = Claim::take(nodes, options.clients)?;
@@ -486,11 +488,16 @@ impl World for ProcessWorld {
     }
 }
 
-/// SHA-256 of the binary that runs, in hexadecimal.
+/// SHA-256 of the binary that runs, in hexadecimal. Computed once: a few hundred milliseconds for a large binary, which
+/// [`ProcessWorld::open`] spends on another thread while the servers come up.
 pub fn binary_sha256() -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(SELF_EXE)?, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
+    static HASH: OnceLock<Result<String, String>> = OnceLock::new();
+    let compute = || -> std::io::Result<String> {
+        let mut hash = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(SELF_EXE)?, &mut hash)?;
+        Ok(format!("{:x}", hash.finalize()))
+    };
+    HASH.get_or_init(|| compute().map_err(|error| error.to_string())).clone().map_err(std::io::Error::other)
 }
 
 /// Kernel, processors and memory in one line, for `run.json`.

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use redis_protocol::redis_keyslot;
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
-use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase};
+use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase, RunInfo, Sources, read_folder};
 
 use super::*;
 use crate::driver::{Listener, Outcome, Run, Tally};
@@ -159,26 +159,37 @@ impl Listener for Silent {
 
 /// Runs a storm file's text in virtual time.
 fn storm(text: &str, cluster: ModelCluster) -> (Outcome, Vec<Event>, String) {
+    let (outcome, history, _) = storm_and_views(text, cluster);
+    let events = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (outcome, events, history)
+}
+
+fn storm_and_views(text: &str, cluster: ModelCluster) -> (Outcome, String, String) {
     let plan = Rc::new(Plan::from_file(StormFile::parse("storm.toml", text).unwrap(), 1).unwrap());
     let executor = Executor::new();
     let options = SimOptions { nodes: 6, seed: plan.seed, latency_ns: 50_000, jitter_ns: 100_000 };
     let world = SimWorld::new(executor.clone(), options, cluster);
-    let nodes = (1..=6)
-        .map(|node| NodeInfo {
-            name: node_name(node),
-            id: id(node),
-            shard: u32::from((node - 1) % SHARDS),
-            master: node <= SHARDS,
-            slots: vec![ModelCluster::slots((node - 1) % SHARDS)],
-            ..NodeInfo::default()
-        })
-        .collect();
-    let run =
-        Run { world: world.clone(), plan, nodes, listener: Rc::new(Silent), interrupted: Rc::new(|| false) };
+    let run = Run {
+        world: world.clone(),
+        plan,
+        nodes: nodes(),
+        listener: Rc::new(Silent),
+        interrupted: Rc::new(|| false),
+    };
     let outcome = executor.run(run.carry_out()).expect("no deadlock").expect("the harness works");
-    let history = world.history();
-    let events = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (outcome, events, history)
+    (outcome, world.history(), world.views())
+}
+
+fn nodes() -> Vec<NodeInfo> {
+    let node = |node| NodeInfo {
+        name: node_name(node),
+        id: id(node),
+        shard: u32::from((node - 1) % SHARDS),
+        master: node <= SHARDS,
+        slots: vec![ModelCluster::slots((node - 1) % SHARDS)],
+        ..NodeInfo::default()
+    };
+    (1..=6).map(node).collect()
 }
 
 fn elements(events: &[Event], wanted: impl Fn(&Event) -> Option<Vec<u64>>) -> BTreeSet<u64> {
@@ -267,4 +278,39 @@ fn every_step_of_the_schedule_is_recorded_with_what_it_touched() {
             assert!(of_this[1].touched.unwrap().held_bytes > 0);
         }
     }
+}
+
+/// The whole path, from the schedule to the verdict: what a server forgets without any window is found, and only that.
+#[test]
+fn the_judge_believes_an_honest_server_and_catches_a_forgetful_one() {
+    let judged = |cluster| {
+        let (_, history, views) = storm_and_views("seed = 9\nduration_s = 30", cluster);
+        let info = RunInfo {
+            seed: 9,
+            nodes: nodes(),
+            masters: 3,
+            replicas: 1,
+            node_timeout_ms: 2000,
+            duration_s: 30.0,
+            clients: 10,
+            rate: 1000.0,
+            workload: "set".into(),
+            converge_bound_s: 30.0,
+            directives: [("appendonly".to_owned(), "yes".to_owned())].into(),
+            ..RunInfo::default()
+        };
+        let run = serde_json::to_string(&info).unwrap();
+        let sources = Sources {
+            run: &run,
+            history: history.as_bytes(),
+            views: views.as_bytes(),
+            stream: std::io::empty(),
+        };
+        slotstorm_checker::judge(&read_folder(sources).unwrap())
+    };
+    let honest = judged(ModelCluster::default());
+    assert_eq!((honest.exit_code, honest.checks.lost_writes.lost), (0, 0), "{}", honest.reason);
+    let forgetful = judged(ModelCluster { loses_every: Some(7_000), ..ModelCluster::default() });
+    assert_eq!(forgetful.exit_code, 1, "{}", forgetful.reason);
+    assert!(forgetful.checks.lost_writes.by_class["unexplained"] > 0, "{}", forgetful.reason);
 }
