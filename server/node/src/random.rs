@@ -1,5 +1,5 @@
-//! A small seeded generator (xoshiro256**), because a pure node may not ask the machine for randomness and one
-//! seed must replay bit for bit.
+//! A small seeded generator (xoshiro256**), because a pure node may not ask the machine for randomness and
+//! one seed must replay bit for bit.
 
 /// Deterministic pseudo-random numbers. Not for secrets.
 #[derive(Clone, Debug)]

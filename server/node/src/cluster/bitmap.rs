@@ -81,7 +81,8 @@ impl SlotBitmap {
         self.runs().collect()
     }
 
-    /// As [`Self::ranges`]. Steps over 64 slots at a time: every header is compared and every table printed by it.
+    /// As [`Self::ranges`]. Steps over 64 slots at a time: every header is compared and every table printed
+    /// by it.
     fn runs(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
         let mut from = if self.is_empty() { SLOTS } else { 0 };
         std::iter::from_fn(move || {
@@ -130,7 +131,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn runs_are_the_slots_that_were_put_in(ranges in proptest::collection::vec((0..SLOTS, 0_u16..200), 0..20)) {
+        fn runs_are_the_slots_that_were_put_in(
+            ranges in proptest::collection::vec((0..SLOTS, 0_u16..200), 0..20),
+        ) {
             let mut map = SlotBitmap::new();
             let mut set = std::collections::BTreeSet::new();
             for (first, len) in ranges {
@@ -138,7 +141,8 @@ mod tests {
                     proptest::prop_assert_eq!(map.insert(slot), set.insert(slot));
                 }
             }
-            proptest::prop_assert_eq!(map.iter().collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
+            let put_in: Vec<u16> = set.iter().copied().collect();
+            proptest::prop_assert_eq!(map.iter().collect::<Vec<_>>(), put_in);
             proptest::prop_assert_eq!(usize::from(map.len()), set.len());
             let ranges = map.ranges();
             proptest::prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));

@@ -190,8 +190,8 @@ impl Cluster {
     /// A voter says yes.
     pub(super) fn count_vote(&mut self, voter: NodeIdx, voter_epoch: u64) {
         let node = self.nodes.get(voter);
-        // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the very
-        // epoch that it was asked in.
+        // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the
+        // very epoch that it was asked in.
         if node.is_master() && !node.slots.is_empty() && self.election.asked == Some(voter_epoch) {
             self.election.voters.insert(voter);
             self.todo.failover = true;

@@ -10,7 +10,8 @@ const REPORT_VALIDITY: u64 = 2;
 const FAIL_UNDO: u64 = 2;
 
 impl Cluster {
-    /// Cron's part: pings that are due, links that hang, nodes that are silent. True if a node became suspect.
+    /// Cron's part: pings that are due, links that hang, nodes that are silent. True if a node became
+    /// suspect.
     pub(super) fn watch_nodes(&mut self, turn: &mut Turn<'_>) -> bool {
         let timeout = self.settings.node_timeout_ms;
         let mut suspicion = false;
@@ -19,8 +20,8 @@ impl Cluster {
             if idx == MYSELF || node.flags.any(NodeFlags::NOADDR | NodeFlags::HANDSHAKE) {
                 continue;
             }
-            // F-47b: judged by what came on my own link. That the node's pings reach me on its link says nothing
-            // about this one, and votes need this one.
+            // F-47b: judged by what came on my own link. That the node's pings reach me on its link says
+            // nothing about this one, and votes need this one.
             let hangs = node.outbound.and_then(|conn| self.links.get(&conn)).is_some_and(|link| {
                 turn.now.mono.ms_since(link.created) > timeout
                     && node.ping_sent.is_some()

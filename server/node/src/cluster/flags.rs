@@ -61,7 +61,8 @@ impl NodeFlags {
         Self(self.0 & !bits.0)
     }
 
-    /// From the comma list of a nodes.conf line; the unknown word if there is one. valkey's words are accepted.
+    /// From the comma list of a nodes.conf line; the unknown word if there is one. valkey's words are
+    /// accepted.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut flags = Self::default();
         for word in list.split(',') {

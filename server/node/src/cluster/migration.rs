@@ -4,8 +4,8 @@ use super::{Action, Cluster, MYSELF, NodeId, NodeIdx, Reply, SLOTS, SlotBitmap, 
 use crate::io::LogLevel;
 
 impl Cluster {
-    /// The data set was loaded at start: keys that stand in slots which I do not own. A free slot becomes mine,
-    /// another's slot is held open so that its keys can be reached and moved.
+    /// The data set was loaded at start: keys that stand in slots which I do not own. A free slot becomes
+    /// mine, another's slot is held open so that its keys can be reached and moved.
     pub fn data_loaded(&mut self, turn: &mut Turn<'_>) {
         if self.i_am_replica() {
             return;
@@ -23,8 +23,8 @@ impl Cluster {
                 turn.log(
                     LogLevel::Warning,
                     format!(
-                        "I have keys for slot {slot}, but the slot is assigned to another node. Setting it to \
-                         importing state."
+                        "I have keys for slot {slot}, but the slot is assigned to another node. Setting it \
+                         to importing state."
                     ),
                 );
             } else {

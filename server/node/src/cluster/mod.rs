@@ -1,16 +1,17 @@
-//! The cluster protocol as a pure state machine: membership, failure detection, elections, slots. Wire-compatible
-//! with Redis 7.0.
+//! The cluster protocol as a pure state machine: membership, failure detection, elections, slots.
+//! Wire-compatible with Redis 7.0.
 //!
 //! # How the node drives it
 //!
-//! Make one with [`Cluster::new`] from settings and the parsed nodes.conf (see [`nodes_conf::parse`]). Each call
-//! takes a [`Turn`]: the clocks, the [`Facts`] of the rest of the node, the next number for an outbound connection,
-//! and the vector to which [`Action`]s are pushed. Carry actions out in order, any time before the batch ends.
+//! Make one with [`Cluster::new`] from settings and the parsed nodes.conf (see [`nodes_conf::parse`]). Each
+//! call takes a [`Turn`]: the clocks, the [`Facts`] of the rest of the node, the next number for an outbound
+//! connection, and the vector to which [`Action`]s are pushed. Carry actions out in order, any time before
+//! the batch ends.
 //!
 //! | when | call |
 //! |---|---|
 //! | a bus connection was accepted | [`Cluster::link_accepted`] |
-//! | an asked-for connection is up / could not be made | [`Cluster::link_connected`] / [`Cluster::link_failed`] |
+//! | a dialled connection is up / could not be made | [`Cluster::link_connected`] / [`Cluster::link_failed`] |
 //! | bytes of a bus connection / it ended | [`Cluster::link_received`] / [`Cluster::link_closed`] |
 //! | after the batch's events, if `now >= next_deadline()` | [`Cluster::cron`] |
 //! | at the end of **every** batch, last | [`Cluster::before_sleep`] |
@@ -21,15 +22,15 @@
 //! | a disk effect of `SaveConfig` ended | [`Cluster::config_saved`] |
 //! | the data set was loaded at start | [`Cluster::data_loaded`] |
 //! | a directive changed | [`Cluster::set_settings`] |
-//! | replication took another step (offset moved) while [`Cluster::wants_offset`] | nothing: `before_sleep` looks |
+//! | the replication offset moved | nothing: `before_sleep` looks |
 //!
 //! # Durability
 //!
-//! `SaveConfig` comes only out of `before_sleep` (and before any `Send` of the batch). A `Send` with `after_save`
-//! carries the ticket of the latest `SaveConfig`; a `SaveConfig` with `promise` also gates the client replies of its
-//! batch. When a save fails, call `config_saved` with the error: the room tries again (every 100 ms, F-49: a node
-//! does not die of a full disk); until a **later** save has succeeded nothing gated by the failed ticket may leave,
-//! so `durable()` must not pass the failed ticket before that.
+//! `SaveConfig` comes only out of `before_sleep` (and before any `Send` of the batch). A `Send` with
+//! `after_save` carries the ticket of the latest `SaveConfig`; a `SaveConfig` with `promise` also gates the
+//! client replies of its batch. When a save fails, call `config_saved` with the error: the room tries again
+//! (every 100 ms, F-49: a node does not die of a full disk); until a **later** save has succeeded nothing
+//! gated by the failed ticket may leave, so `durable()` must not pass the failed ticket before that.
 //!
 //! # Deviations from 7.0.15 on purpose, all compatible on the wire
 //!
@@ -246,7 +247,8 @@ impl Cluster {
         self.state.is_ok()
     }
 
-    /// True while a manual failover waits for the replication offset: batches that move it must not be put off.
+    /// True while a manual failover waits for the replication offset: batches that move it must not be put
+    /// off.
     pub const fn wants_offset(&self) -> bool {
         self.manual.waits_for_offset()
     }

@@ -1,5 +1,5 @@
-//! nodes.conf: the table on disk, in Redis' format. A file that is not whole is refused (F-48): half a table and a
-//! forgotten vote do more harm than a node that does not start.
+//! nodes.conf: the table on disk, in Redis' format. A file that is not whole is refused (F-48): half a table
+//! and a forgotten vote do more harm than a node that does not start.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

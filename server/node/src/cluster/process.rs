@@ -1,5 +1,5 @@
-//! What a packet does to the table. The order of the steps is Redis' and matters: a PONG leaves before anything
-//! else is judged, roles before slots, slots before the collision rule, gossip last.
+//! What a packet does to the table. The order of the steps is Redis' and matters: a PONG leaves before
+//! anything else is judged, roles before slots, slots before the collision rule, gossip last.
 
 use super::bus::{self, Body, Extension, Header, MFLAG_PAUSED, Packet, PingKind};
 use super::{Cluster, MYSELF, NodeFlags, NodeIdx, Turn};
@@ -106,9 +106,9 @@ impl Cluster {
         let paused_master =
             self.my_master() == Some(idx) && self.i_am_replica() && header.mflags[0] & MFLAG_PAUSED != 0;
         let node = self.nodes.get_mut(idx);
-        // F-10: the two links of a pair are separate streams, so a packet can be older than what I heard on the
-        // other one. A node's clock never runs behind its own config epoch, so such a packet was made before its
-        // sender had the epoch under which I know it: its roles and slots are history.
+        // F-10: the two links of a pair are separate streams, so a packet can be older than what I heard on
+        // the other one. A node's clock never runs behind its own config epoch, so such a packet was made
+        // before its sender had the epoch under which I know it: its roles and slots are history.
         let news = if header.current_epoch < node.config_epoch { News::History } else { News::Fresh };
         if header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;

@@ -41,8 +41,8 @@ impl Cluster {
         self.follow_master(turn);
         self.save.ask();
         self.todo.update_state = true;
-        // F-46: the master ignores a CLUSTER FAILOVER of mine until it knows me as its replica. Only it is told:
-        // others must hear of its slots before they hear that I gave mine up.
+        // F-46: the master ignores a CLUSTER FAILOVER of mine until it knows me as its replica. Only it is
+        // told: others must hear of its slots before they hear that I gave mine up.
         if let Some(conn) = self.nodes.get(master).outbound {
             self.send_ping(conn, PingKind::Pong, turn);
         }

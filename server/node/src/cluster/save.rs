@@ -1,9 +1,9 @@
 //! When nodes.conf is written, and which packets wait for it.
 //!
-//! A *promise* is what this node must still know after a crash once it has said it: its vote, its config epoch, its
-//! slots, the epoch of its election. Packets of a batch that makes a promise wait for the save. Ordinary pings carry
-//! the epoch clock as far as it is durable, so they never have to wait for news that came from others, and a node on
-//! a full disk goes on answering pings with what it has on disk (F-49).
+//! A *promise* is what this node must still know after a crash once it has said it: its vote, its config
+//! epoch, its slots, the epoch of its election. Packets of a batch that makes a promise wait for the save.
+//! Ordinary pings carry the epoch clock as far as it is durable, so they never have to wait for news that
+//! came from others, and a node on a full disk goes on answering pings with what it has on disk (F-49).
 
 use super::{Action, Cluster, Turn};
 use crate::io::{LogLevel, Mono};
@@ -144,8 +144,8 @@ impl Cluster {
         save.promise = false;
     }
 
-    /// The epoch clock for the next header. Packets with a promise wait for a save that holds the clock; others
-    /// must not run ahead of the file.
+    /// The epoch clock for the next header. Packets with a promise wait for a save that holds the clock;
+    /// others must not run ahead of the file.
     pub(super) fn announced_epoch(&self, config_epoch: u64) -> u64 {
         if self.save.holds_packets() {
             self.current_epoch

@@ -1,7 +1,7 @@
 //! What this node holds true: the nodes it knows and who owns which slot.
 //!
-//! Nodes live in an arena and are named by [`NodeIdx`] inside this room, so that the slot table is 16384 small
-//! numbers. Every relation between two nodes (replica of, reports about) is kept consistent here.
+//! Nodes live in an arena and are named by [`NodeIdx`] inside this room, so that the slot table is 16384
+//! small numbers. Every relation between two nodes (replica of, reports about) is kept consistent here.
 
 use std::collections::BTreeMap;
 

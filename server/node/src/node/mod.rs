@@ -297,9 +297,7 @@ impl Node {
     }
 
     fn is_protected_from(&self, peer: SocketAddr) -> bool {
-        let open_to_all = self.config.words(Key::Bind).iter().any(|word| word.trim_start_matches('-') == "*");
         self.config.flag(Key::ProtectedMode)
-            && open_to_all
             && self.config.some_text(Key::Requirepass).is_none()
             && !peer.ip().to_canonical().is_loopback()
     }

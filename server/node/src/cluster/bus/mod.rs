@@ -1,7 +1,7 @@
 //! The cluster bus on the wire: what a packet holds. Byte for byte that of Redis 7.0.
 //!
-//! [`decode`] and [`encode`] are each other's inverse on every packet that a sane peer sends; [`FrameReader`] cuts
-//! a byte stream into packets. Nothing here knows what a packet means.
+//! [`decode`] and [`encode`] are each other's inverse on every packet that a sane peer sends; [`FrameReader`]
+//! cuts a byte stream into packets. Nothing here knows what a packet means.
 
 mod decode;
 mod encode;

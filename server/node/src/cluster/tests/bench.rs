@@ -1,4 +1,5 @@
-//! A cluster in memory: N state machines, virtual time, links that can be cut, held or delayed, disks that can fail.
+//! A cluster in memory: N state machines, virtual time, links that can be cut, held or delayed, disks that
+//! can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -164,7 +165,8 @@ impl Bench {
         bench
     }
 
-    /// Masters 0..m with even slots and epochs 1..=m, then r replicas of each (node m + i replicates i % m), all ok.
+    /// Masters 0..m with even slots and epochs 1..=m, then r replicas of each (node m + i replicates i % m),
+    /// all ok.
     pub fn cluster(masters: usize, replicas_each: usize, node_timeout_ms: u64) -> Self {
         let count = masters * (1 + replicas_each);
         let mut bench = Self::strangers(count, node_timeout_ms);

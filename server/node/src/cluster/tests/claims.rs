@@ -53,9 +53,8 @@ fn a_weaker_or_equal_claim_changes_nothing_and_is_answered_with_an_update() {
     bench.run(5);
     assert_eq!(bench.at(1).slots.owner(slot), bench.at(1).nodes.find(&owner));
     let told = bench.sent(1, bus::PacketType::Update);
-    assert!(
-        matches!(&told[..], [s] if s.to == 0 && matches!(&s.packet.body, Body::Update { node: Some(id), .. } if *id == owner))
-    );
+    assert!(matches!(&told[..], [s] if s.to == 0
+            && matches!(&s.packet.body, Body::Update { node: Some(id), .. } if *id == owner)));
 }
 
 #[test]

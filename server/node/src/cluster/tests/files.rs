@@ -2,10 +2,12 @@
 
 use super::*;
 
-const REAL: &str = "a7d6277a3f64dfb45879b64b735a284631d33ddc 127.0.0.1:21001@21011 myself,master - 0 1795423988000 \
-4 connected 0-5460 7000 [100->-1b50ec87c06d89467b33219a4d247dec98ad1619]\n\
-1b50ec87c06d89467b33219a4d247dec98ad1619 127.0.0.1:21002@21012,h.example master - 0 1795423989994 2 connected 5461-6999\n\
-2b50ec87c06d89467b33219a4d247dec98ad1619 :21003@21013 slave,fail 1b50ec87c06d89467b33219a4d247dec98ad1619 17 0 2 disconnected\n\
+const REAL: &str = "a7d6277a3f64dfb45879b64b735a284631d33ddc 127.0.0.1:21001@21011 myself,master - 0 \
+1795423988000 4 connected 0-5460 7000 [100->-1b50ec87c06d89467b33219a4d247dec98ad1619]\n\
+1b50ec87c06d89467b33219a4d247dec98ad1619 127.0.0.1:21002@21012,h.example master - 0 1795423989994 2 \
+connected 5461-6999\n\
+2b50ec87c06d89467b33219a4d247dec98ad1619 :21003@21013 slave,fail 1b50ec87c06d89467b33219a4d247dec98ad1619 17 \
+0 2 disconnected\n\
 vars currentEpoch 4 lastVoteEpoch 3\n";
 
 fn read(text: &str) -> Result<Option<NodesConf>, String> {
