@@ -1,4 +1,4 @@
-//! Whole storms on an unmodified redis-server: one command, and what it leaves behind.
+//! Whole storms on an unmodified redis-server, on our own server and on a mix: one command, and what it leaves behind.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 
 mod common;
@@ -19,10 +19,14 @@ struct Storm {
 
 impl Storm {
     fn begin(text: &str, flags: &[&str]) -> Self {
+        Self::begin_on(common::REDIS_SERVER, text, flags)
+    }
+
+    fn begin_on(sut: &str, text: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("storm.toml"), text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_slotstorm"))
-            .args(["run", "storm.toml", "--sut", common::REDIS_SERVER, "--json"])
+            .args(["run", "storm.toml", "--sut", sut, "--json"])
             .args(flags)
             .current_dir(folder.path())
             .stdout(Stdio::piped())
@@ -122,6 +126,16 @@ fn a_killed_master_is_replaced_and_the_verdict_is_whole() {
         .unwrap();
     let verdict: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((again.status.code(), &verdict), (Some(0), &ended.verdict), "judged again, judged the same");
+}
+
+#[test]
+fn slotstorms_own_server_and_a_mixed_cluster_survive_the_same() {
+    let _lock = common::lock::real_processes();
+    for sut in ["embedded", &format!("embedded:3,{}:3", common::REDIS_SERVER)] {
+        let ended = Storm::begin_on(sut, KILL, &[]).end();
+        assert_eq!(ended.code, Some(0), "{sut}: {}", ended.verdict);
+        assert!(ended.number("/failovers") >= 1, "{sut}: {}", ended.verdict);
+    }
 }
 
 #[test]
