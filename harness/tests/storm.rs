@@ -1,4 +1,5 @@
-//! Whole storms on an unmodified redis-server, on our own server and on a mix: one command, and what it leaves behind.
+//! Whole storms on an unmodified redis-server, on our own server and on a mix: one command, and what it
+//! leaves behind.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 
 mod common;

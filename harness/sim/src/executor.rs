@@ -1,5 +1,5 @@
-//! A deterministic executor in virtual time: one thread, tasks run in the order in which they were woken, and when
-//! none can run the clock jumps to the next timer. Nothing in it knows what the time really is.
+//! A deterministic executor in virtual time: one thread, tasks run in the order in which they were woken, and
+//! when none can run the clock jumps to the next timer. Nothing in it knows what the time really is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,7 +30,8 @@ struct Inner {
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Tasks that were woken, oldest first. Behind a mutex only because `Waker` must be `Send`; there is one thread.
+/// Tasks that were woken, oldest first. Behind a mutex only because `Waker` must be `Send`; there is one
+/// thread.
 #[derive(Default)]
 struct Ready {
     queue: Mutex<VecDeque<u64>>,

@@ -1,7 +1,7 @@
 //! The command line: verbs, help texts, exit codes.
 //!
-//! Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made or the harness broke, 254 bad
-//! usage, 255 panic.
+//! Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made or the harness broke,
+//! 254 bad usage, 255 panic.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: files, the terminal, entropy for seeds
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The last screen: what was found, where, and how to see it again. What is wrong comes last, where the eye rests.
+//! The last screen: what was found, where, and how to see it again. What is wrong comes last, where the eye
+//! rests.
 
 use std::path::Path;
 

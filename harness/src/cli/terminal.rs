@@ -1,5 +1,6 @@
-//! What a person sees while a run goes on: one line per phase, fault and role change, and a status line that is about
-//! the cluster. A progress bar when standard error is a terminal, plain lines otherwise; nothing at all with `--json`.
+//! What a person sees while a run goes on: one line per phase, fault and role change, and a status line that
+//! is about the cluster. A progress bar when standard error is a terminal, plain lines otherwise; nothing at
+//! all with `--json`.
 
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;

@@ -1,5 +1,6 @@
-//! One client: operations are due at times fixed beforehand (open loop), whatever became of those before them. Each
-//! in flight belongs to a process of its own, so that a shard that hangs holds up nothing but itself.
+//! One client: operations are due at times fixed beforehand (open loop), whatever became of those before
+//! them. Each in flight belongs to a process of its own, so that a shard that hangs holds up nothing but
+//! itself.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,7 +18,8 @@ use slotstorm_workloads::workload::{Invocation, Workload};
 use super::{MS, Shared, tally};
 use crate::backend::{LinkEvent, LinkId, Mailbox, World};
 
-/// Operations in flight of one client; above it the next ones wait (their latency counts from when they were due).
+/// Operations in flight of one client; above it the next ones wait (their latency counts from when they were
+/// due).
 const MAX_IN_FLIGHT: usize = 1000;
 /// A wake-up later than this is recorded as a stall.
 const STALL: Nanos = 20 * MS;

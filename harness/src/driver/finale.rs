@@ -1,5 +1,5 @@
-//! After the storm: wait until the cluster is whole, read every key from its master, compare every replica with its
-//! master at equal offset.
+//! After the storm: wait until the cluster is whole, read every key from its master, compare every replica
+//! with its master at equal offset.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -29,7 +29,8 @@ const BATCH: usize = 100;
 /// How many differing keys a comparison names.
 const EXAMPLES: usize = 100;
 
-/// Waits until all nodes tell one whole story, twice in a row; an error says what was still missing at `until`.
+/// Waits until all nodes tell one whole story, twice in a row; an error says what was still missing at
+/// `until`.
 pub(super) async fn converge<W: World>(
     world: &W,
     observer: &Observer,

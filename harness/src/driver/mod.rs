@@ -1,5 +1,5 @@
-//! A run from the first operation to the last read: clients at a set rate, the storm, healing, convergence, final
-//! reads, comparison of replicas. Everything is written to the record as it happens.
+//! A run from the first operation to the last read: clients at a set rate, the storm, healing, convergence,
+//! final reads, comparison of replicas. Everything is written to the record as it happens.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -21,7 +21,8 @@ pub struct Sides {
     pub outside: BTreeSet<Endpoint>,
 }
 
-/// Draws the sides: the targets (or a random half with about half of the masters) and the clients that stay with them.
+/// Draws the sides: the targets (or a random half with about half of the masters) and the clients that stay
+/// with them.
 pub fn sides(
     shape: Shape,
     targets: &[u16],
@@ -83,8 +84,8 @@ pub fn links_between(shape: Shape, sides: &Sides) -> Vec<Link> {
     links
 }
 
-/// Policies in force, by link and plane, with the faults that want them: the latest rules, and when it ends the one
-/// before it rules again.
+/// Policies in force, by link and plane, with the faults that want them: the latest rules, and when it ends
+/// the one before it rules again.
 #[derive(Debug, Default)]
 pub struct InForce {
     wanted: BTreeMap<(Endpoint, Endpoint, Plane), Vec<(u32, Policy)>>,
@@ -134,8 +135,8 @@ impl InForce {
     }
 }
 
-/// The planes that can exist between two ends: clients have only one. (Between nodes a connection is on the client
-/// plane until its first command tells what it is.)
+/// The planes that can exist between two ends: clients have only one. (Between nodes a connection is on the
+/// client plane until its first command tells what it is.)
 fn planes_of(from: Endpoint, to: Endpoint, planes: &[Plane]) -> Vec<Plane> {
     let between_nodes = matches!((from, to), (Endpoint::Node(_), Endpoint::Node(_)));
     planes.iter().copied().filter(|plane| between_nodes || *plane == Plane::Client).collect()

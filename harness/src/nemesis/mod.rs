@@ -1,5 +1,5 @@
-//! What breaks the cluster. [`Nemesis`] is a state machine: at each deadline it says what is to be done to the world
-//! now; [`runner`] does it and records what really happened.
+//! What breaks the cluster. [`Nemesis`] is a state machine: at each deadline it says what is to be done to
+//! the world now; [`runner`] does it and records what really happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,8 +125,8 @@ impl Nemesis {
         }
     }
 
-    /// Undoes everything that still holds, and brings back every node that is not running: the end of the storm.
-    /// One step per fault that held, then one for what is left.
+    /// Undoes everything that still holds, and brings back every node that is not running: the end of the
+    /// storm. One step per fault that held, then one for what is left.
     pub fn heal_all(&mut self, now: Nanos, model: &ClusterModel) -> Vec<Step> {
         self.due.clear();
         let holding: Vec<u32> = self.active.keys().copied().collect();

@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::observer::{ClusterModel, node_name};
 use crate::plan::Selector;
 
-/// The nodes that `selector` means now; an error says why there is none. `last` is whom the fault before hit, with a
-/// slot of its shard at that time.
+/// The nodes that `selector` means now; an error says why there is none. `last` is whom the fault before hit,
+/// with a slot of its shard at that time.
 pub fn resolve(
     selector: Selector,
     model: &ClusterModel,

@@ -1,5 +1,5 @@
-//! Carries the nemesis' steps out on a world and records what was really done: planned and actual times, primitive
-//! actions, what the fault's links carried, and whether it touched anything at all.
+//! Carries the nemesis' steps out on a world and records what was really done: planned and actual times,
+//! primitive actions, what the fault's links carried, and whether it touched anything at all.
 
 use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind as EventKind, Nanos, Process, Speaker, Touched,
@@ -88,7 +88,8 @@ async fn carry_out<W: World>(world: &W, step: Step, listener: &dyn Listener) -> 
     broken.map_or(Ok(()), Err)
 }
 
-/// Does one thing. What the server under test did wrong becomes an action; what the harness could not do is an error.
+/// Does one thing. What the server under test did wrong becomes an action; what the harness could not do is
+/// an error.
 async fn perform<W: World>(world: &W, deed: Deed) -> Result<Vec<Action>, BackendError> {
     Ok(match deed {
         Deed::Signal { node: number, signal } => {

@@ -1,5 +1,6 @@
-//! Every node's view over time: each node is asked for its state over its real address, on a connection of its own,
-//! ten times a second and more often while a fault holds. Views go to the record, role changes to whoever listens.
+//! Every node's view over time: each node is asked for its state over its real address, on a connection of
+//! its own, ten times a second and more often while a fault holds. Views go to the record, role changes to
+//! whoever listens.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -137,7 +138,8 @@ struct Line {
     connected: bool,
     incoming: BytesMut,
     answers: Vec<String>,
-    /// Answers of polls that were given up, still to come: they are skipped, so that no view is older than its poll.
+    /// Answers of polls that were given up, still to come: they are skipped, so that no view is older than
+    /// its poll.
     stale: usize,
 }
 

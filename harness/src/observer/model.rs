@@ -1,5 +1,5 @@
-//! The cluster as it is believed to be right now: each process' state and what each node last said. Selectors are
-//! resolved against it, the terminal tells of its changes.
+//! The cluster as it is believed to be right now: each process' state and what each node last said. Selectors
+//! are resolved against it, the terminal tells of its changes.
 
 use slotstorm_checker::record::{Nanos, Seen};
 
@@ -96,8 +96,8 @@ impl ClusterModel {
             .map(|node| node.number)
     }
 
-    /// Live masters that hold the newest claim on at least one slot. A node that was replaced and does not know it
-    /// is none.
+    /// Live masters that hold the newest claim on at least one slot. A node that was replaced and does not
+    /// know it is none.
     pub fn masters(&self) -> Vec<u16> {
         self.nodes
             .iter()

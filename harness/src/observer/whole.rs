@@ -4,8 +4,9 @@ use slotstorm_checker::record::{Nanos, Seen};
 
 use super::model::ClusterModel;
 
-/// Answers what is missing until the cluster is whole, by what nodes said after `since`: every node runs, its state
-/// is ok, every slot is owned once, no flag of failure is left, every replica's link is up, and all tables agree.
+/// Answers what is missing until the cluster is whole, by what nodes said after `since`: every node runs, its
+/// state is ok, every slot is owned once, no flag of failure is left, every replica's link is up, and all
+/// tables agree.
 pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
     let mut words: Vec<(String, &Seen)> = Vec::new();
     for node in model.nodes() {

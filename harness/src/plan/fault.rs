@@ -1,5 +1,5 @@
-//! One fault of a schedule: when, whom, what. The flat table of the storm file is checked into a typed fault here, so
-//! that a word that means nothing for a kind is an error and never silently ignored.
+//! One fault of a schedule: when, whom, what. The flat table of the storm file is checked into a typed fault
+//! here, so that a word that means nothing for a kind is an error and never silently ignored.
 
 use serde::{Deserialize, Serialize};
 use slotstorm_fabric::{OnHeal, Plane, Policy};

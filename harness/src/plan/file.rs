@@ -1,5 +1,6 @@
-//! Storm files: a run as TOML. Every word is optional; what is absent comes from the command line or the defaults.
-//! The same format is written out with every word filled in (`repro.toml`), which is all that a replay needs.
+//! Storm files: a run as TOML. Every word is optional; what is absent comes from the command line or the
+//! defaults. The same format is written out with every word filled in (`repro.toml`), which is all that a
+//! replay needs.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What a run is: topology, clients, seed and the schedule of faults. Pure: files are read and written by the caller.
+//! What a run is: topology, clients, seed and the schedule of faults. Pure: files are read and written by the
+//! caller.
 
 use std::collections::BTreeMap;
 
@@ -58,8 +59,8 @@ pub struct Planned {
 }
 
 impl Plan {
-    /// Answers what `file` leaves open with the defaults, and makes the schedule from the preset if the file has none.
-    /// `seed` is used when the file names none.
+    /// Answers what `file` leaves open with the defaults, and makes the schedule from the preset if the file
+    /// has none. `seed` is used when the file names none.
     pub fn from_file(file: StormFile, seed: u64) -> Result<Self, String> {
         let preset = match (&file.preset, &file.faults) {
             (Some(name), _) => Some(preset::find(name)?),

@@ -1,5 +1,6 @@
-//! Schedules made from a preset and a seed. Pure: the same seed gives the same schedule text. Times are relative to
-//! the node timeout (NT), and between two faults the cluster gets the time it needs to be whole again.
+//! Schedules made from a preset and a seed. Pure: the same seed gives the same schedule text. Times are
+//! relative to the node timeout (NT), and between two faults the cluster gets the time it needs to be whole
+//! again.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -106,16 +107,17 @@ pub struct Frame {
     pub load_s: f64,
 }
 
-/// Quiet after a fault, in NT: a returned node is a replica again and has synced, FAIL flags are gone. Redis' own
-/// delays behind it: FAIL is cleared within 2 NT, a healed minority waits up to NT to rejoin, a replica reconnects in
-/// about 1 s.
+/// Quiet after a fault, in NT: a returned node is a replica again and has synced, FAIL flags are gone. Redis'
+/// own delays behind it: FAIL is cleared within 2 NT, a healed minority waits up to NT to rejoin, a replica
+/// reconnects in about 1 s.
 const RECOVERY_NT: f64 = 2.5;
-/// Below small node timeouts Redis' fixed delays (1 s crons, elections of 0.5 to 1 s) rule: recovery is never shorter.
+/// Below small node timeouts Redis' fixed delays (1 s crons, elections of 0.5 to 1 s) rule: recovery is never
+/// shorter.
 const RECOVERY_MIN_S: f64 = 4.0;
 
 impl Preset {
-    /// Makes the schedule: rounds of the preset's faults, each round in a random order, until the next would not end,
-    /// with its recovery, before the storm does.
+    /// Makes the schedule: rounds of the preset's faults, each round in a random order, until the next would
+    /// not end, with its recovery, before the storm does.
     pub fn generate(&self, frame: Frame) -> Vec<Fault> {
         let mut rng = seed::rng(frame.seed, "plan");
         let node_timeout_s = frame.node_timeout_ms as f64 / 1000.0;
@@ -131,7 +133,8 @@ impl Preset {
             for template in round {
                 let kind = template.draw(&mut rng, node_timeout_s);
                 let lasts_s = kind.duration().map_or(0.0, |span| span.secs(frame.node_timeout_ms));
-                // A storm too short for even one fault gets one all the same: its end is healed with everything.
+                // A storm too short for even one fault gets one all the same: its end is healed with
+                // everything.
                 if at_s + lasts_s + recovery_s > frame.duration_s && !faults.is_empty() {
                     return faults;
                 }

@@ -1,5 +1,5 @@
-//! Lengths of time in storm files: seconds, or multiples of the cluster's node timeout, so that a schedule keeps its
-//! meaning when the timeout changes.
+//! Lengths of time in storm files: seconds, or multiples of the cluster's node timeout, so that a schedule
+//! keeps its meaning when the timeout changes.
 
 use std::fmt;
 

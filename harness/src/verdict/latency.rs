@@ -1,6 +1,6 @@
 //! `latency.hlog`: an HdrHistogram interval log, one histogram a second and operation, made from the history.
-//! Latencies count from the intended start, so that a stall is not hidden; operations of unknown outcome count as long
-//! as they were waited for, under tags of their own (`add-info`).
+//! Latencies count from the intended start, so that a stall is not hidden; operations of unknown outcome
+//! count as long as they were waited for, under tags of their own (`add-info`).
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};

@@ -1,5 +1,6 @@
-//! A [`World`] in virtual time: connections in memory, latency by seed, servers that are called and answer. The same
-//! plan, nemesis, driver and observer run on it as on real processes, and a seed replays bit for bit.
+//! A [`World`] in virtual time: connections in memory, latency by seed, servers that are called and answer.
+//! The same plan, nemesis, driver and observer run on it as on real processes, and a seed replays bit for
+//! bit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

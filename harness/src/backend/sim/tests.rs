@@ -1,4 +1,5 @@
-//! The whole run in virtual time, against a tiny model of a cluster: three shards whose replicas are always equal.
+//! The whole run in virtual time, against a tiny model of a cluster: three shards whose replicas are always
+//! equal.
 #![allow(clippy::format_collect)] // short texts, and the shortest way to make them
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,7 +281,8 @@ fn every_step_of_the_schedule_is_recorded_with_what_it_touched() {
     }
 }
 
-/// The whole path, from the schedule to the verdict: what a server forgets without any window is found, and only that.
+/// The whole path, from the schedule to the verdict: what a server forgets without any window is found, and
+/// only that.
 #[test]
 fn the_judge_believes_an_honest_server_and_catches_a_forgetful_one() {
     let judged = |cluster| {
