@@ -286,7 +286,8 @@ impl Node {
                     }
                 }
             }
-            b"getkeys" if args.len() > 2 => {
+            b"getkeys" if args.len() < 4 => return Err(Fault::arity("command|getkeys")),
+            b"getkeys" => {
                 let command = args.from(2);
                 let spec = lookup(&command[0]).ok_or(text("ERR Invalid command specified"))?;
                 if !spec.accepts(command.len()) {

@@ -30,7 +30,7 @@ impl Node {
                     return Err(text("ERR SELECT is not allowed in cluster mode"));
                 }
                 Some(_) => return Err(text("ERR DB index is out of range")),
-                None => return Err(text("ERR invalid DB index")),
+                None => return Err(NOT_INTEGER),
             },
             Verb::Quit => {
                 self.reply(client).ok();
