@@ -62,7 +62,7 @@ impl Facts for Rest<'_> {
     fn master_link(&self) -> MasterLink {
         match self.replication.link_status() {
             Some(link) if link.up => MasterLink::Up { last_io: link.last_io },
-            Some(link) => MasterLink::Down { since: Some(link.down_since) },
+            Some(link) => MasterLink::Down { since: link.down_since },
             None => MasterLink::Down { since: None },
         }
     }

@@ -102,7 +102,8 @@ impl Replication {
                     line("master_sync_last_io_seconds_ago", &(now.ms_since(link.last_io) / 1000));
                 }
                 if !link.up {
-                    line("master_link_down_since_seconds", &(now.ms_since(link.down_since) / 1000));
+                    let seconds = link.down_since.map(|since| (now.ms_since(since) / 1000).to_string());
+                    line("master_link_down_since_seconds", &seconds.unwrap_or_else(|| "-1".into()));
                 }
                 line("slave_priority", &self.settings.priority);
                 line("slave_read_only", &flag(self.settings.read_only));

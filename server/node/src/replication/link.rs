@@ -30,7 +30,8 @@ pub(super) struct MasterLink {
     can_resume: bool,
     /// When the master was last heard, or the current attempt began.
     last_io: Mono,
-    down_since: Mono,
+    /// Since when the stream is broken; none while it is not, and before it first was there.
+    down_since: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -108,8 +109,9 @@ pub struct LinkStatus {
     pub state: &'static str,
     /// True while the stream is being applied.
     pub up: bool,
-    /// Since when it is not up (meaningless while it is).
-    pub down_since: Mono,
+    /// Since when it is not up; none if it is, or never was since this master was set: then what this node holds
+    /// is of unknown age, and it must not stand for election (a replica that never synced may be empty).
+    pub down_since: Option<Mono>,
     /// When the master was last heard.
     pub last_io: Mono,
     /// Bytes of a full resync that have come, and of how many (0: not known); none outside one.
@@ -118,7 +120,7 @@ pub struct LinkStatus {
 
 impl MasterLink {
     pub const fn new(addr: SocketAddr, can_resume: bool, now: Mono) -> Self {
-        Self { addr, conn: None, state: State::Dialing, can_resume, last_io: now, down_since: now }
+        Self { addr, conn: None, state: State::Dialing, can_resume, last_io: now, down_since: None }
     }
 
     pub const fn addr(&self) -> SocketAddr {
@@ -223,7 +225,7 @@ impl Replication {
     fn give_up_link(&mut self, why: &str, now: Mono, actions: &mut Actions) {
         let Some(link) = &mut self.link else { return };
         if link.is_streaming() {
-            link.down_since = now;
+            link.down_since = Some(now);
         }
         link.hang_up(actions);
         link.state = State::Idle { retry_at: now.plus_ms(RETRY_MS) };
@@ -459,6 +461,7 @@ impl Replication {
         self.activate_log();
         if let Some(link) = &mut self.link {
             link.can_resume = true;
+            link.down_since = None;
             link.last_io = now;
             link.state = State::Streaming(Box::new(Stream { sends_acks: true, ..Stream::default() }));
         }
@@ -543,6 +546,7 @@ impl Replication {
         let sends_acks = identity.is_some();
         link.state = State::Streaming(Box::new(Stream { sends_acks, ..Stream::default() }));
         link.can_resume = sends_acks;
+        link.down_since = None;
         link.last_io = now;
         // A SYNC master names no history: ours gets a name that nobody else has.
         let (id, offset) = identity.unwrap_or_else(|| (self.random.repl_id(), 0));

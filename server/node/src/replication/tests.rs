@@ -582,6 +582,8 @@ fn the_old_dataset_stays_until_the_new_one_is_whole() {
         world.step_once();
     }
     assert!(half_way(&world));
+    // What it holds is of unknown age to its new shard: it must not stand for election.
+    assert_eq!(world.nodes[1].repl.link_status().unwrap().down_since, None);
     world.freeze(1, 2, true);
     world.promote(1);
     assert_eq!((world.value(1, "old").as_str(), world.value(1, "new1").as_str()), ("1", ""));
@@ -662,6 +664,7 @@ fn a_silent_master_and_a_silent_replica_are_dropped_after_the_timeout() {
     world.follow(1, 0);
     world.run_ms(50_000);
     assert!(world.up(1), "pings and acknowledgements keep the link");
+    assert_eq!(world.nodes[1].repl.link_status().unwrap().down_since, None);
     world.freeze(0, 1, true);
     world.run_ms(59_000);
     assert_eq!(world.nodes[0].repl.connected_replicas(), 1);
@@ -750,6 +753,7 @@ fn noise_in_the_stream_is_answered_by_starting_over() {
     let link = world.wires[0].ends.0;
     world.with_node(1, |node, now, actions| node.repl.received(link, b"-ERR what\r\n", now, actions));
     assert!(!world.up(1));
+    assert!(world.nodes[1].repl.link_status().unwrap().down_since.is_some());
     world.cut(0, 1);
     world.run_ms(2500);
     assert_eq!(world.counts(0).full, 2);
