@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
         key: &[u8],
         change: impl FnOnce(&mut List) -> R,
     ) -> Result<Option<R>, Fault> {
-        match self.db.find(key, self.now).map(|entry| entry.value()) {
+        match self.db.find_value(key, self.now) {
             None => return Ok(None),
             Some(Value::List(_)) => {}
             Some(_) => return Err(WRONG_TYPE),
@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
         key: &[u8],
         change: impl FnOnce(&mut Set, Env) -> R,
     ) -> Result<Option<R>, Fault> {
-        match self.db.find(key, self.now).map(|entry| entry.value()) {
+        match self.db.find_value(key, self.now) {
             None => return Ok(None),
             Some(Value::Set(_)) => {}
             Some(_) => return Err(WRONG_TYPE),
@@ -117,7 +117,7 @@ impl<'a> Call<'a> {
         key: &[u8],
         change: impl FnOnce(&mut Hash, Env) -> R,
     ) -> Result<Option<R>, Fault> {
-        match self.db.find(key, self.now).map(|entry| entry.value()) {
+        match self.db.find_value(key, self.now) {
             None => return Ok(None),
             Some(Value::Hash(_)) => {}
             Some(_) => return Err(WRONG_TYPE),
@@ -127,7 +127,7 @@ impl<'a> Call<'a> {
 
     /// Changes the list of a key, an empty one if there is none.
     pub fn make_list<R>(&mut self, key: &[u8], change: impl FnOnce(&mut List) -> R) -> Result<R, Fault> {
-        if let Some(Value::List(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+        if let Some(Value::List(_)) | None = self.db.find_value(key, self.now) {
             let fresh = || Value::List(Arc::default());
             let made =
                 self.db.keys.update_or_insert(key, fresh, self.now.wall, |value, _| as_list(value, change));
@@ -138,7 +138,7 @@ impl<'a> Call<'a> {
 
     /// Changes the set of a key, an empty one if there is none.
     pub fn make_set<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Set, Env) -> R) -> Result<R, Fault> {
-        if let Some(Value::Set(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+        if let Some(Value::Set(_)) | None = self.db.find_value(key, self.now) {
             let fresh = || Value::Set(Arc::default());
             let wall = self.now.wall;
             let made =
@@ -150,7 +150,7 @@ impl<'a> Call<'a> {
 
     /// Changes the hash of a key, an empty one if there is none.
     pub fn make_hash<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Hash, Env) -> R) -> Result<R, Fault> {
-        if let Some(Value::Hash(_)) | None = self.db.find(key, self.now).map(|entry| entry.value()) {
+        if let Some(Value::Hash(_)) | None = self.db.find_value(key, self.now) {
             let fresh = || Value::Hash(Arc::default());
             let wall = self.now.wall;
             let made =

@@ -113,6 +113,11 @@ impl Db {
         self.keys.get(key)
     }
 
+    /// The value of a key that is there for the caller, as [`Self::find`].
+    pub fn find_value(&mut self, key: &[u8], now: Now) -> Option<&Value> {
+        self.find(key, now).map(Entry::value)
+    }
+
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
         if self.find(key, now).is_some() {

@@ -7,7 +7,7 @@ use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
 use crate::io::WallMs;
 use crate::keyspace::number::IntText;
-use crate::keyspace::{Element, SLOTS, Slot, Value};
+use crate::keyspace::{Element, Entry, SLOTS, Slot, Value};
 
 /// Bits of a key's hash that a SCAN cursor holds: with the 14 of the slot it stays below 2^31, which redis-cli's
 /// import needs.
@@ -80,7 +80,7 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
         return Err(text("ERR GT and LT options at the same time are not compatible"));
     }
     let at = unit.at(call.int(2)?, call.now).ok_or_else(|| Fault::expire_time(call.name))?;
-    let Some(current) = call.db.find(key, call.now).map(|entry| entry.expire_at()) else {
+    let Some(current) = call.db.find(key, call.now).map(Entry::expire_at) else {
         call.reply.int(0);
         return Ok(());
     };
@@ -122,7 +122,7 @@ pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
 }
 
 fn time_left(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Outcome {
-    let reply = match call.db.find(call.arg(1), call.now).map(|entry| entry.expire_at()) {
+    let reply = match call.db.find(call.arg(1), call.now).map(Entry::expire_at) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => shown((at.0 as i64 - call.now.wall.0 as i64).max(0), at.0 as i64),
@@ -254,7 +254,9 @@ pub(super) fn keys(call: &mut Call<'_>) -> Outcome {
         }
     }
     call.reply.array(found.len());
-    found.into_iter().for_each(|key| call.reply.bulk(key));
+    for key in found {
+        call.reply.bulk(key);
+    }
     Ok(())
 }
 
@@ -328,7 +330,9 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
     call.reply.array(2);
     call.reply.bulk(next.to_string().as_bytes());
     call.reply.array(found.len());
-    found.into_iter().for_each(|key| call.reply.bulk(key));
+    for key in found {
+        call.reply.bulk(key);
+    }
     Ok(())
 }
 
@@ -389,7 +393,9 @@ fn reply_elements(call: &mut Call<'_>, next: u64, found: &[Vec<u8>]) {
     call.reply.array(2);
     call.reply.bulk(next.to_string().as_bytes());
     call.reply.array(found.len());
-    found.iter().for_each(|item| call.reply.bulk(item));
+    for item in found {
+        call.reply.bulk(item);
+    }
 }
 
 pub(super) fn object(call: &mut Call<'_>) -> Outcome {

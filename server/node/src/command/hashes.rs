@@ -22,7 +22,7 @@ pub(super) fn hmset(call: &mut Call<'_>) -> Outcome {
 }
 
 fn put_pairs(call: &mut Call<'_>) -> Result<usize, Fault> {
-    if !call.args.len().is_multiple_of(2) {
+    if call.args.len() % 2 != 0 {
         return Err(Fault::arity(call.name));
     }
     let (key, args) = (call.arg(1), call.args);
@@ -62,7 +62,9 @@ pub(super) fn hmget(call: &mut Call<'_>) -> Outcome {
         Some(_) => return Err(WRONG_TYPE),
     };
     call.reply.array(fields.len());
-    fields.iter().for_each(|field| call.reply.optional(hash.and_then(|hash| hash.get(env, field))));
+    for field in fields.iter() {
+        call.reply.optional(hash.and_then(|hash| hash.get(env, field)));
+    }
     Ok(())
 }
 
@@ -126,7 +128,9 @@ fn one_side(call: &mut Call<'_>, fields: bool) -> Outcome {
         None => call.reply.array(0),
         Some(Value::Hash(hash)) => {
             call.reply.array(hash.len());
-            hash.iter_from(0).for_each(|(field, value)| call.reply.bulk(if fields { field } else { value }));
+            for (field, value) in hash.iter_from(0) {
+                call.reply.bulk(if fields { field } else { value });
+            }
         }
         Some(_) => return Err(WRONG_TYPE),
     }
@@ -137,7 +141,7 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Outcome {
     let (key, field) = (call.arg(1), call.arg(2));
     let by = call.int(3)?;
     let env = call.db.keys.env();
-    let old = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let old = match call.db.find_value(key, call.now) {
         None => 0,
         Some(Value::Hash(hash)) => match hash.get(env, field) {
             None => 0,
@@ -156,7 +160,7 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
     let (key, field) = (call.arg(1), call.arg(2));
     let env = call.db.keys.env();
     decimal::add(b"0", call.arg(3))?;
-    let old = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let old = match call.db.find_value(key, call.now) {
         None => b"0".to_vec(),
         Some(Value::Hash(hash)) => hash.get(env, field).map_or_else(|| b"0".to_vec(), <[u8]>::to_vec),
         Some(_) => return Err(WRONG_TYPE),

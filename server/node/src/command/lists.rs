@@ -59,7 +59,9 @@ fn push(call: &mut Call<'_>, end: End, only_existing: bool) -> Outcome {
     let key = call.arg(1);
     let items = call.args.from(2);
     let change = |list: &mut List| {
-        items.iter().for_each(|item| end.push(list, item));
+        for item in items.iter() {
+            end.push(list, item);
+        }
         list.len()
     };
     let len = if only_existing { call.change_list(key, change)? } else { Some(call.make_list(key, change)?) };
@@ -103,7 +105,9 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
                 call.db.changed(key);
             }
             call.reply.array(items.len());
-            items.iter().for_each(|item| call.reply.bulk(item));
+            for item in &items {
+                call.reply.bulk(item);
+            }
         }
     }
     Ok(())
@@ -139,7 +143,7 @@ pub(super) fn lindex(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn lset(call: &mut Call<'_>) -> Outcome {
     let (key, item) = (call.arg(1), call.arg(3));
-    let len = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let len = match call.db.find_value(key, call.now) {
         None => return Err(NO_SUCH_KEY),
         Some(Value::List(list)) => list.len(),
         Some(_) => return Err(WRONG_TYPE),
@@ -277,7 +281,9 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
     });
     if count.is_some() {
         call.reply.array(found.len());
-        found.iter().for_each(|&index| call.reply.int(index as i64));
+        for &index in &found {
+            call.reply.int(index as i64);
+        }
     } else if let Some(&index) = found.first() {
         call.reply.int(index as i64);
     } else {
@@ -297,7 +303,7 @@ pub(super) fn rpoplpush(call: &mut Call<'_>) -> Outcome {
 
 fn transfer(call: &mut Call<'_>, from: End, to: End) -> Outcome {
     let (source, target) = (call.arg(1), call.arg(2));
-    match call.db.find(source, call.now).map(|entry| entry.value()) {
+    match call.db.find_value(source, call.now) {
         None => {
             call.reply.null();
             return Ok(());
@@ -305,7 +311,7 @@ fn transfer(call: &mut Call<'_>, from: End, to: End) -> Outcome {
         Some(Value::List(_)) => {}
         Some(_) => return Err(WRONG_TYPE),
     }
-    if !matches!(call.db.find(target, call.now).map(|entry| entry.value()), None | Some(Value::List(_))) {
+    if !matches!(call.db.find_value(target, call.now), None | Some(Value::List(_))) {
         return Err(WRONG_TYPE);
     }
     let item = if source == target {
@@ -356,7 +362,9 @@ pub(super) fn lmpop(call: &mut Call<'_>) -> Outcome {
         call.reply.array(2);
         call.reply.bulk(key);
         call.reply.array(items.len());
-        items.iter().for_each(|item| call.reply.bulk(item));
+        for item in &items {
+            call.reply.bulk(item);
+        }
         let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
         call.propagate(&[name, key, &IntText::new(items.len() as i64)]);
         return Ok(());

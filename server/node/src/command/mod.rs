@@ -1,5 +1,6 @@
 //! Commands: one table ([`table`]), a file a family. Data commands are handlers on a [`Call`]; what touches the
 //! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
+#![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
 mod call;
 mod db;

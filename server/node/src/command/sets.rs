@@ -6,7 +6,7 @@ use super::call::{Call, is};
 use super::fault::{Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
-use crate::keyspace::{Element, Env, Value};
+use crate::keyspace::{Element, Entry, Env, Value};
 
 pub(super) fn sadd(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
@@ -39,7 +39,9 @@ pub(super) fn smembers(call: &mut Call<'_>) -> Outcome {
         None => call.reply.set(0),
         Some(Value::Set(set)) => {
             call.reply.set(set.len());
-            set.iter_from(0).for_each(|member| call.reply.element(member));
+            for member in set.iter_from(0) {
+                call.reply.element(member);
+            }
         }
         Some(_) => return Err(WRONG_TYPE),
     }
@@ -65,13 +67,15 @@ pub(super) fn smismember(call: &mut Call<'_>) -> Outcome {
     let found: Vec<bool> =
         members.iter().map(|member| set.is_some_and(|set| set.contains(env, member))).collect();
     call.reply.array(found.len());
-    found.into_iter().for_each(|found| call.reply.bool(found));
+    for found in found {
+        call.reply.bool(found);
+    }
     Ok(())
 }
 
 pub(super) fn smove(call: &mut Call<'_>) -> Outcome {
     let (source, target, member) = (call.arg(1), call.arg(2), call.arg(3));
-    match call.db.find(source, call.now).map(|entry| entry.value()) {
+    match call.db.find_value(source, call.now) {
         None => {
             call.reply.int(0);
             return Ok(());
@@ -79,7 +83,7 @@ pub(super) fn smove(call: &mut Call<'_>) -> Outcome {
         Some(Value::Set(_)) => {}
         Some(_) => return Err(WRONG_TYPE),
     }
-    if !matches!(call.db.find(target, call.now).map(|entry| entry.value()), None | Some(Value::Set(_))) {
+    if !matches!(call.db.find_value(target, call.now), None | Some(Value::Set(_))) {
         return Err(WRONG_TYPE);
     }
     let env = call.db.keys.env();
@@ -105,7 +109,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
         3 => Some(positive(call.arg(2))?),
         _ => return Err(SYNTAX),
     };
-    let len = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let len = match call.db.find_value(key, call.now) {
         None => 0,
         Some(Value::Set(set)) => set.len(),
         Some(_) => return Err(WRONG_TYPE),
@@ -133,7 +137,9 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
     }
     if count.is_some() {
         call.reply.set(popped.len());
-        popped.iter().for_each(|member| call.reply.bulk(member));
+        for member in &popped {
+            call.reply.bulk(member);
+        }
     } else {
         call.reply.optional(popped.first().map(Vec::as_slice));
     }
@@ -157,7 +163,9 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
         ranks.iter().filter_map(|&rank| set.and_then(|set| set.nth(rank)).map(Element::to_vec)).collect();
     if count.is_some() {
         call.reply.array(members.len());
-        members.iter().for_each(|member| call.reply.bulk(member));
+        for member in &members {
+            call.reply.bulk(member);
+        }
     } else {
         call.reply.optional(members.first().map(Vec::as_slice));
     }
@@ -252,7 +260,9 @@ fn answer(call: &mut Call<'_>, operation: Operation) -> Outcome {
     let sources: Vec<&[u8]> = call.args.from(1).iter().collect();
     let result = combine(call, operation, &sources)?;
     call.reply.set(result.len());
-    result.iter().for_each(|member| call.reply.bulk(member));
+    for member in &result {
+        call.reply.bulk(member);
+    }
     Ok(())
 }
 
@@ -289,11 +299,9 @@ fn combine(call: &mut Call<'_>, operation: Operation, sources: &[&[u8]]) -> Resu
     let db = &*call.db;
     let sets: Vec<Option<&Set>> = sources
         .iter()
-        .map(|source| {
-            match db.keys.get(source).filter(|_| db.is_there(source, now)).map(|entry| entry.value()) {
-                Some(Value::Set(set)) => Some(&**set),
-                _ => None,
-            }
+        .map(|source| match db.keys.get(source).filter(|_| db.is_there(source, now)).map(Entry::value) {
+            Some(Value::Set(set)) => Some(&**set),
+            _ => None,
         })
         .collect();
     let mut result = Vec::new();

@@ -7,7 +7,7 @@ use super::decimal;
 use super::fault::{Fault, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
 use crate::io::{Now, WallMs};
 use crate::keyspace::number::{IntText, parse_i64};
-use crate::keyspace::{ByteStr, Value};
+use crate::keyspace::{ByteStr, Entry, Value};
 
 pub(super) fn get(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
@@ -94,7 +94,7 @@ pub(super) fn set(call: &mut Call<'_>) -> Outcome {
     }
     let expire_at = time.map(|(index, unit)| expiry(call, index, unit)).transpose()?;
     let old = if give_old { call.string(key)?.map(crate::keyspace::Element::to_vec) } else { None };
-    let found = call.db.find(key, call.now).map(|entry| entry.expire_at());
+    let found = call.db.find(key, call.now).map(Entry::expire_at);
     if (not_exists && found.is_some()) || (exists && found.is_none()) {
         if give_old {
             call.reply.optional(old.as_deref());
@@ -227,7 +227,7 @@ pub(super) fn msetnx(call: &mut Call<'_>) -> Outcome {
 }
 
 fn pairs(call: &Call<'_>) -> Outcome {
-    if call.args.len().is_multiple_of(2) { Err(Fault::arity(call.name)) } else { Ok(()) }
+    if call.args.len() % 2 == 0 { Err(Fault::arity(call.name)) } else { Ok(()) }
 }
 
 pub(super) fn strlen(call: &mut Call<'_>) -> Outcome {
@@ -255,7 +255,7 @@ pub(super) fn decrby(call: &mut Call<'_>) -> Outcome {
 
 fn add(call: &mut Call<'_>, by: i64) -> Outcome {
     let key = call.arg(1);
-    let old = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let old = match call.db.find_value(key, call.now) {
         None => 0,
         Some(Value::Int(int)) => *int,
         Some(other) => {
@@ -272,7 +272,7 @@ fn add(call: &mut Call<'_>, by: i64) -> Outcome {
 
 pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
-    let old = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let old = match call.db.find_value(key, call.now) {
         None => b"0".to_vec(),
         Some(value) => value.as_string().ok_or(WRONG_TYPE)?.to_vec(),
     };
@@ -293,7 +293,7 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn append(call: &mut Call<'_>) -> Outcome {
     let (key, tail) = (call.arg(1), call.arg(2));
-    let Some(old) = call.db.find(key, call.now).map(|entry| entry.value()) else {
+    let Some(old) = call.db.find_value(key, call.now) else {
         store(call, key, tail, None);
         call.reply.int(tail.len() as i64);
         return Ok(());
@@ -312,7 +312,7 @@ pub(super) fn setrange(call: &mut Call<'_>) -> Outcome {
     let (key, patch) = (call.arg(1), call.arg(3));
     let offset = call.int(2)?;
     let Ok(offset) = usize::try_from(offset) else { return Err(text("ERR offset is out of range")) };
-    let old_len = match call.db.find(key, call.now).map(|entry| entry.value()) {
+    let old_len = match call.db.find_value(key, call.now) {
         None => 0,
         Some(value) => value.as_string().ok_or(WRONG_TYPE)?.with(<[u8]>::len),
     };

@@ -23,7 +23,9 @@ fn a_snapshot_does_not_see_later_writes() {
     }
     let env = keys.env();
     let mut set = set::Set::default();
-    (0..2000).for_each(|member| assert!(set.add(env, format!("member {member}").as_bytes())));
+    for member in 0..2000 {
+        assert!(set.add(env, format!("member {member}").as_bytes()));
+    }
     keys.set(b"set", Value::Set(Arc::new(set)), Some(WallMs(99)), WallMs(1));
     let frozen = keys.snapshot();
     for number in 0..5000 {

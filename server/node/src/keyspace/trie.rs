@@ -365,7 +365,9 @@ fn collect<T: Item>(node: Option<&Node<T>>, into: &mut Vec<T>) {
         None => {}
         Some(Node::Leaf(items)) => into.extend(items.iter().cloned()),
         Some(Node::Branch(branch)) => {
-            branch.children.iter().for_each(|child| collect(child.as_deref(), into));
+            for child in &branch.children {
+                collect(child.as_deref(), into);
+            }
         }
     }
 }

@@ -119,13 +119,13 @@ impl Node {
         let words: Vec<&[u8]> = args.iter().collect();
         let peer = client.peer.ip();
         self.replicate(|replication, now, actions| {
-            replication.client_command(conn, peer, &words, now, actions)
+            replication.client_command(conn, peer, &words, now, actions);
         });
     }
 
     fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         if is(&args[1], "NO") && is(&args[2], "ONE") {
-            self.replicate(|replication, now, actions| replication.promote(now, actions));
+            self.replicate(super::super::replication::Replication::promote);
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
@@ -186,7 +186,7 @@ impl Node {
             }
             b"set" => {
                 arity(args.len() >= 4)?;
-                if !args.len().is_multiple_of(2) {
+                if args.len() % 2 != 0 {
                     return Err(Fault::arity("config|set"));
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
@@ -253,7 +253,9 @@ impl Node {
         let Some(verb) = args.get(1) else {
             let mut reply = self.reply(client);
             reply.array(TABLE.len());
-            TABLE.iter().for_each(|spec| write_spec(&mut reply, spec));
+            for spec in TABLE {
+                write_spec(&mut reply, spec);
+            }
             return Ok(());
         };
         match &verb.to_ascii_lowercase()[..] {
@@ -262,14 +264,18 @@ impl Node {
             b"list" => {
                 let mut reply = self.reply(client);
                 reply.array(TABLE.len());
-                TABLE.iter().for_each(|spec| reply.bulk(spec.name.as_bytes()));
+                for spec in TABLE {
+                    reply.bulk(spec.name.as_bytes());
+                }
             }
             b"info" => {
                 let names: Vec<&[u8]> = args.from(2).iter().collect();
                 let mut reply = self.reply(client);
                 if names.is_empty() {
                     reply.array(TABLE.len());
-                    TABLE.iter().for_each(|spec| write_spec(&mut reply, spec));
+                    for spec in TABLE {
+                        write_spec(&mut reply, spec);
+                    }
                 } else {
                     reply.array(names.len());
                     for name in names {
@@ -280,7 +286,8 @@ impl Node {
                     }
                 }
             }
-            b"getkeys" if args.len() > 2 => {
+            b"getkeys" if args.len() < 4 => return Err(Fault::arity("command|getkeys")),
+            b"getkeys" => {
                 let command = args.from(2);
                 let spec = lookup(&command[0]).ok_or(text("ERR Invalid command specified"))?;
                 if !spec.accepts(command.len()) {
@@ -292,7 +299,9 @@ impl Node {
                 }
                 let mut reply = self.reply(client);
                 reply.array(keys.len());
-                keys.iter().for_each(|key| reply.bulk(key));
+                for key in &keys {
+                    reply.bulk(key);
+                }
             }
             _ => return Err(Fault::subcommand(verb, "COMMAND")),
         }
@@ -419,7 +428,9 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
         flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
     let moving = spec.keys.count_at > 0;
     reply.set(flags.len() + usize::from(moving));
-    flags.iter().for_each(|name| reply.simple(name));
+    for name in &flags {
+        reply.simple(name);
+    }
     if moving {
         reply.simple("movablekeys");
     }
@@ -444,7 +455,9 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.bulk(b"flags");
     let rights: &[&str] = if spec.has(flag::WRITE) { &["RW", "ACCESS", "UPDATE"] } else { &["RO", "ACCESS"] };
     reply.set(rights.len());
-    rights.iter().for_each(|right| reply.simple(right));
+    for right in rights {
+        reply.simple(right);
+    }
     let number = |reply: &mut Reply<'_>, name: &str, value: i32| {
         reply.bulk(name.as_bytes());
         reply.int(i64::from(value));

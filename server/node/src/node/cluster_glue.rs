@@ -159,7 +159,7 @@ impl Node {
                     self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
                 }
                 Action::Promote => {
-                    self.replicate(|replication, now, actions| replication.promote(now, actions));
+                    self.replicate(super::super::replication::Replication::promote);
                     self.db.expiry = self.expiry_mode();
                 }
                 // Only WAIT blocks here, and replication ends it when this node becomes a replica.
@@ -226,7 +226,9 @@ pub(super) fn write_reply(reply: &mut Reply<'_>, value: &ClusterReply) {
         ClusterReply::Text(text) => reply.verbatim(text),
         ClusterReply::Array(items) => {
             reply.array(items.len());
-            items.iter().for_each(|item| write_reply(reply, item));
+            for item in items {
+                write_reply(reply, item);
+            }
         }
         ClusterReply::Map(pairs) => {
             reply.map(pairs.len());

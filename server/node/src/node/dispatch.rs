@@ -148,7 +148,7 @@ impl Node {
                 client.last_command = spec.name;
             }
             // ASKING holds for one command; before MULTI it holds until the transaction ends.
-            if !asked_for_asking && !(begins || client.transaction.is_some()) {
+            if !(asked_for_asking || begins || client.transaction.is_some()) {
                 client.asking = false;
             }
             self.count_error(reply_at);
@@ -235,7 +235,8 @@ impl Node {
                 if list.len() >= 128 {
                     break;
                 }
-                list.push_str(&format!("'{}' ", shown(arg, 128 - list.len())));
+                let word = shown(arg, 128 - list.len());
+                list.extend(["'", &word, "' "]);
             }
             let name = shown(&args[0], 128);
             return Err(Fault::new(format!(

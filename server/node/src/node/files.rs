@@ -2,6 +2,7 @@
 //!
 //! At start: nodes.conf, then the append-only file if it is on, else dump.rdb; then the cluster looks at the keys
 //! and the node serves.
+#![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
 use super::tickets::Purpose;
 use super::{Node, replication_glue::keep_key};
@@ -279,7 +280,7 @@ impl Node {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
                 b"repl-offset" => {
-                    offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok())
+                    offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
                 }
                 _ => {}
             },
@@ -320,7 +321,7 @@ impl Node {
         self.db.dirty = 0;
         self.db.propagated.clear();
         self.db.expiry = self.expiry_mode();
-        self.with_cluster(|cluster, turn| cluster.data_loaded(turn));
+        self.with_cluster(super::super::cluster::Cluster::data_loaded);
     }
 
     pub(super) fn fatal(&mut self, why: &str) {
@@ -386,7 +387,7 @@ impl Node {
                 let result = result.map_err(|error| error.message);
                 self.with_cluster(|cluster, turn| cluster.config_saved(result, turn));
             }
-            Some(Purpose::Rdb { waiting, dirty }) => self.dump_done(waiting, dirty, result),
+            Some(Purpose::Rdb { waiting, dirty }) => self.dump_done(waiting, dirty, &result),
             Some(Purpose::ConfigFile { waiting }) => match result {
                 Ok(()) => {
                     self.log(LogLevel::Warning, "CONFIG REWRITE executed with success.");
@@ -425,9 +426,9 @@ impl Node {
         }
     }
 
-    fn dump_done(&mut self, waiting: Option<ConnId>, dirty: u64, result: Result<(), DiskError>) {
+    fn dump_done(&mut self, waiting: Option<ConnId>, dirty: u64, result: &Result<(), DiskError>) {
         self.files.last_save_ok = result.is_ok();
-        match &result {
+        match result {
             Ok(()) => {
                 self.files.last_save = self.now.wall;
                 self.files.saved_dirty = dirty;

@@ -203,9 +203,9 @@ impl Node {
         }
         self.expire_actively();
         self.db.keys.free_some(FREE_UNITS);
-        self.with_cluster(|cluster, turn| cluster.before_sleep(turn));
+        self.with_cluster(super::cluster::Cluster::before_sleep);
         self.append_to_file();
-        self.replicate(|replication, now, actions| replication.flush(now, actions));
+        self.replicate(super::replication::Replication::flush);
         self.close_gates();
         effects.list.append(&mut self.effects.list);
     }
@@ -327,7 +327,7 @@ impl Node {
             }
             Some(ConnKind::MasterLink) => {
                 self.replicate(|replication, now, actions| {
-                    replication.connect_failed(conn, error, now, actions)
+                    replication.connect_failed(conn, error, now, actions);
                 });
             }
             _ => {}
@@ -484,10 +484,10 @@ impl Node {
             self.end_failover_pause();
         }
         if self.cluster.as_ref().is_some_and(|cluster| cluster.next_deadline() <= now) {
-            self.with_cluster(|cluster, turn| cluster.cron(turn));
+            self.with_cluster(super::cluster::Cluster::cron);
         }
         if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.replicate(|replication, now, actions| replication.tick(now, actions));
+            self.replicate(super::replication::Replication::tick);
         }
         if self.next_cron <= now {
             self.next_cron = now.plus_ms(CRON_MS);

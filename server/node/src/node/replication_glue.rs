@@ -137,7 +137,7 @@ impl Node {
                 let old = std::mem::replace(&mut self.db.keys, keys);
                 self.db.keys.inherit_garbage(old);
                 self.db.all_changed();
-                self.replicate(|replication, now, actions| replication.loaded(now, actions));
+                self.replicate(super::super::replication::Replication::loaded);
                 self.rewrite_aof(RewriteMode::Restart);
             }
             Some((_, Some(failure))) => {

@@ -30,7 +30,7 @@ impl Node {
                     return Err(text("ERR SELECT is not allowed in cluster mode"));
                 }
                 Some(_) => return Err(text("ERR DB index is out of range")),
-                None => return Err(text("ERR invalid DB index")),
+                None => return Err(NOT_INTEGER),
             },
             Verb::Quit => {
                 self.reply(client).ok();
@@ -390,7 +390,7 @@ impl Node {
         let mut skip_me = !old_form;
         if old_form {
             filters.push((b"addr".to_vec(), args[2].to_vec()));
-        } else if args.len() > 3 && args.len().is_multiple_of(2) {
+        } else if args.len() > 3 && args.len() % 2 == 0 {
             for index in (2..args.len()).step_by(2) {
                 let (name, value) = (args[index].to_ascii_lowercase(), &args[index + 1]);
                 match &name[..] {
@@ -590,7 +590,9 @@ impl Node {
                     .collect();
                 let mut reply = self.reply(client);
                 reply.array(names.len());
-                names.iter().for_each(|name| reply.bulk(name));
+                for name in &names {
+                    reply.bulk(name);
+                }
             }
             b"numsub" | b"shardnumsub" => {
                 let counts: Vec<i64> = args

@@ -1,1 +1,277 @@
-//! The node as its shell and clients see it.
+//! The node as its shell and clients see it: a tiny shell with a disk that the test controls.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::io::{DiskOp, WallMs};
+
+/// A node, its effects, and a disk that works when it is told to.
+struct Bench {
+    node: Node,
+    now: Now,
+    effects: Effects,
+    /// Disk effects that were asked for and not answered.
+    disk: Vec<(Ticket, DiskOp)>,
+    connections: u64,
+}
+
+fn addr(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Bench {
+    fn new(directives: &[(&str, &str)]) -> Self {
+        let mut config = Config::default();
+        // Set at start only, most of them, so through the text of a file.
+        let lines: Vec<String> = directives.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let text = lines.join("\n");
+        let source = crate::config::Source { file: &text, stdin: "", args: "" };
+        if !directives.is_empty() {
+            config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
+        }
+        let now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
+        let mut effects = Effects::default();
+        let boot = NodeBoot { config, now, entropy: [7; 32], pid: 1 };
+        let node = Node::new(boot, &mut effects);
+        let mut bench = Self { node, now, effects, disk: Vec::new(), connections: 0 };
+        bench.settle();
+        bench.disk_works();
+        bench
+    }
+
+    /// Ends the batch and answers all reads with "no such file".
+    fn settle(&mut self) {
+        loop {
+            self.node.end_of_batch(self.now, &mut self.effects);
+            let mut reads = Vec::new();
+            for effect in self.effects.list.drain(..) {
+                match effect {
+                    Effect::Read { name } => reads.push(name),
+                    Effect::Disk { ticket, op } => self.disk.push((ticket, op)),
+                    _ => {}
+                }
+            }
+            if reads.is_empty() {
+                return;
+            }
+            for name in reads {
+                let input = Input::FileChunk { name: &name, bytes: b"", eof: true, missing: true };
+                self.node.input(self.now, input, &mut self.effects);
+            }
+        }
+    }
+
+    /// The disk does all that it was asked for.
+    fn disk_works(&mut self) {
+        while !self.disk.is_empty() {
+            for (ticket, _) in std::mem::take(&mut self.disk) {
+                self.node.input(self.now, Input::DiskDone { ticket, result: Ok(()) }, &mut self.effects);
+            }
+            self.settle();
+        }
+    }
+
+    fn connect(&mut self) -> ConnId {
+        self.connections += 2;
+        let conn = ConnId(self.connections);
+        let input = Input::Accepted { conn, plane: Plane::Client, peer: addr(50_000), local: addr(6379) };
+        self.node.input(self.now, input, &mut self.effects);
+        conn
+    }
+
+    /// Sends bytes and ends the batch.
+    fn send(&mut self, conn: ConnId, bytes: &str) {
+        let input = Input::Received { conn, bytes: bytes.as_bytes() };
+        self.node.input(self.now, input, &mut self.effects);
+        self.settle();
+    }
+
+    /// What the shell may write to a connection now; it is written.
+    fn sendable(&mut self, conn: ConnId) -> String {
+        let durable = self.node.durable();
+        let Some(outbox) = self.node.outbox(conn) else { return "(closed)".to_owned() };
+        let bytes: Vec<u8> = outbox.sendable(durable, usize::MAX).flatten().copied().collect();
+        outbox.advance(bytes.len());
+        let input = Input::Flushed { conn, bytes: bytes.len() };
+        self.node.input(self.now, input, &mut self.effects);
+        self.settle();
+        String::from_utf8_lossy(&bytes).replace("\r\n", "|")
+    }
+
+    fn ask(&mut self, conn: ConnId, line: &str) -> String {
+        self.send(conn, &format!("{line}\r\n"));
+        self.sendable(conn)
+    }
+
+    fn pass_ms(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.wall.0 += ms;
+        self.settle();
+    }
+}
+
+#[test]
+fn no_reply_leaves_before_an_always_synced_write_is_on_disk() {
+    let mut bench =
+        Bench::new(&[("cluster-enabled", "no"), ("appendonly", "yes"), ("appendfsync", "always")]);
+    let (writer, reader) = (bench.connect(), bench.connect());
+    bench.send(writer, "SET k v\r\n");
+    assert_eq!(bench.sendable(writer), "", "the append is not durable yet");
+    assert_eq!(bench.ask(reader, "GET k"), "", "nor may anybody see what could be lost");
+    bench.disk_works();
+    assert_eq!(bench.sendable(writer), "+OK|");
+    assert_eq!(bench.sendable(reader), "$1|v|");
+    assert_eq!(bench.ask(reader, "GET k"), "$1|v|", "reads wait for nothing when nothing is on its way");
+}
+
+#[test]
+fn an_everysec_write_is_answered_when_it_is_in_the_file_and_waits_for_no_sync() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no"), ("appendonly", "yes")]);
+    let conn = bench.connect();
+    // Redis too writes before it answers: a killed process loses nothing that it acknowledged.
+    assert_eq!(bench.ask(conn, "SET k v"), "");
+    assert!(
+        matches!(&bench.disk[..], [(_, DiskOp::Append { bytes, sync: false, .. })] if bytes.ends_with(b"\r\nv\r\n"))
+    );
+    bench.disk_works();
+    assert_eq!(bench.sendable(conn), "+OK|");
+}
+
+#[test]
+fn a_transaction_is_one_and_fails_as_a_whole_when_a_command_was_refused() {
+    let mut bench = Bench::new(&[]);
+    let (a, b) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(a, "MULTI"), "+OK|");
+    assert_eq!(bench.ask(a, "INCR n"), "+QUEUED|");
+    assert_eq!(bench.ask(b, "GET n"), "$-1|", "nothing is done before EXEC");
+    assert_eq!(bench.ask(a, "LPUSH n x"), "+QUEUED|");
+    let wrong_type = "-WRONGTYPE Operation against a key holding the wrong kind of value|";
+    assert_eq!(bench.ask(a, "EXEC"), format!("*2|:1|{wrong_type}"));
+    assert_eq!(bench.ask(a, "MULTI"), "+OK|");
+    assert!(bench.ask(a, "NOSUCH").starts_with("-ERR unknown command 'NOSUCH', with args beginning with: "));
+    assert_eq!(bench.ask(a, "INCR n"), "+QUEUED|");
+    assert_eq!(bench.ask(a, "EXEC"), "-EXECABORT Transaction discarded because of previous errors.|");
+    assert_eq!(bench.ask(b, "GET n"), "$1|1|");
+}
+
+#[test]
+fn a_watched_key_that_another_changes_ends_the_transaction() {
+    let mut bench = Bench::new(&[]);
+    let (a, b) = (bench.connect(), bench.connect());
+    for (change, reply) in [("SET k 1", "*-1|"), ("GET k", "*1|+PONG|")] {
+        bench.ask(a, "WATCH k");
+        bench.ask(b, change);
+        bench.ask(a, "MULTI");
+        bench.ask(a, "PING");
+        assert_eq!(bench.ask(a, "EXEC"), reply, "{change}");
+    }
+}
+
+#[test]
+fn a_paused_write_waits_and_a_read_does_not() {
+    let mut bench = Bench::new(&[]);
+    let (a, b) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(a, "CLIENT PAUSE 300 WRITE"), "+OK|");
+    assert_eq!(bench.ask(a, "SET k v"), "");
+    assert_eq!(bench.ask(b, "GET k"), "$-1|");
+    assert_eq!(bench.ask(a, "PING"), "", "what follows a held back command waits with it");
+    bench.pass_ms(299);
+    assert_eq!(bench.sendable(a), "");
+    bench.pass_ms(1);
+    bench.settle();
+    assert_eq!(bench.sendable(a), "+OK|+PONG|");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_served_without_end() {
+    let mut bench = Bench::new(&[]);
+    let conn = bench.connect();
+    bench.ask(conn, &format!("SET big {}", "x".repeat(1 << 15)));
+    // 320 MB of replies are asked for.
+    for _ in 0..100 {
+        bench.send(conn, &"GET big\r\n".repeat(100));
+    }
+    let waiting = bench.node.outbox(conn).unwrap().len();
+    assert!(waiting < STALL_BYTES + (1 << 20), "{waiting} bytes wait");
+    let mut total = 0;
+    for _ in 0..100 {
+        total += bench.sendable(conn).len();
+        bench.settle();
+    }
+    // Here a line end counts as one byte.
+    assert_eq!(total, 10_000 * ("$32768|".len() + (1 << 15) + 1), "all of it comes when the client reads");
+}
+
+#[test]
+fn what_is_not_the_protocol_is_answered_and_closed() {
+    let mut bench = Bench::new(&[]);
+    let (conn, other) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(conn, "*1\r\n!3"), "-ERR Protocol error: expected '$', got '!'|");
+    assert_eq!(bench.sendable(conn), "(closed)");
+    assert_eq!(bench.ask(other, "PING"), "+PONG|");
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let mut bench = Bench::new(&[("maxclients", "1")]);
+    let (first, second) = (bench.connect(), bench.connect());
+    assert_eq!(bench.sendable(second), "-ERR max number of clients reached|");
+    assert_eq!(bench.ask(first, "PING"), "+PONG|");
+}
+
+#[test]
+fn replies_can_be_switched_off() {
+    let mut bench = Bench::new(&[]);
+    let conn = bench.connect();
+    assert_eq!(bench.ask(conn, "CLIENT REPLY SKIP"), "");
+    assert_eq!(bench.ask(conn, "PING"), "");
+    assert_eq!(bench.ask(conn, "PING"), "+PONG|");
+    assert_eq!(bench.ask(conn, "CLIENT REPLY OFF"), "");
+    assert_eq!(bench.ask(conn, "PING"), "");
+    assert_eq!(bench.ask(conn, "CLIENT REPLY ON"), "+OK|");
+}
+
+#[test]
+fn a_published_message_comes_before_the_publishers_own_reply() {
+    let mut bench = Bench::new(&[]);
+    let (a, b) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(a, "SUBSCRIBE c"), "*3|$9|subscribe|$1|c|:1|");
+    assert!(bench.ask(a, "GET k").starts_with("-ERR Can't execute 'get': only (P|S)SUBSCRIBE"));
+    assert_eq!(bench.ask(b, "PUBLISH c hello"), ":1|");
+    assert_eq!(bench.sendable(a), "*3|$7|message|$1|c|$5|hello|");
+    bench.node.input(bench.now, Input::Closed { conn: a }, &mut bench.effects);
+    assert_eq!(bench.ask(b, "PUBLISH c hello"), ":0|");
+}
+
+#[test]
+fn keys_expire_without_being_asked_for_and_the_file_is_told() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no"), ("appendonly", "yes")]);
+    let conn = bench.connect();
+    bench.send(conn, "SET k v PX 100\r\n");
+    bench.disk_works();
+    assert_eq!(bench.sendable(conn), "+OK|");
+    bench.pass_ms(150);
+    bench.pass_ms(1000);
+    let appended = bench.disk.iter().any(|(_, op)| {
+        matches!(op, DiskOp::Append { bytes, .. } if bytes.ends_with(b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n"))
+    });
+    assert!(appended, "{:?}", bench.disk);
+    bench.disk_works();
+    assert_eq!(bench.ask(conn, "DBSIZE"), ":0|");
+}
+
+#[test]
+fn a_cluster_node_without_slots_serves_no_key() {
+    let mut bench = Bench::new(&[("cluster-enabled", "yes")]);
+    let conn = bench.connect();
+    assert_eq!(bench.ask(conn, "GET k"), "-CLUSTERDOWN Hash slot not served|");
+    assert_eq!(bench.ask(conn, "SELECT 1"), "-ERR SELECT is not allowed in cluster mode|");
+    assert!(bench.ask(conn, "CLUSTER INFO").contains("cluster_state:fail"));
+    bench.send(conn, "CLUSTER ADDSLOTSRANGE 0 16383\r\n");
+    bench.disk_works();
+    assert_eq!(bench.sendable(conn), "+OK|");
+    bench.pass_ms(2100);
+    bench.pass_ms(200);
+    assert_eq!(bench.ask(conn, "SET k v"), "+OK|");
+    assert_eq!(bench.ask(conn, "MGET a b"), "-CROSSSLOT Keys in request don't hash to the same slot|");
+}

@@ -67,6 +67,7 @@ impl<'a> Args<'a> {
     }
 
     /// The arguments from `index` on.
+    #[must_use]
     pub fn from(&self, index: usize) -> Args<'a> {
         Args { bytes: self.bytes, ranges: &self.ranges[index.min(self.ranges.len())..] }
     }
@@ -168,34 +169,11 @@ impl RequestParser {
             }
         }
         while self.args_left > 0 {
-            let len = match self.bulk {
-                Some(len) => len,
-                None => {
-                    match buffer.get(self.position) {
-                        None => return Ok(None),
-                        Some(b'$') => {}
-                        Some(&other) => {
-                            // A line that is too long is reported first, as Redis does: it looks for its end first.
-                            return match length_line(buffer, self.position, ProtocolError::LengthLineTooBig)?
-                            {
-                                None => Ok(None),
-                                Some(_) => Err(ProtocolError::ExpectedDollar(char::from(other))),
-                            };
-                        }
-                    }
-                    let Some((len, after)) =
-                        length_line(buffer, self.position, ProtocolError::LengthLineTooBig)?
-                    else {
-                        return Ok(None);
-                    };
-                    let len = len
-                        .and_then(|len| usize::try_from(len).ok())
-                        .filter(|&len| len <= limits.max_bulk_bytes)
-                        .ok_or(ProtocolError::InvalidLength)?;
-                    self.position = after;
-                    self.bulk = Some(len);
-                    len
-                }
+            let len = if let Some(len) = self.bulk {
+                len
+            } else {
+                let Some(len) = self.announced_length(buffer, limits)? else { return Ok(None) };
+                len
             };
             if buffer.len() < self.position + len + 2 {
                 return Ok(None);
@@ -228,6 +206,28 @@ impl RequestParser {
     /// True in the middle of a request.
     pub const fn is_midway(&self) -> bool {
         self.args_left > 0
+    }
+
+    /// Reads `$<length>` where the next argument begins.
+    fn announced_length(
+        &mut self,
+        buffer: &[u8],
+        limits: RequestLimits,
+    ) -> Result<Option<usize>, ProtocolError> {
+        let Some(&mark) = buffer.get(self.position) else { return Ok(None) };
+        // The end of the line is looked for before its beginning is judged, as Redis does.
+        let line = length_line(buffer, self.position, ProtocolError::LengthLineTooBig)?;
+        let Some((len, after)) = line else { return Ok(None) };
+        if mark != b'$' {
+            return Err(ProtocolError::ExpectedDollar(char::from(mark)));
+        }
+        let len = len
+            .and_then(|len| usize::try_from(len).ok())
+            .filter(|&len| len <= limits.max_bulk_bytes)
+            .ok_or(ProtocolError::InvalidLength)?;
+        self.position = after;
+        self.bulk = Some(len);
+        Ok(Some(len))
     }
 
     fn parse_inline(&mut self, buffer: &[u8]) -> Result<Option<usize>, ProtocolError> {
@@ -404,8 +404,8 @@ mod tests {
             (b"*1\r\n$536870913\r\n", ProtocolError::InvalidLength),
             (b"SET \"a\r\n", ProtocolError::UnbalancedQuotes),
             (b"SET 'a'b\r\n", ProtocolError::UnbalancedQuotes),
-            (&[b'*'; 70_000], ProtocolError::CountLineTooBig),
-            (&[b'a'; 70_000], ProtocolError::InlineTooBig),
+            (&vec![b'*'; 70_000], ProtocolError::CountLineTooBig),
+            (&vec![b'a'; 70_000], ProtocolError::InlineTooBig),
         ];
         for (bytes, error) in cases {
             assert_eq!(feed(bytes, 4096).1, Some(error), "{}", bytes[..10.min(bytes.len())].escape_ascii());
