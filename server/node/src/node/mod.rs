@@ -588,9 +588,11 @@ impl Node {
         }
         let mut marks = marks.iter();
         let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
-        for command in all {
+        for (command, in_file) in all {
             self.replication.propagate(command);
-            self.files.append(command);
+            if in_file {
+                self.files.append(command);
+            }
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();
