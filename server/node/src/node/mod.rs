@@ -250,7 +250,7 @@ impl Node {
 
     /// True once the dataset was loaded and clients are served.
     pub const fn is_ready(&self) -> bool {
-        !self.files.is_loading()
+        !self.files.is_loading() && !self.exiting
     }
 
     /// The configuration in force.
