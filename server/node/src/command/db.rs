@@ -45,15 +45,21 @@ pub struct Db {
 #[derive(Debug, Default)]
 pub struct Propagated {
     bytes: Vec<u8>,
-    /// Where each command ends.
-    ends: Vec<usize>,
+    /// Where each command ends, and whether the append-only file gets it too.
+    ends: Vec<(usize, bool)>,
 }
 
 impl Propagated {
     /// Adds a command.
     pub fn push<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
         write_command(&mut self.bytes, args);
-        self.ends.push(self.bytes.len());
+        self.ends.push((self.bytes.len(), true));
+    }
+
+    /// Adds a command that changes no data (`PUBLISH`): it goes to replicas, not to the append-only file.
+    pub fn push_for_replicas<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
+        write_command(&mut self.bytes, args);
+        self.ends.push((self.bytes.len(), false));
     }
 
     /// How many commands.
@@ -66,10 +72,10 @@ impl Propagated {
         self.ends.is_empty()
     }
 
-    /// The commands in order, each one array.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    /// The commands in order, each one array, and whether the append-only file gets them too.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        starts.zip(&self.ends).map(|(start, &(end, in_file))| (&self.bytes[start..end], in_file))
     }
 
     /// Forgets them.

@@ -51,7 +51,7 @@ impl Bench {
             .db
             .propagated
             .iter()
-            .map(|command| {
+            .map(|(command, _)| {
                 let text = String::from_utf8_lossy(command).into_owned();
                 let words =
                     text.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['$', '*']));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::client::{Conn, ConnKind};
 use super::tickets::Purpose;
-use super::{Node, flag, text};
+use super::{Node, text};
 use crate::cluster::{
     Action, Cluster, ClusterSettings, EndpointType, Facts, MasterLink, Reply as ClusterReply, Turn,
 };
@@ -211,7 +211,6 @@ impl Node {
         if loading && !is_help {
             return Err(text("LOADING Redis is loading the dataset in memory"));
         }
-        let _ = flag::ADMIN;
         self.with_cluster(|cluster, turn| cluster.command(args, turn)).ok_or(crate::command::CLUSTER_DISABLED)
     }
 }

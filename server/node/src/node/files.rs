@@ -212,7 +212,7 @@ impl Node {
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
             AofItem::Key(key) => {
-                if let Err(error) = keep_key(&mut db.keys, &key, now.wall) {
+                if let Err(error) = keep_key(&mut db.keys, &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -275,7 +275,6 @@ impl Node {
         let mut failure = None;
         let (mut id, mut offset) = (None, None);
         let keys = &mut self.db.keys;
-        let wall = self.now.wall;
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
@@ -285,7 +284,7 @@ impl Node {
                 _ => {}
             },
             RdbEvent::Key(key) => {
-                if let Err(error) = keep_key(keys, &key, wall) {
+                if let Err(error) = keep_key(keys, &key) {
                     failure.get_or_insert(error);
                 }
             }

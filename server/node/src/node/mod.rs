@@ -250,7 +250,7 @@ impl Node {
 
     /// True once the dataset was loaded and clients are served.
     pub const fn is_ready(&self) -> bool {
-        !self.files.is_loading()
+        !self.files.is_loading() && !self.exiting
     }
 
     /// The configuration in force.
@@ -588,9 +588,11 @@ impl Node {
         }
         let mut marks = marks.iter();
         let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
-        for command in all {
+        for (command, in_file) in all {
             self.replication.propagate(command);
-            self.files.append(command);
+            if in_file {
+                self.files.append(command);
+            }
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();

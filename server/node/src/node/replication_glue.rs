@@ -38,7 +38,7 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
 }
 
 /// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
-pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey, _now: WallMs) -> Result<(), String> {
+pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey) -> Result<(), String> {
     match keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)) {
         Ok(()) | Err(PartsError::Empty) => Ok(()),
         Err(error) => Err(format!("Bad data for key '{}': {error}", key.key.escape_ascii())),
@@ -87,7 +87,7 @@ impl Node {
                 Action::LoadKeys(keys) => {
                     if let Some((keyspace, failure)) = &mut self.incoming {
                         for key in &keys {
-                            if let Err(error) = keep_key(keyspace, key, self.now.wall) {
+                            if let Err(error) = keep_key(keyspace, key) {
                                 failure.get_or_insert(error);
                             }
                         }

@@ -519,7 +519,7 @@ impl Node {
             self.with_cluster(|cluster, turn| cluster.publish(sharded, &args[1], &args[2], turn));
         } else {
             let all: Vec<&[u8]> = args.iter().collect();
-            self.db.propagated.push(all.into_iter());
+            self.db.propagated.push_for_replicas(all.into_iter());
         }
         self.reply(client).int(receivers as i64);
     }

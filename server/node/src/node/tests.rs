@@ -261,6 +261,14 @@ fn keys_expire_without_being_asked_for_and_the_file_is_told() {
 }
 
 #[test]
+fn a_published_message_is_not_kept_in_the_file() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no"), ("appendonly", "yes")]);
+    let conn = bench.connect();
+    assert_eq!(bench.ask(conn, "PUBLISH c hello"), ":0|");
+    assert!(bench.disk.is_empty(), "loading the file would not know it: {:?}", bench.disk);
+}
+
+#[test]
 fn a_cluster_node_without_slots_serves_no_key() {
     let mut bench = Bench::new(&[("cluster-enabled", "yes")]);
     let conn = bench.connect();
