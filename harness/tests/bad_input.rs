@@ -77,7 +77,7 @@ fn broken_requests_get_redis_words_and_their_connection_is_closed() {
     for (bytes, words) in cases {
         assert_eq!(bench.raw(bytes), words, "{:?}", String::from_utf8_lossy(bytes));
     }
-    assert_eq!(bench.raw(&[b'x'; 70_000]), "-ERR Protocol error: too big inline request\r\n");
+    assert_eq!(bench.raw(&vec![b'x'; 70_000]), "-ERR Protocol error: too big inline request\r\n");
     bench.still_well();
 }
 

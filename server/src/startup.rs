@@ -211,10 +211,10 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 /// Changes to `dir`, so that `logfile`, `pidfile` and the data files are relative to it, and notes its full
 /// path.
 fn enter_directory(config: &mut Config, log: &mut Log) -> Result<(), StartError> {
-    if let Some(dir) = config.some_text(Key::Dir) {
-        if let Err(error) = std::env::set_current_dir(dir) {
-            return Err(StartError::Config(format!("Can't chdir to '{dir}': {}", said(&error))));
-        }
+    if let Some(dir) = config.some_text(Key::Dir)
+        && let Err(error) = std::env::set_current_dir(dir)
+    {
+        return Err(StartError::Config(format!("Can't chdir to '{dir}': {}", said(&error))));
     }
     let here = std::env::current_dir().map_err(|error| failed(log, "No current directory", &error))?;
     let set = config.set(&[("dir", here.to_string_lossy().as_ref())], true);

@@ -176,7 +176,7 @@ impl Shell {
             Token(i) if i < FIRST_LISTENER + self.routes.len() => self.accept(now, i - FIRST_LISTENER),
             Token(i) => {
                 let i = i - FIRST_LISTENER - self.routes.len();
-                self.side_event(now, i / 2, if i % 2 == 0 { Dir::Up } else { Dir::Down }, event);
+                self.side_event(now, i / 2, if i.is_multiple_of(2) { Dir::Up } else { Dir::Down }, event);
             }
         }
     }

@@ -193,7 +193,7 @@ impl Cluster {
         self.refresh_myself();
         self.blacklist.retain(|_, until| *until > turn.now.mono);
         self.maintain_links(turn);
-        if self.cron_count % 10 == 0 {
+        if self.cron_count.is_multiple_of(10) {
             self.ping_someone(turn);
         }
         let suspicion = self.watch_nodes(turn);

@@ -98,7 +98,7 @@ pub fn parse(text: &[u8]) -> Result<Option<NodesConf>, NodesConfError> {
 
 fn parse_vars(words: &[&str]) -> Result<(u64, u64), String> {
     let (mut current, mut vote) = (None, None);
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         return Err("'vars' needs pairs of name and value".to_owned());
     }
     for pair in words.chunks_exact(2) {

@@ -22,7 +22,7 @@ pub(super) fn hmset(call: &mut Call<'_>) -> Outcome {
 }
 
 fn put_pairs(call: &mut Call<'_>) -> Result<usize, Fault> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return Err(Fault::arity(call.name));
     }
     let (key, args) = (call.arg(1), call.args);

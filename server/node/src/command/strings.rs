@@ -227,7 +227,7 @@ pub(super) fn msetnx(call: &mut Call<'_>) -> Outcome {
 }
 
 fn pairs(call: &Call<'_>) -> Outcome {
-    if call.args.len() % 2 == 0 { Err(Fault::arity(call.name)) } else { Ok(()) }
+    if call.args.len().is_multiple_of(2) { Err(Fault::arity(call.name)) } else { Ok(()) }
 }
 
 pub(super) fn strlen(call: &mut Call<'_>) -> Outcome {

@@ -304,7 +304,7 @@ fn save_points(words: &[String]) -> Option<Value> {
     if words.is_empty() {
         return Some(Value::SavePoints(Vec::new()));
     }
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         return words.iter().all(String::is_empty).then(|| Value::SavePoints(Vec::new()));
     }
     let point = |pair: &[String]| {
@@ -316,7 +316,7 @@ fn save_points(words: &[String]) -> Option<Value> {
 }
 
 fn output_limits(words: &[String], current: &Value) -> Result<Value, String> {
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     let mut limits = match current {

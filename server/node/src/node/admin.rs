@@ -186,7 +186,7 @@ impl Node {
             }
             b"set" => {
                 arity(args.len() >= 4)?;
-                if args.len() % 2 != 0 {
+                if !args.len().is_multiple_of(2) {
                     return Err(Fault::arity("config|set"));
                 }
                 let pairs: Vec<(&[u8], &[u8])> =

@@ -390,7 +390,7 @@ impl Node {
         let mut skip_me = !old_form;
         if old_form {
             filters.push((b"addr".to_vec(), args[2].to_vec()));
-        } else if args.len() > 3 && args.len() % 2 == 0 {
+        } else if args.len() > 3 && args.len().is_multiple_of(2) {
             for index in (2..args.len()).step_by(2) {
                 let (name, value) = (args[index].to_ascii_lowercase(), &args[index + 1]);
                 match &name[..] {
