@@ -68,7 +68,7 @@ fn broken_requests_get_redis_words_and_their_connection_is_closed() {
     let mut bench = Bench::new();
     let cases: [(&[u8], &str); 6] = [
         (b"*abc\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
-        (b"*2000000000\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*3000000000\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
         (b"*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n"),
         (b"*1\r\n$99999999999\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
         (b"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
