@@ -16,6 +16,8 @@ pub struct Link(pub u64);
 /// What the next reply on a connection answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
+    /// The PING that every connection begins with.
+    Greeting,
     Reply(u64),
     Wait(u64),
     Asking,
@@ -90,7 +92,14 @@ impl LinkState {
         }
     }
 
-    /// The connection is open: everything that waited goes out. Answers the requests among it.
+    /// The dial succeeded: the server is asked whether it is there. A proxy in between accepts connections to servers
+    /// that are down or cut off; what is not sent before the answer certainly did not happen.
+    pub fn greet(&mut self, now: Nanos) {
+        self.expected.push_back((Expected::Greeting, now));
+        self.outgoing.extend_from_slice(&encode(&[b"PING"]));
+    }
+
+    /// The server is there: everything that waited goes out. Answers the requests among it.
     pub fn opened(&mut self, now: Nanos) -> Vec<u64> {
         self.open = true;
         let ids = self.unsent();

@@ -382,6 +382,12 @@ impl ClusterClient {
 
     fn connected(&mut self, now: Nanos, link: Link) {
         let Some(state) = self.links.get_mut(&link) else { return };
+        state.greet(now);
+        self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
+    }
+
+    fn greeted(&mut self, now: Nanos, link: Link) {
+        let Some(state) = self.links.get_mut(&link) else { return };
         for id in state.opened(now) {
             if let Some(pending) = self.requests.get_mut(&id) {
                 pending.stage = Stage::Sent;
@@ -426,7 +432,7 @@ impl ClusterClient {
                     self.finish(id, Outcome::Info(format!("connection lost: {why}")), None);
                 }
                 Expected::Wait(id) => self.without_wait(id),
-                Expected::Asking | Expected::Slots => {}
+                Expected::Greeting | Expected::Asking | Expected::Slots => {}
             }
         }
     }
@@ -466,6 +472,8 @@ impl ClusterClient {
 
     fn replied(&mut self, now: Nanos, link: Link, expected: Expected, reply: BytesFrame) {
         match expected {
+            // Any answer will do: an error to PING (loading, say) comes from a server that is there.
+            Expected::Greeting => self.greeted(now, link),
             Expected::Asking => {}
             Expected::Slots => self.slots_answered(now, link, &reply),
             Expected::Wait(id) => self.waited(id, &reply),

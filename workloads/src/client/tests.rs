@@ -40,7 +40,7 @@ impl Bench {
         bench.client.tick(0);
         bench.run();
         let (link, _) = bench.dialled[0];
-        bench.on(Event::Connected(link));
+        bench.open(link);
         bench.on(Event::Received(link, slots(1, 2).as_bytes()));
         bench.sent.clear();
         bench
@@ -55,6 +55,12 @@ impl Bench {
                 Step::Done(completion) => self.done.push(completion),
             }
         }
+    }
+
+    /// The dial succeeds and the server answers the greeting.
+    fn open(&mut self, link: Link) {
+        self.on(Event::Connected(link));
+        self.on(Event::Received(link, b"+PONG\r\n"));
     }
 
     fn on(&mut self, event: Event<'_>) {
@@ -99,7 +105,7 @@ fn moved_is_followed_and_remembered() {
     let first = bench.link(node(1));
     bench.on(Event::Received(first, b"-MOVED 3300 127.1.1.4:6379\r\n"));
     let second = bench.link(node(4));
-    bench.on(Event::Connected(second));
+    bench.open(second);
     bench.on(Event::Received(second, b":1\r\n"));
     assert_eq!(bench.done[0].node, Some(node(4)));
     bench.add(2, "b", None);
@@ -113,7 +119,7 @@ fn ask_sends_asking_first_and_is_not_remembered() {
     let first = bench.link(node(1));
     bench.on(Event::Received(first, b"-ASK 3300 127.1.1.4:6379\r\n"));
     let second = bench.link(node(4));
-    bench.on(Event::Connected(second));
+    bench.open(second);
     assert!(bench.sent.last().unwrap().1.starts_with("*1\r\n$6\r\nASKING\r\n*3\r\n"));
     bench.on(Event::Received(second, b"+OK\r\n:1\r\n"));
     assert!(matches!(bench.done[0].outcome, Outcome::Ok(_)));
@@ -172,7 +178,7 @@ fn a_refused_dial_waits_for_a_newer_map_and_goes_to_the_new_owner() {
     assert!(asked.1.contains("SLOTS"));
     bench.on(Event::Received(asked.0, slots(1, 5).as_bytes()));
     let new = bench.link(node(5));
-    bench.on(Event::Connected(new));
+    bench.open(new);
     bench.on(Event::Received(new, b":1\r\n"));
     assert!(matches!(bench.done[0].outcome, Outcome::Ok(_)));
 }
@@ -197,11 +203,25 @@ fn never_sent_is_fail_even_at_the_deadline() {
     assert!(matches!(bench.done[0].outcome, Outcome::Fail(_)));
     let link = bench.link(node(2));
     bench.sent.clear();
-    bench.on(Event::Connected(link));
+    bench.open(link);
     assert!(
         bench.sent.iter().all(|(_, text)| !text.contains("SADD")),
         "a failed request is never sent later"
     );
+}
+
+#[test]
+fn a_connection_that_ends_before_the_greeting_is_a_refused_dial() {
+    let mut bench = Bench::new();
+    bench.at(200 * MS);
+    bench.add(1, "a", None);
+    let dead = bench.link(node(2));
+    bench.on(Event::Connected(dead)); // by a proxy: the server behind it is down
+    assert!(bench.sent.iter().all(|(_, text)| !text.contains("SADD")));
+    bench.on(Event::Closed(dead, "reset"));
+    let asked = bench.sent.last().unwrap().0;
+    bench.on(Event::Received(asked, slots(1, 2).as_bytes()));
+    assert!(matches!(bench.done[0].outcome, Outcome::Fail(_)));
 }
 
 #[test]
