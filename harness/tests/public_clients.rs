@@ -48,9 +48,21 @@ fn redis_cli_forms_a_cluster_and_follows_redirections() {
 }
 
 #[test]
-fn redis_benchmark_loads_every_master() {
+fn redis_benchmark_loads_every_master_before_and_after_a_failover() {
     let _lock = real_processes();
-    let servers = cluster();
+    let mut servers = cluster();
+    benchmark(&servers);
+    servers.nodes[1].kill();
+    servers.until("another node has the dead master's slots", Duration::from_secs(20), |s| {
+        let masters = s.nodes.iter().filter(|node| node.info("role").as_deref() == Some("master")).count();
+        (masters == 3).then_some(())
+    });
+    benchmark(&servers);
+}
+
+/// Every test of redis-benchmark whose commands the node has, spread over the masters.
+#[track_caller]
+fn benchmark(servers: &Servers) {
     let ip = servers.nodes[0].ip.as_str();
     let tests = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,lrange_100,mset";
     let args = ["-h", ip, "-p", "7000", "--cluster", "-t", tests, "-n", "3000", "-c", "20", "-P", "4", "-q"];

@@ -56,7 +56,7 @@ pub fn print(folder: &Path, verdict: &Verdict) {
         .unwrap_or(&verdict.reason);
     println!("{word}  {reason}");
     println!(
-        "  {} operations acknowledged, {} failovers, expectation {:?}, seed {}, exit {}",
+        "  {} operations acknowledged, {} failovers, expectation {}, seed {}, exit {}",
         verdict.acknowledged, verdict.failovers, verdict.expect, verdict.seed, verdict.exit_code
     );
     let folder = folder.display();

@@ -206,7 +206,7 @@ fn facts(stored: &Stored, verdict: &Verdict) -> Vec<(String, String)> {
         fact("acknowledged", verdict.acknowledged.to_string()),
         fact("failovers", verdict.failovers.to_string()),
         fact("lost", verdict.checks.lost_writes.lost.to_string()),
-        fact("expectation", format!("{:?}", verdict.expect).to_lowercase()),
+        fact("expectation", verdict.expect.to_string()),
         fact("seed", info.seed.to_string()),
         fact("started", info.started.clone()),
     ]

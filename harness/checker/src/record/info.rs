@@ -93,3 +93,14 @@ pub enum Expect {
     /// Nothing may be lost.
     Strict,
 }
+
+impl std::fmt::Display for Expect {
+    /// The word of the command line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Redis => "redis",
+            Self::Wait => "wait",
+            Self::Strict => "strict",
+        })
+    }
+}
