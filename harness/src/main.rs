@@ -14,6 +14,10 @@ mod proxy;
 mod report;
 mod verdict;
 
+/// In the binary only: the node's memory is many small allocations, and storms start many nodes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {

@@ -83,14 +83,14 @@ fn fail_over(servers: &mut Servers, master: usize, replica: usize, value: &str) 
         let old = s.nodes[master].info("master_repl_offset")?.parse::<u64>().ok()?;
         (old >= new.parse::<u64>().ok()?).then_some(())
     });
+    // A replica answers reads once its own view of the cluster is ok.
+    servers.until("the cluster is whole", SECONDS_20, |s| s.all_ok(6).then_some(()));
     let mut old = servers.nodes[master].connect().expect("it answers");
     old.ask(&["READONLY"]).expect("it answers");
-    let held = keys()
-        .filter(|key| old.ask(&["GET", key]).is_ok_and(|r| r == Reply::BulkString(value.to_owned().into())))
-        .count();
+    let replies: Vec<Reply> = keys().map(|key| old.ask(&["GET", &key]).expect("it answers")).collect();
+    let held = replies.iter().filter(|reply| **reply == Reply::BulkString(value.to_owned().into())).count();
     let Reply::Integer(size) = servers.nodes[replica].must(&["DBSIZE"]) else { panic!("DBSIZE is a number") };
-    assert_eq!(held as i64, size, "the old master holds every key of its successor");
-    servers.until("the cluster is whole", SECONDS_20, |s| s.all_ok(6).then_some(()));
+    assert_eq!(held as i64, size, "the old master holds every key of its successor: {:?}", &replies[..5]);
 }
 
 #[test]

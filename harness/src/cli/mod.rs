@@ -86,6 +86,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     exit_255_on_panic();
+    say_troubles();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -109,6 +110,13 @@ pub fn main() -> ExitCode {
         eprintln!("slotstorm: {text}");
         ExitCode::from(code)
     })
+}
+
+/// What the harness has to say of itself goes to standard error; SLOTSTORM_LOG=debug says more.
+fn say_troubles() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SLOTSTORM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }
 
 fn exit_255_on_panic() {

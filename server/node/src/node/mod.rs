@@ -203,7 +203,9 @@ impl Node {
         }
         self.expire_actively();
         self.db.keys.free_some(FREE_UNITS);
-        self.with_cluster(super::cluster::Cluster::before_sleep);
+        if !self.files.is_loading() {
+            self.with_cluster(super::cluster::Cluster::before_sleep);
+        }
         self.append_to_file();
         self.replicate(super::replication::Replication::flush);
         self.close_gates();
@@ -216,7 +218,8 @@ impl Node {
             return Some(self.now.mono.plus_ms(1));
         }
         let pause = self.client_pause.map(|pause| pause.until);
-        let cluster = self.cluster.as_ref().map(Cluster::next_deadline);
+        let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
+        let cluster = awake.map(Cluster::next_deadline);
         [Some(self.next_cron), cluster, self.replication.next_deadline(), pause, self.failover_pause]
             .into_iter()
             .flatten()
@@ -262,8 +265,9 @@ impl Node {
 
     fn accepted(&mut self, conn: ConnId, plane: Plane, peer: SocketAddr, local: SocketAddr) {
         if plane == Plane::Bus {
-            // Redis too accepts no bus links while a master loads its data at start.
-            if self.cluster.is_none() || (self.files.is_loading() && !self.is_replica()) {
+            // The cluster sleeps until the data is loaded, as in Redis: a node that became a replica meanwhile would
+            // get its master's data and then load its own old data over it.
+            if self.cluster.is_none() || self.files.is_loading() {
                 self.effects.push(Effect::Close { conn, flush: false });
                 return;
             }
@@ -483,7 +487,8 @@ impl Node {
         if self.failover_pause.is_some_and(|until| until <= now) {
             self.end_failover_pause();
         }
-        if self.cluster.as_ref().is_some_and(|cluster| cluster.next_deadline() <= now) {
+        let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
+        if awake.is_some_and(|cluster| cluster.next_deadline() <= now) {
             self.with_cluster(super::cluster::Cluster::cron);
         }
         if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {

@@ -283,3 +283,47 @@ fn a_cluster_node_without_slots_serves_no_key() {
     assert_eq!(bench.ask(conn, "SET k v"), "+OK|");
     assert_eq!(bench.ask(conn, "MGET a b"), "-CROSSSLOT Keys in request don't hash to the same slot|");
 }
+
+#[test]
+fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
+    // Seen in a mixed cluster: the resync was over first, and then the old file was loaded over it.
+    let (me, master) = ("a".repeat(40), "b".repeat(40));
+    let table = format!(
+        "{me} 127.0.0.1:7001@17001 myself,slave {master} 0 0 1 connected\n\
+         {master} 127.0.0.1:7002@17002 master - 0 0 1 connected 0-16383\n\
+         vars currentEpoch 1 lastVoteEpoch 0\n"
+    );
+    let text = "cluster-enabled yes\nappendonly yes";
+    let source = crate::config::Source { file: text, stdin: "", args: "" };
+    let config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
+    let mut now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
+    let mut effects = Effects::default();
+    let mut node = Node::new(NodeBoot { config, now, entropy: [7; 32], pid: 1 }, &mut effects);
+    let chunk = Input::FileChunk { name: "nodes.conf", bytes: table.as_bytes(), eof: true, missing: false };
+    node.input(now, chunk, &mut effects);
+    let dials =
+        |effects: &Effects| effects.list.iter().filter(|e| matches!(e, Effect::Connect { .. })).count();
+
+    now.mono = now.mono.plus_ms(5000);
+    let (conn, peer) = (ConnId(2), addr(50_000));
+    node.input(now, Input::Accepted { conn, plane: Plane::Bus, peer, local: addr(17001) }, &mut effects);
+    node.end_of_batch(now, &mut effects);
+    assert_eq!(dials(&effects), 0, "neither the bus nor the master");
+    assert!(effects.list.iter().any(|e| matches!(e, Effect::Close { conn: ConnId(2), .. })));
+    assert!(node.next_deadline().is_some_and(|at| at > now.mono), "and it does not spin meanwhile");
+
+    for _ in 0..3 {
+        let reads: Vec<String> = effects
+            .list
+            .extract_if(.., |effect| matches!(effect, Effect::Read { .. }))
+            .map(|effect| if let Effect::Read { name } = effect { name } else { String::new() })
+            .collect();
+        for name in reads.iter().filter(|name| *name != "nodes.conf") {
+            let chunk = Input::FileChunk { name, bytes: b"", eof: true, missing: true };
+            node.input(now, chunk, &mut effects);
+        }
+        now.mono = now.mono.plus_ms(100);
+        node.end_of_batch(now, &mut effects);
+    }
+    assert!(dials(&effects) >= 2, "the bus and the master");
+}
