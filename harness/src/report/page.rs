@@ -183,9 +183,9 @@ const fn word(validity: Validity) -> &'static str {
     }
 }
 
-/// `12.345 s`.
+/// `12.345 s`, never broken over two lines.
 fn at(nanos: Nanos) -> String {
-    format!("{:.3} s", seconds(nanos))
+    format!("{:.3}\u{a0}s", seconds(nanos))
 }
 
 fn facts(stored: &Stored, verdict: &Verdict) -> Vec<(String, String)> {
