@@ -13,6 +13,7 @@ use crate::admin::create::Progress;
 use crate::driver::{Listener, Tally};
 use crate::observer::RoleChange;
 use crate::plan::{Plan, nanos_to_secs};
+use crate::plot::data::slot_ranges;
 
 /// Between two plain status lines, in nanoseconds.
 const PLAIN_EVERY: Nanos = 5_000_000_000;
@@ -257,13 +258,9 @@ fn clock(time: Nanos) -> String {
     format!("{:02}:{:04.1}", (secs / 60.0).floor(), secs % 60.0)
 }
 
-/// `0-5460, 7000`.
+/// `0-5460, 7000`, or that there are none.
 pub fn ranges(slots: &[(u16, u16)]) -> String {
-    let texts: Vec<String> = slots
-        .iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
-        .collect();
-    if texts.is_empty() { "no slots".into() } else { texts.join(", ") }
+    if slots.is_empty() { "no slots".into() } else { slot_ranges(slots) }
 }
 
 /// `214 B`, `1.2 kB`.

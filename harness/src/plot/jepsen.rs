@@ -60,20 +60,13 @@ impl Figure for LatencyRaw<'_> {
         let axis = latency_axis(&story.points);
         let frame =
             Frame { title: format!("{} · latency", story.title), y_label: "Latency (ms)", story, scale };
-        let key: Vec<KeyEntry> = series(story)
-            .into_iter()
-            .map(|(function, outcome)| KeyEntry {
-                label: format!("{} {}", story.functions[function], outcome.name()),
-                colour: outcome.colour(),
-                mark: Mark::of_rank(function),
-            })
-            .collect();
+        let key = series_key(story);
         let range = (axis.bottom..axis.top).log_scale();
         frame.draw(root, range, axis, &|ms| milliseconds(*ms), &key, |chart, area| {
             // Dense series below, sparse ones on top. Points that would fall on the same pixel are drawn once: the
             // picture is the same, and a million operations stay a picture.
             let mut order = series(story);
-            order.sort_by_key(|(function, outcome)| {
+            order.sort_by_cached_key(|(function, outcome)| {
                 let of = |p: &&Point| p.function == *function && p.outcome == *outcome;
                 std::cmp::Reverse(story.points.iter().filter(of).count())
             });
@@ -169,14 +162,7 @@ impl Figure for Rate<'_> {
             })
             .collect();
         let top = lines.iter().flat_map(|(_, counts)| counts).copied().fold(1.0, f64::max) * 1.1;
-        let key: Vec<KeyEntry> = lines
-            .iter()
-            .map(|((function, outcome), _)| KeyEntry {
-                label: format!("{} {}", story.functions[*function], outcome.name()),
-                colour: outcome.colour(),
-                mark: Mark::of_rank(*function),
-            })
-            .collect();
+        let key = series_key(story);
         frame.draw(root, 0.0..top, Linear { top }, &|hz| format!("{hz:.0}"), &key, |chart, area| {
             for ((function, outcome), counts) in &lines {
                 let colour = outcome.colour();
@@ -198,6 +184,16 @@ impl Figure for Rate<'_> {
 fn series(story: &Story) -> Vec<(usize, Outcome)> {
     let found: BTreeSet<(usize, Outcome)> = story.points.iter().map(|p| (p.function, p.outcome)).collect();
     found.into_iter().collect()
+}
+
+/// The key's lines for them, in the same order.
+fn series_key(story: &Story) -> Vec<KeyEntry> {
+    let entry = |(function, outcome): (usize, Outcome)| KeyEntry {
+        label: format!("{} {}", story.functions[function], outcome.name()),
+        colour: outcome.colour(),
+        mark: Mark::of_rank(function),
+    };
+    series(story).into_iter().map(entry).collect()
 }
 
 /// Whole powers of ten around the latencies.
