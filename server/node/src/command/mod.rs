@@ -13,14 +13,16 @@ mod lists;
 mod sets;
 mod strings;
 mod table;
-mod transfer;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use call::{Call, is};
 pub use db::{Db, ExpiryMode, Propagated};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
-pub use fault::{CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text};
+pub use fault::{
+    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
 

@@ -256,7 +256,9 @@ impl Migrations {
     /// Timeouts.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let unused: Vec<ConnId> = self.idle.extract_if(.., |_, idle| idle.since.plus_ms(IDLE_MS) <= now)
+        let unused: Vec<ConnId> = self
+            .idle
+            .extract_if(.., |_, idle| idle.since.plus_ms(IDLE_MS) <= now)
             .map(|(conn, _)| conn)
             .collect();
         turn.actions.extend(unused.into_iter().map(|conn| Action::Close { conn }));
@@ -301,7 +303,8 @@ impl Migrations {
 
     fn keep(&mut self, conn: ConnId, idle: Idle, turn: &mut Turn<'_>) {
         if self.idle.len() >= MAX_IDLE {
-            let oldest = self.idle.iter().min_by_key(|(conn, idle)| (idle.since, **conn)).map(|(conn, _)| *conn);
+            let oldest =
+                self.idle.iter().min_by_key(|(conn, idle)| (idle.since, **conn)).map(|(conn, _)| *conn);
             if let Some(oldest) = oldest {
                 self.idle.remove(&oldest);
                 turn.actions.push(Action::Close { conn: oldest });

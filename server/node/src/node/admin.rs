@@ -438,7 +438,13 @@ impl Node {
                 reply.bulk(b"running_script");
                 reply.null();
                 reply.bulk(b"engines");
-                reply.map(0);
+                reply.map(1);
+                reply.bulk(b"LUA");
+                reply.map(2);
+                for count in ["libraries_count", "functions_count"] {
+                    reply.bulk(count.as_bytes());
+                    reply.int(0);
+                }
             }
             b"load" => return Err(text("ERR functions are not supported by this server")),
             _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),

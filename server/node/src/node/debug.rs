@@ -43,13 +43,18 @@ impl Node {
             b"reload" => {
                 if let Some(option) = args.get(2) {
                     let option = shown(option, 32);
-                    return Err(Fault::new(format!("ERR DEBUG RELOAD {option} is not supported by this server")));
+                    return Err(Fault::new(format!(
+                        "ERR DEBUG RELOAD {option} is not supported by this server"
+                    )));
                 }
                 self.debug_reload()?;
                 self.reply(client).ok();
             }
             b"change-repl-id" if args.len() == 2 => {
-                self.log(crate::io::LogLevel::Notice, "Changing replication IDs after receiving change-repl-id");
+                self.log(
+                    crate::io::LogLevel::Notice,
+                    "Changing replication IDs after receiving change-repl-id",
+                );
                 self.replication.change_id();
                 self.reply(client).ok();
             }
@@ -58,7 +63,8 @@ impl Node {
                 self.reply(client).error(&error);
             }
             b"stringmatch-len" if args.len() == 4 => {
-                let len = crate::keyspace::number::parse_i64(&args[2]).and_then(|len| usize::try_from(len).ok());
+                let len =
+                    crate::keyspace::number::parse_i64(&args[2]).and_then(|len| usize::try_from(len).ok());
                 let len = len.filter(|&len| len <= 1 << 24).ok_or(crate::command::NOT_INTEGER)?;
                 let found = crate::config::glob_matches(&args[3], &vec![b'a'; len], false);
                 self.reply(client).bool(found);

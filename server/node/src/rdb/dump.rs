@@ -204,7 +204,8 @@ mod tests {
 
     /// Values of every kind and encoding, made of noise.
     fn values(numbers: &[i64], strings: &[Vec<u8>]) -> Vec<Value> {
-        let mut elements: Vec<Vec<u8>> = numbers.iter().map(|number| number.to_string().into_bytes()).collect();
+        let mut elements: Vec<Vec<u8>> =
+            numbers.iter().map(|number| number.to_string().into_bytes()).collect();
         let mut distinct = elements.clone();
         elements.extend_from_slice(strings);
         let pairs = |elements: &[Vec<u8>]| {
