@@ -34,6 +34,27 @@ impl Cluster {
         }
     }
 
+    /// PING out of turn, for the answer or for what it says. A ping that is outstanding from before stays so: the
+    /// clock of a silence does not begin anew.
+    pub(super) fn ping_out_of_turn(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
+        let outstanding = self.nodes.get(idx).ping_sent;
+        self.ping(idx, turn);
+        if outstanding.is_some() {
+            self.nodes.get_mut(idx).ping_sent = outstanding;
+        }
+    }
+
+    /// PFAIL, told at once to all who count reports: those that suspect it too answer with their own.
+    pub(super) fn tell_suspicions(&mut self, suspects: &[NodeIdx], turn: &mut Turn<'_>) {
+        for idx in self.nodes.snapshot() {
+            let node = self.nodes.get(idx);
+            let counts = node.is_master() || node.master.is_some_and(|master| suspects.contains(&master));
+            if idx != MYSELF && counts && !node.in_handshake() && !node.suspected() {
+                self.ping_out_of_turn(idx, turn);
+            }
+        }
+    }
+
     /// Once a second: of a few nodes picked at random, ping the one whose last pong is oldest.
     pub(super) fn ping_someone(&mut self, turn: &mut Turn<'_>) {
         let mut oldest: Option<(Option<Mono>, NodeIdx)> = None;
@@ -101,6 +122,8 @@ impl Cluster {
 
     /// The gossip section of a known sender.
     pub(super) fn process_gossip(&mut self, sender: NodeIdx, gossip: &[Gossip], turn: &mut Turn<'_>) {
+        // An offset or a promotion that my election waits for may have come with it.
+        self.todo.failover |= self.election.next_step().is_some();
         for entry in gossip {
             let Some(id) = entry.id else { continue };
             match self.nodes.find(&id) {
