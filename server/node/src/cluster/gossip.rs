@@ -6,6 +6,8 @@ use crate::io::{ConnId, Mono};
 
 /// A pong may be gossiped from so far in my future before I disbelieve it.
 const FUTURE_MS: u64 = 500;
+/// Masters that are told of a suspicion at once.
+const COLLECTORS: usize = 5;
 /// Random table entries of which the one heard least recently is pinged.
 const RANDOM_PICKS: usize = 5;
 
@@ -44,14 +46,29 @@ impl Cluster {
         }
     }
 
-    /// PFAIL, told at once to all who count reports: those that suspect it too answer with their own.
+    /// PFAIL, told at once to who counts the reports: the suspects' replicas, which have most use for a FAIL,
+    /// and a few masters, the same ones for everybody, so that a majority's reports meet there. (All masters to
+    /// all would be a storm in a large cluster, at a time when it may be short of processors.) Who suspects it
+    /// too answers with its own report.
     pub(super) fn tell_suspicions(&mut self, suspects: &[NodeIdx], turn: &mut Turn<'_>) {
-        for idx in self.nodes.snapshot() {
+        let (mut masters, mut told) = (0, Vec::new());
+        for idx in self.nodes.by_id() {
             let node = self.nodes.get(idx);
-            let counts = node.is_master() || node.master.is_some_and(|master| suspects.contains(&master));
-            if idx != MYSELF && counts && !node.in_handshake() && !node.suspected() {
-                self.ping_out_of_turn(idx, turn);
+            if node.in_handshake() || node.suspected() {
+                continue;
             }
+            let counts = if node.is_master() {
+                masters += 1;
+                masters <= COLLECTORS
+            } else {
+                node.master.is_some_and(|master| suspects.contains(&master))
+            };
+            if counts && idx != MYSELF {
+                told.push(idx);
+            }
+        }
+        for idx in told {
+            self.ping_out_of_turn(idx, turn);
         }
     }
 

@@ -9,7 +9,7 @@
 //! | a link that ends is dialled again | within 100 ms | at once |
 //! | a refused connection starts the clock of the silence | only if the kernel refuses at once | always |
 //! | NT of silence is noticed | within 100 ms | to the millisecond |
-//! | PFAIL is told | with the next ping | to all masters and to the suspect's replicas at once, by a PING |
+//! | PFAIL is told | with the next ping | to the suspect's replicas and five masters at once, by a PING |
 //! | own stalls count as silence of others | yes | not up to [`Cluster::most_excused_ms`] |
 //! | election after a majority's FAIL | 500..999 ms + 1 s a rank | 1 s a rank, once the siblings have said their offsets |
 //! | rank among equal offsets | equal | by id |
