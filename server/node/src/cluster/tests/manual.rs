@@ -54,7 +54,7 @@ fn an_attempt_that_gets_nowhere_ends_after_five_seconds() {
 fn force_needs_votes_but_not_the_master() {
     let mut bench = Bench::cluster(3, 1, NT);
     bench.kill(0);
-    bench.run(200);
+    bench.run(250);
     let refused = bench.command(3, "FAILOVER");
     assert_eq!(refused, Reply::err("Master is down or failed, please use CLUSTER FAILOVER FORCE"));
     bench.ok(3, "FAILOVER FORCE");

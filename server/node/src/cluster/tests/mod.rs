@@ -9,6 +9,7 @@ mod failover;
 mod files;
 mod manual;
 mod membership;
+mod timing;
 mod votes;
 
 use super::*;
