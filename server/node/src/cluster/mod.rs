@@ -178,6 +178,11 @@ impl Cluster {
 
     /// Takes changed settings.
     pub fn set_settings(&mut self, settings: ClusterSettings) {
+        if settings.announce_ip.is_empty() && !self.settings.announce_ip.is_empty() {
+            // Not announced any more: the next call tells me what others see.
+            self.nodes.me_mut().ip.clear();
+            self.save.ask();
+        }
         self.settings = settings;
         self.refresh_myself();
         self.todo.update_state = true;

@@ -40,11 +40,12 @@ impl Cluster {
             let _ = if first == last { write!(line, " {first}") } else { write!(line, " {first}-{last}") };
         }
         if idx == MYSELF {
-            for (slot, peer) in &self.slots.migrating {
-                let _ = write!(line, " [{slot}->-{}]", self.nodes.get(*peer).id);
-            }
-            for (slot, peer) in &self.slots.importing {
-                let _ = write!(line, " [{slot}-<-{}]", self.nodes.get(*peer).id);
+            let migrating = self.slots.migrating.iter().map(|(slot, peer)| (slot, "->-", peer));
+            let importing = self.slots.importing.iter().map(|(slot, peer)| (slot, "-<-", peer));
+            let mut open: Vec<_> = migrating.chain(importing).collect();
+            open.sort_by_key(|(slot, ..)| **slot);
+            for (slot, arrow, peer) in open {
+                let _ = write!(line, " [{slot}{arrow}{}]", self.nodes.get(*peer).id);
             }
         }
         line
@@ -161,7 +162,8 @@ impl Cluster {
             ("id", Reply::bulk(node.id.as_str())),
             ("port", Reply::Integer(node.port.into())),
             ("ip", Reply::bulk(node.ip.as_str())),
-            ("endpoint", self.endpoint_reply(node)),
+            // Unlike CLUSTER SLOTS, an empty text where clients are to be told nothing.
+            ("endpoint", Reply::bulk(self.endpoint_host(node).unwrap_or_default())),
         ];
         if !node.hostname.is_empty() {
             fields.push(("hostname", Reply::bulk(node.hostname.as_str())));

@@ -14,7 +14,7 @@ use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskOp, Effect, Now, Ticket};
 use crate::keyspace::Slot;
 use crate::replication::Replication;
-use crate::resp::Reply;
+use crate::resp::{Args, Reply};
 
 /// The settings of the cluster room, from the directives.
 pub(super) fn settings(config: &Config) -> ClusterSettings {
@@ -212,6 +212,15 @@ impl Node {
             return Err(text("LOADING Redis is loading the dataset in memory"));
         }
         self.with_cluster(|cluster, turn| cluster.command(args, turn)).ok_or(crate::command::CLUSTER_DISABLED)
+    }
+}
+
+/// Refuses a CLUSTER command that is wrong at first sight, also when it is queued.
+pub(super) fn check_usage(args: Args<'_>) -> Result<(), Fault> {
+    let words: Vec<&[u8]> = args.from(1).iter().collect();
+    match Cluster::misuse(&words) {
+        Some(ClusterReply::Error(error)) => Err(Fault::new(error)),
+        _ => Ok(()),
     }
 }
 
