@@ -53,6 +53,11 @@ impl Complaint {
 }
 
 impl Election {
+    /// That epoch, if it is the one under which votes were asked for.
+    pub fn asked_in(&self, epoch: u64) -> Option<u64> {
+        self.asked.filter(|asked| *asked == epoch)
+    }
+
     pub fn forget_voter(&mut self, idx: NodeIdx) {
         self.voters.remove(&idx);
     }

@@ -113,6 +113,8 @@ pub struct Cluster {
     outgoing: Vec<(ConnId, Vec<u8>)>,
     current_epoch: u64,
     last_vote_epoch: u64,
+    /// The last epoch that I won by votes; others may be minted by several nodes at once.
+    elected_epoch: Option<u64>,
     state: ClusterState,
     election: Election,
     manual: ManualFailover,
@@ -146,6 +148,7 @@ impl Cluster {
             outgoing: Vec::new(),
             current_epoch: 0,
             last_vote_epoch: 0,
+            elected_epoch: None,
             state: ClusterState::default(),
             election: Election::default(),
             manual: ManualFailover::default(),
@@ -202,6 +205,7 @@ impl Cluster {
             self.ping_someone(turn);
         }
         let suspicion = self.watch_nodes(turn);
+        self.climb_to_grand_master(turn);
         self.follow_master(turn);
         self.check_manual_failover_timeout(turn);
         if self.i_am_replica() {

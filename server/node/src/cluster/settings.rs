@@ -53,6 +53,8 @@ pub struct ClusterSettings {
     pub preferred_endpoint: EndpointType,
     /// `repl-ping-replica-period` in seconds.
     pub repl_ping_period_s: u64,
+    /// `cluster-blacklist-ttl` in seconds: so long a forgotten node may not come back through gossip.
+    pub blacklist_ttl_s: u64,
     /// A bus packet that claims more bytes ends its link.
     pub max_packet_bytes: usize,
 }
@@ -79,6 +81,7 @@ impl Default for ClusterSettings {
             link_sendbuf_limit: 0,
             preferred_endpoint: EndpointType::Ip,
             repl_ping_period_s: 10,
+            blacklist_ttl_s: 60,
             max_packet_bytes: 64 * 1024 * 1024,
         }
     }

@@ -181,14 +181,14 @@ impl Cluster {
             let node = self.nodes.get(idx);
             for conn in [node.outbound, node.inbound].into_iter().flatten() {
                 let Some(link) = self.links.get(&conn) else { continue };
-                let queued = turn.facts.outbox_len(conn) as i64;
+                let (allocated, queued) = self.queued_on(conn, turn);
                 let fields = [
                     ("direction", Reply::bulk(if link.outbound { "to" } else { "from" })),
                     ("node", Reply::bulk(node.id.as_str())),
                     ("create-time", Reply::Integer(link.created_wall_ms as i64)),
                     ("events", Reply::bulk(if queued > 0 { "rw" } else { "r" })),
-                    ("send-buffer-allocated", Reply::Integer(queued)),
-                    ("send-buffer-used", Reply::Integer(queued)),
+                    ("send-buffer-allocated", Reply::Integer(allocated as i64)),
+                    ("send-buffer-used", Reply::Integer(queued as i64)),
                 ];
                 links.push(Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into()));
             }

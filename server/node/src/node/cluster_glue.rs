@@ -41,6 +41,7 @@ pub(super) fn settings(config: &Config) -> ClusterSettings {
             _ => EndpointType::Ip,
         },
         repl_ping_period_s: config.uint(Key::ReplPingReplicaPeriod),
+        blacklist_ttl_s: config.uint(Key::ClusterBlacklistTtl),
         ..ClusterSettings::default()
     }
 }
@@ -89,6 +90,10 @@ impl Facts for Rest<'_> {
 
     fn outbox_len(&self, conn: ConnId) -> usize {
         self.conns.get(&conn).map_or(0, |state| state.outbox.len())
+    }
+
+    fn outbox_allocated(&self, conn: ConnId) -> usize {
+        self.conns.get(&conn).map_or(0, |state| state.outbox.allocated())
     }
 }
 

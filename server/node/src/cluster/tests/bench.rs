@@ -49,6 +49,9 @@ impl Facts for NodeFacts {
     fn outbox_len(&self, _: ConnId) -> usize {
         self.queued
     }
+    fn outbox_allocated(&self, _: ConnId) -> usize {
+        self.queued.next_power_of_two()
+    }
 }
 
 /// One process.
