@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::bus::{self, Body, FrameReader, Header, Packet, PingKind};
-use super::{Action, Cluster, MYSELF, Node, NodeFlags, NodeIdx, Turn};
+use super::{Action, Cluster, FailoverTiming, MYSELF, Node, NodeFlags, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel, Mono};
 
 /// A MEET without an answer is sent again after so long.
@@ -101,8 +101,11 @@ impl Cluster {
         let Some(link) = self.links.get(&conn) else { return };
         if let Some(idx) = link.node {
             let node = self.nodes.get_mut(idx);
-            // Failure detection starts even for a node that was never reached.
-            node.ping_sent.get_or_insert(turn.now.mono);
+            // Failure detection starts even for a node that was never reached. (The original is told so late
+            // that it lets the next ping start it.)
+            if self.settings.timing == FailoverTiming::Fast {
+                node.ping_sent.get_or_insert(turn.now.mono);
+            }
             let (id, ip, port) = (node.id, node.ip.clone(), node.cport);
             turn.log(LogLevel::Verbose, format!("Connection with Node {id} at {ip}:{port} failed: {error}"));
         }
@@ -111,6 +114,10 @@ impl Cluster {
 
     /// A bus connection ended.
     pub fn link_closed(&mut self, conn: ConnId) {
+        // A peer that spoke on it and is gone now may be dead, which the next dial tells. One that only accepts
+        // connections is dialled no more often than cron does.
+        let spoke = self.links.get(&conn).is_some_and(|link| link.outbound && link.data_received.is_some());
+        self.todo.redial |= spoke && self.is_fast();
         self.forget_link(conn);
     }
 

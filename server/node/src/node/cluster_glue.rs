@@ -7,7 +7,8 @@ use super::client::{Conn, ConnKind};
 use super::tickets::Purpose;
 use super::{Node, text};
 use crate::cluster::{
-    Action, Cluster, ClusterSettings, EndpointType, Facts, MasterLink, Reply as ClusterReply, Turn,
+    Action, Cluster, ClusterSettings, EndpointType, Facts, FailoverTiming, MasterLink, Reply as ClusterReply,
+    Turn,
 };
 use crate::command::{Db, Fault};
 use crate::config::{Config, Key};
@@ -39,6 +40,10 @@ pub(super) fn settings(config: &Config) -> ClusterSettings {
             "hostname" => EndpointType::Hostname,
             "unknown-endpoint" => EndpointType::Unknown,
             _ => EndpointType::Ip,
+        },
+        timing: match config.text(Key::FailoverTiming) {
+            "redis" => FailoverTiming::Redis,
+            _ => FailoverTiming::Fast,
         },
         repl_ping_period_s: config.uint(Key::ReplPingReplicaPeriod),
         blacklist_ttl_s: config.uint(Key::ClusterBlacklistTtl),

@@ -207,6 +207,15 @@ impl Bench {
         bench
     }
 
+    /// As `cluster`, then with the timers of the original (`failover-timing redis`).
+    pub fn original(masters: usize, replicas_each: usize, node_timeout_ms: u64) -> Self {
+        let mut bench = Self::cluster(masters, replicas_each, node_timeout_ms);
+        for node in 0..bench.nodes.len() {
+            bench.set(node, |settings| settings.timing = FailoverTiming::Redis);
+        }
+        bench
+    }
+
     pub fn at(&self, node: usize) -> &Cluster {
         self.nodes[node].cluster.as_ref().expect("the node runs")
     }

@@ -20,7 +20,7 @@ const NT: u64 = 2000;
 
 /// Five masters; 4 is deaf and dumb, and nobody has noticed.
 fn silent_fifth() -> (Bench, NodeId) {
-    let mut bench = Bench::cluster(5, 1, NT);
+    let mut bench = Bench::original(5, 1, NT);
     bench.isolate(4);
     let ill = bench.id(4);
     (bench, ill)
@@ -127,7 +127,7 @@ fn a_replica_reports_nothing() {
 
 #[test]
 fn nobody_reports_me_to_myself() {
-    let mut bench = Bench::cluster(3, 0, NT);
+    let mut bench = Bench::original(3, 0, NT);
     let me = bench.id(0);
     for master in [1, 2] {
         report(&mut bench, master, 0, me, NodeFlags::FAIL);
@@ -147,7 +147,7 @@ fn a_master_takes_its_report_back() {
 
 #[test]
 fn a_fail_message_is_believed_of_any_known_node_and_not_about_me() {
-    let mut bench = Bench::cluster(3, 1, NT);
+    let mut bench = Bench::original(3, 1, NT);
     let (me, other) = (bench.id(0), bench.id(1));
     bench.inject(3, 0, |packet| packet.body = Body::Fail { failed: Some(me) });
     assert!(!bench.at(0).nodes.me().failed());
@@ -157,7 +157,7 @@ fn a_fail_message_is_believed_of_any_known_node_and_not_about_me() {
 
 #[test]
 fn a_stranger_fails_nobody_and_publishes_nothing() {
-    let mut bench = Bench::cluster(3, 0, NT);
+    let mut bench = Bench::original(3, 0, NT);
     let other = bench.id(1);
     let stranger = NodeId::random(&mut crate::random::Random::seeded(9));
     let publish = Body::Publish { sharded: false, channel: b"c".to_vec(), message: b"m".to_vec() };
@@ -192,14 +192,14 @@ fn pong_after(bench: &mut Bench, ill: usize, ms: u64) -> bool {
 
 #[test]
 fn a_failed_master_with_slots_is_taken_back_one_millisecond_after_two_node_timeouts() {
-    let mut bench = Bench::cluster(3, 1, NT);
+    let mut bench = Bench::original(3, 1, NT);
     assert!(!pong_after(&mut bench, 0, 2 * NT));
     assert!(pong_after(&mut bench, 0, 2 * NT + 1));
 }
 
 #[test]
 fn a_failed_replica_or_slotless_master_is_taken_back_at_once() {
-    let mut bench = Bench::cluster(3, 1, NT);
+    let mut bench = Bench::original(3, 1, NT);
     assert!(pong_after(&mut bench, 3, 0));
     bench.ok(1, "DELSLOTSRANGE 0 5460");
     assert!(pong_after(&mut bench, 0, 0));
@@ -207,7 +207,7 @@ fn a_failed_replica_or_slotless_master_is_taken_back_at_once() {
 
 #[test]
 fn a_pong_on_the_link_that_the_node_dialled_proves_nothing() {
-    let mut bench = Bench::cluster(3, 0, NT);
+    let mut bench = Bench::original(3, 0, NT);
     let ill = bench.id(0);
     bench.view_mut(1, ill).flags |= NodeFlags::PFAIL;
     bench.inject(0, 1, |packet| {

@@ -18,7 +18,7 @@ const NT: u64 = 2000;
 
 /// Node 0 is dead and everyone knows; its replicas 3 (and 6 of two each) have not reacted yet.
 fn failed_master(replicas_each: usize) -> Bench {
-    let mut bench = Bench::cluster(3, replicas_each, NT);
+    let mut bench = Bench::original(3, replicas_each, NT);
     let old = bench.id(0);
     bench.kill(0);
     bench.run(5);

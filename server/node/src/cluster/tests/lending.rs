@@ -67,8 +67,9 @@ fn a_master_keeps_as_many_as_the_barrier_says() {
     let (node, _) = lender(&bench);
     bench.set(node, |settings| settings.migration_barrier = 2);
     assert!(!watch(&mut bench, node, 5001));
+    let mut bench = orphan();
     bench.set(node, |settings| settings.migration_barrier = 1);
-    assert!(watch(&mut bench, node, 1));
+    assert!(watch(&mut bench, node, 5001));
 }
 
 #[test]
