@@ -166,14 +166,17 @@ impl Cluster {
         self.suspects = 0;
         for idx in self.nodes.snapshot() {
             let node = self.nodes.get(idx);
-            if idx == MYSELF || !node.has_address() {
+            if idx == MYSELF {
+                continue;
+            }
+            self.suspects += usize::from(node.flags.any(NodeFlags::PFAIL));
+            if !node.has_address() {
                 continue;
             }
             if node.in_handshake() && turn.now.mono.ms_since(node.created) > handshake_ms {
                 self.remove_node(idx, turn);
                 continue;
             }
-            self.suspects += usize::from(node.flags.any(NodeFlags::PFAIL));
             for conn in [node.outbound, node.inbound].into_iter().flatten() {
                 let limit = self.settings.link_sendbuf_limit;
                 if limit > 0 && self.queued_on(conn, turn).1 > limit {

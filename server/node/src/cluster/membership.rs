@@ -86,6 +86,7 @@ impl Cluster {
             );
             let node = self.nodes.get_mut(idx);
             node.flags |= NodeFlags::NOADDR;
+            node.ping_sent.get_or_insert(turn.now.mono);
             node.ip.clear();
             (node.port, node.pport, node.cport) = (0, 0, 0);
             self.drop_link(conn, turn);

@@ -97,6 +97,11 @@ impl Node {
         self.flags.any(NodeFlags::FAIL)
     }
 
+    /// F-47c: a node whose address was lost is nobody to dial, but its slots are missed all the same.
+    pub fn may_be_missed(&self) -> bool {
+        self.has_address() || !self.slots.is_empty()
+    }
+
     /// FAIL or PFAIL.
     pub fn suspected(&self) -> bool {
         self.flags.any(NodeFlags::FAIL | NodeFlags::PFAIL)
