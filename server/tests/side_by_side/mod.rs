@@ -1,4 +1,5 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
+#![allow(dead_code)] // each test binary uses a part
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,8 +12,8 @@ use tempfile::TempDir;
 /// Client port of every server.
 pub const PORT: u16 = 7000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// Whose program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Ours,
     Redis,
@@ -37,17 +38,24 @@ pub struct Server {
 }
 
 impl Server {
+    /// As [`Self::start`], with a configuration file as its first argument.
+    pub fn start_with_file(kind: Kind, number: u8, file: &str) -> Self {
+        Self::start_as(kind, number, &[file], &[])
+    }
+
     /// Starts a server on the `number`-th address of this process.
     pub fn start(kind: Kind, number: u8, args: &[&str]) -> Self {
+        Self::start_as(kind, number, &[], args)
+    }
+
+    fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
         let dir = TempDir::new().unwrap();
         let port = PORT.to_string();
-        let mut all: Vec<String> =
-            ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"]
-                .into_iter()
-                .chain(args.iter().copied())
-                .map(str::to_owned)
-                .collect();
+        let base =
+            ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
+        let words = before.iter().copied().chain(base).chain(args.iter().copied());
+        let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
         let child = Self::spawn(kind, &all);
         let server = Self { kind, ip: ip.clone(), dir, child };
@@ -98,7 +106,7 @@ impl Client {
     pub fn connect(ip: &str) -> Option<Self> {
         let address = format!("{ip}:{PORT}").parse().unwrap();
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         Some(Self { stream, in_multi: false })
     }
 

@@ -34,8 +34,9 @@
 //!
 //! # Deviations from 7.0.15 on purpose, all compatible on the wire
 //!
-//! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
-//! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
+//! F-01 (`election`, `roles`), F-06 and F-07 (`slot_claims`), F-10 (`process`, `election`), F-11 to F-13
+//! (`process`, `slot_claims`), F-27 (`slot_claims`), F-46 (`roles`), F-47b and F-47c (`failure_detection`), F-48
+//! (`nodes_conf`), F-49 (`save`), F-54 (`links`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Failovers are faster unless `failover-timing` says `redis` (`timing`).
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
 
