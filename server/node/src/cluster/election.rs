@@ -69,6 +69,16 @@ impl Election {
         self.asked.filter(|asked| *asked == epoch)
     }
 
+    #[cfg(test)]
+    pub fn count_for_tests(&mut self, voter: NodeIdx) {
+        self.voters.insert(voter);
+    }
+
+    #[cfg(test)]
+    pub fn votes_for_tests(&self) -> usize {
+        self.voters.len()
+    }
+
     /// When votes are asked for, or were.
     #[cfg(test)]
     pub const fn scheduled(&self) -> Option<Mono> {

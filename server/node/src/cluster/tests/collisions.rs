@@ -200,7 +200,11 @@ fn a_slot_that_its_owner_does_not_claim_any_more_is_free_for_any_epoch() {
     bench.ping(2, 0, |header| {
         header.slots.remove(16_000);
     });
-    assert_eq!(bench.at(0).slots.owner(16_000), bench.at(0).nodes.find(&owner), "bound until somebody claims it");
+    assert_eq!(
+        bench.at(0).slots.owner(16_000),
+        bench.at(0).nodes.find(&owner),
+        "bound until somebody claims it"
+    );
     let Body::Update { slots, .. } = bench.at(0).update_about(bench.at(0).nodes.find(&owner).unwrap()) else {
         panic!("no update")
     };
@@ -330,4 +334,110 @@ fn a_replica_follows_the_winner_of_its_masters_slots() {
         }
     });
     assert_eq!(bench.at(3).my_master(), bench.at(3).nodes.find(&winner));
+}
+
+#[test]
+fn a_claim_under_the_owners_own_epoch_is_not_corrected() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.record = true;
+    for (less, updates) in [(0, 0), (1, 1)] {
+        let epoch = bench.view(0, bench.id(2)).config_epoch - less;
+        bench.ping(1, 0, |header| {
+            header.config_epoch = epoch;
+            header.slots.insert(16_000);
+        });
+        assert_eq!(bench.sent(0, PacketType::Update).len(), updates);
+    }
+}
+
+/// Node 1 takes slot 1 of node 0.
+fn take_slot_1(bench: &mut Bench) {
+    bench.ping(1, 0, |header| {
+        (header.current_epoch, header.config_epoch) = (80, 80);
+        header.slots.insert(1);
+    });
+}
+
+#[test]
+fn a_slot_that_was_taken_is_not_migrating_any_more() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let to = bench.id(2);
+    bench.ok(0, &format!("SETSLOT 1 MIGRATING {to}"));
+    take_slot_1(&mut bench);
+    assert!(bench.at(0).slots.migrating.is_empty());
+}
+
+#[test]
+fn what_was_taken_from_me_is_on_disk_before_i_stop_claiming_it() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.run(10);
+    bench.nodes[0].disk_fails = true;
+    bench.record = true;
+    take_slot_1(&mut bench);
+    bench.run(NT);
+    assert!(bench.wire_log.iter().filter(|s| s.from == 0).all(|s| s.packet.header.slots.contains(1)));
+    bench.nodes[0].disk_fails = false;
+    bench.until(NT, "said", |b| {
+        b.sent(0, PacketType::Ping).iter().any(|s| !s.packet.header.slots.contains(1))
+    });
+}
+
+#[test]
+fn a_new_epoch_is_above_every_epoch_that_is_known() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let id = bench.id(1);
+    bench.view_mut(0, id).config_epoch = 40;
+    assert_eq!(bench.command(0, "BUMPEPOCH"), Reply::Simple("BUMPED 41".to_owned()));
+}
+
+#[test]
+fn a_free_slot_that_was_taken_is_free_no_longer() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let taker = bench.id(1);
+    bench.ping(2, 0, |header| {
+        header.slots.remove(16_000);
+    });
+    bench.ping(1, 0, |header| {
+        header.slots.insert(16_000);
+    });
+    let epoch = bench.view(0, taker).config_epoch;
+    bench.ping(2, 0, |header| header.config_epoch = epoch);
+    assert_eq!(bench.at(0).slots.owner(16_000), bench.at(0).nodes.find(&taker));
+}
+
+#[test]
+fn a_new_master_with_its_first_slot_may_be_lent_a_replica_where_replicas_are_used() {
+    for replicas in [0, 1] {
+        let mut bench = Bench::cluster(3, replicas, NT);
+        let (last, _) = bench::slots_of(2, 3);
+        let (from, to) = (bench.id(2), bench.id(0));
+        bench.ok(0, "DELSLOTSRANGE 0 5460");
+        bench.at_mut(0).nodes.me_mut().flags.set(NodeFlags::MIGRATE_TO, false);
+        bench.ok(0, &format!("SETSLOT {last} IMPORTING {from}"));
+        bench.ok(0, &format!("SETSLOT {last} NODE {to}"));
+        assert_eq!(bench.at(0).nodes.me().flags.any(NodeFlags::MIGRATE_TO), replicas == 1);
+    }
+}
+
+#[test]
+fn f51_a_replicas_stored_epoch_does_not_block_newer_news() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.run(10);
+    let (sibling, master) = (bench.id(3), bench.view(1, bench.id(0)).config_epoch);
+    bench.kill(1);
+    bench.start(1);
+    assert_eq!(bench.view(1, sibling).config_epoch, 0);
+    assert_eq!(bench.view(1, bench.id(0)).config_epoch, master);
+}
+
+#[test]
+fn a_file_whose_clock_is_behind_its_epochs_is_read_with_the_greatest_of_them() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.run(10);
+    bench.kill(0);
+    let file = bench.nodes[0].file.clone();
+    let vars = file.lines().last().unwrap();
+    bench.nodes[0].file = file.replace(vars, "vars currentEpoch 1 lastVoteEpoch 0");
+    bench.start(0);
+    assert_eq!(bench.at(0).current_epoch, 3);
 }
