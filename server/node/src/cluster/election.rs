@@ -64,6 +64,27 @@ impl Complaint {
 }
 
 impl Election {
+    /// That epoch, if it is the one under which votes were asked for.
+    pub fn asked_in(&self, epoch: u64) -> Option<u64> {
+        self.asked.filter(|asked| *asked == epoch)
+    }
+
+    #[cfg(test)]
+    pub fn count_for_tests(&mut self, voter: NodeIdx) {
+        self.voters.insert(voter);
+    }
+
+    #[cfg(test)]
+    pub fn votes_for_tests(&self) -> usize {
+        self.voters.len()
+    }
+
+    /// When votes are asked for, or were.
+    #[cfg(test)]
+    pub const fn scheduled(&self) -> Option<Mono> {
+        self.at
+    }
+
     /// When there is something to be done besides the cron; while it is `Some`, news of others matter too.
     pub const fn next_step(&self) -> Option<Mono> {
         self.next_step

@@ -46,7 +46,7 @@ impl Cluster {
         self.next_suspicion = None;
         for idx in self.nodes.by_id() {
             let node = self.nodes.get(idx);
-            if idx == MYSELF || node.suspected() || node.flags.any(NodeFlags::NOADDR | NodeFlags::HANDSHAKE) {
+            if idx == MYSELF || node.suspected() || node.in_handshake() || !node.may_be_missed() {
                 continue;
             }
             let Some(ping_sent) = node.ping_sent else { continue };

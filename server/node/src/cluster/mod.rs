@@ -34,8 +34,9 @@
 //!
 //! # Deviations from 7.0.15 on purpose, all compatible on the wire
 //!
-//! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
-//! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
+//! F-01 (`election`, `roles`), F-06 and F-07 (`slot_claims`), F-10 (`process`, `election`), F-11 to F-13
+//! (`process`, `slot_claims`), F-27 (`slot_claims`), F-46 (`roles`), F-47b and F-47c (`failure_detection`), F-48
+//! (`nodes_conf`), F-49 (`save`), F-54 (`links`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Failovers are faster unless `failover-timing` says `redis` (`timing`).
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
 
@@ -118,6 +119,8 @@ pub struct Cluster {
     outgoing: Vec<(ConnId, Vec<u8>)>,
     current_epoch: u64,
     last_vote_epoch: u64,
+    /// The last epoch that I won by votes; others may be minted by several nodes at once.
+    elected_epoch: Option<u64>,
     state: ClusterState,
     election: Election,
     manual: ManualFailover,
@@ -154,6 +157,7 @@ impl Cluster {
             outgoing: Vec::new(),
             current_epoch: 0,
             last_vote_epoch: 0,
+            elected_epoch: None,
             state: ClusterState::default(),
             election: Election::default(),
             manual: ManualFailover::default(),
@@ -189,6 +193,11 @@ impl Cluster {
 
     /// Takes changed settings.
     pub fn set_settings(&mut self, settings: ClusterSettings) {
+        if settings.announce_ip.is_empty() && !self.settings.announce_ip.is_empty() {
+            // Not announced any more: the next call tells me what others see.
+            self.nodes.me_mut().ip.clear();
+            self.save.ask();
+        }
         self.settings = settings;
         self.refresh_myself();
         self.todo.update_state = true;
@@ -216,6 +225,7 @@ impl Cluster {
         }
         self.keep_in_touch(turn);
         let suspicion = self.suspect_the_silent(turn);
+        self.climb_to_grand_master(turn);
         self.follow_master(turn);
         self.check_manual_failover_timeout(turn);
         if self.i_am_replica() {

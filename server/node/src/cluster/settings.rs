@@ -57,6 +57,8 @@ pub struct ClusterSettings {
     pub timing: FailoverTiming,
     /// `repl-ping-replica-period` in seconds.
     pub repl_ping_period_s: u64,
+    /// `cluster-blacklist-ttl` in seconds: so long a forgotten node may not come back through gossip.
+    pub blacklist_ttl_s: u64,
     /// A bus packet that claims more bytes ends its link.
     pub max_packet_bytes: usize,
 }
@@ -84,6 +86,7 @@ impl Default for ClusterSettings {
             preferred_endpoint: EndpointType::Ip,
             timing: FailoverTiming::default(),
             repl_ping_period_s: 10,
+            blacklist_ttl_s: 60,
             max_packet_bytes: 64 * 1024 * 1024,
         }
     }

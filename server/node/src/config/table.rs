@@ -164,7 +164,7 @@ directives! {
     ClientQueryBufferLimit, "client-query-buffer-limit", &[],
         Memory { min: 1_048_576 }, "1073741824", NONE,
         "Bytes of one unfinished request after which its connection is closed.";
-    ClusterAllowPubsubshardWhenDown, "cluster-allow-pubsubshard-when-down", &[], Flag, "yes", ACCEPTED,
+    ClusterAllowPubsubshardWhenDown, "cluster-allow-pubsubshard-when-down", &[], Flag, "yes", NONE,
         "Serve shard pub/sub while the cluster is down.";
     ClusterAllowReadsWhenDown, "cluster-allow-reads-when-down", &[], Flag, "no", NONE,
         "Serve reads while the cluster is down.";
