@@ -6,7 +6,7 @@ use redis_protocol::redis_keyslot;
 
 use crate::common::load::{Load, LoadOptions, keys_in};
 use crate::common::lock::real_processes;
-use crate::common::redis_cli::{attempt, check, cluster};
+use crate::common::redis_cli::{attempt, check};
 use crate::common::servers::{Reply, Servers, texts};
 use crate::{Mix, busy_slots};
 
@@ -40,6 +40,8 @@ fn fix_all(mix: Mix) {
             load.until_more(keys.len() as u64);
         }
         for owner in 0..3 {
+            several_holders(&Broken::new(&servers, owner, next[owner]));
+            next[owner] += 1;
             for case in CASES {
                 let broken = Broken::new(&servers, owner, next[owner]);
                 next[owner] += 1;
@@ -55,12 +57,33 @@ fn fix_all(mix: Mix) {
     }
 }
 
+/// A slot with one owner and keys at two masters, which only a search finds. redis-cli 7.0 sees it but cannot close it:
+/// its MIGRATE is redirected. With an importing mark it can.
+fn several_holders(slot: &Broken<'_>) {
+    slot.set(slot.second, &["IMPORTING", &slot.id(slot.owner)]);
+    slot.plant(slot.second, "stray");
+    slot.set(slot.second, &["STABLE"]);
+    let entry = slot.servers.nodes[slot.third].address();
+    let search = "--cluster-search-multiple-owners";
+    check(&entry);
+    let seen = attempt("check", &[&entry, search]);
+    assert!(seen.text.contains(&format!("Slot {} has 2 owners:", slot.slot)), "{}", seen.text);
+    let fixed = attempt("fix", &[&entry, search]);
+    let owner = slot.servers.nodes[slot.owner].address();
+    assert!(fixed.text.contains(&format!("MOVED {} {owner}", slot.slot)), "{}", fixed.text);
+    slot.repair(&Case {
+        name: "a slot with one owner and keys at two masters",
+        spoil: |slot| slot.set(slot.second, &["IMPORTING", &slot.id(slot.owner)]),
+        end: End::Owner,
+    });
+    let seen = attempt("check", &[&entry, search]);
+    assert!(!seen.text.contains("has 2 owners"), "{}", seen.text);
+}
+
 /// A way to break a slot.
 struct Case {
     name: &'static str,
     spoil: fn(&Broken<'_>),
-    /// Further arguments of `fix`.
-    with: &'static [&'static str],
     /// Who has the slot in the end.
     end: End,
 }
@@ -80,7 +103,6 @@ const CASES: &[Case] = &[
             slot.set(slot.second, &["IMPORTING", &slot.id(slot.owner)]);
             slot.set(slot.owner, &["MIGRATING", &slot.id(slot.second)]);
         },
-        with: &[],
         end: End::Second,
     },
     Case {
@@ -90,7 +112,6 @@ const CASES: &[Case] = &[
             slot.set(slot.owner, &["MIGRATING", &slot.id(slot.second)]);
             slot.migrate_half();
         },
-        with: &[],
         end: End::Anyone,
     },
     Case {
@@ -99,7 +120,6 @@ const CASES: &[Case] = &[
             slot.set(slot.second, &["IMPORTING", &slot.id(slot.owner)]);
             slot.plant(slot.second, "stray");
         },
-        with: &[],
         end: End::Owner,
     },
     Case {
@@ -109,7 +129,6 @@ const CASES: &[Case] = &[
             slot.set(slot.third, &["IMPORTING", &slot.id(slot.owner)]);
             slot.plant(slot.third, "stray");
         },
-        with: &[],
         end: End::Owner,
     },
     Case {
@@ -119,19 +138,16 @@ const CASES: &[Case] = &[
             slot.set(slot.third, &["IMPORTING", &slot.id(slot.owner)]);
             slot.set(slot.owner, &["MIGRATING", &slot.id(slot.second)]);
         },
-        with: &[],
         end: End::Second,
     },
     Case {
         name: "case 4: only migrating",
         spoil: |slot| slot.set(slot.owner, &["MIGRATING", &slot.id(slot.second)]),
-        with: &[],
         end: End::Owner,
     },
     Case {
         name: "a slot without an owner, its keys at one master",
         spoil: |slot| slot.disown(&[slot.owner, slot.second, slot.third]),
-        with: &[],
         end: End::Owner,
     },
     Case {
@@ -142,17 +158,6 @@ const CASES: &[Case] = &[
             slot.set(slot.second, &["STABLE"]);
             slot.disown(&[slot.owner, slot.second, slot.third]);
         },
-        with: &[],
-        end: End::Owner,
-    },
-    Case {
-        name: "a slot with one owner and keys at two masters",
-        spoil: |slot| {
-            slot.set(slot.second, &["IMPORTING", &slot.id(slot.owner)]);
-            slot.plant(slot.second, "stray");
-            slot.set(slot.second, &["STABLE"]);
-        },
-        with: &["--cluster-search-multiple-owners"],
         end: End::Owner,
     },
     Case {
@@ -162,7 +167,6 @@ const CASES: &[Case] = &[
             slot.plant(slot.second, "0");
             slot.set(slot.owner, &["MIGRATING", &slot.id(slot.second)]);
         },
-        with: &[],
         end: End::Anyone,
     },
 ];
@@ -196,16 +200,11 @@ impl<'a> Broken<'a> {
         (case.spoil)(self);
         let planted = self.keys_anywhere();
         let entry = self.servers.nodes[self.third].address();
-        let seen = attempt("check", &[&[entry.as_str()], case.with].concat());
+        let seen = attempt("check", &[&entry]);
         let ill = ["[WARNING]", "[ERR]"].iter().any(|word| seen.text.contains(word));
         assert!(ill, "{name}: check sees nothing:\n{}", seen.text);
-        let fixed = attempt("fix", &[&[entry.as_str()], case.with].concat());
+        let fixed = attempt("fix", &[&entry]);
         check(&entry);
-        if !case.with.is_empty() {
-            let again = cluster("check", &[&[entry.as_str()], case.with].concat());
-            assert!(!again.contains("[WARNING]"), "{name}: {again}");
-        }
-
         let owners = self.owners();
         assert_eq!(owners.len(), 1, "{name}: owned by {owners:?}\n{}", fixed.text);
         match case.end {
