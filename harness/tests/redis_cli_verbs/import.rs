@@ -31,7 +31,7 @@ fn import(mix: Mix, source: Kind) {
     let keys = keys_in(busy_slots(40), 2);
     let load = Load::start(&servers.addresses(), &keys, &LoadOptions::default());
     let mut standalone = Servers::none();
-    standalone.add(source, &["--enable-debug-command", "yes"]);
+    standalone.add(source, &["--cluster-enabled", "no", "--enable-debug-command", "yes"]);
     standalone.nodes[0].wait_ready();
     let source = &standalone.nodes[0];
     let filled = fill(source);

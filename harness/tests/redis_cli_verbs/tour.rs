@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis_protocol::redis_keyslot;
 
+use crate::common::formed::until_equal;
 use crate::common::load::{Load, LoadOptions, keys_in};
 use crate::common::lock::real_processes;
 use crate::common::redis_cli::{self, attempt, check, cluster};
@@ -51,7 +52,7 @@ fn tour(mix: Mix) {
     report.assert_flawless(&format!("tour of {mix:?}"), &servers);
     assert!(report.trouble.moved > 0, "no writer was redirected: nothing was moved under it");
     assert!(report.trouble.ask > 0, "no writer was told ASK: no key was on its way when it was written");
-    replicas_hold_what_their_masters_hold(&servers);
+    until_equal(&servers, &[3, 4, 5]);
 }
 
 /// create: 0-5460, 5461-10922, 10923-16383, a replica each.
@@ -265,15 +266,4 @@ fn shrink(servers: &Servers) {
         assert_eq!(line.lines().count(), 1, "it forgot the others: {line}");
     }
     redis_cli::check(&entry);
-}
-
-fn replicas_hold_what_their_masters_hold(servers: &Servers) {
-    servers.until("replicas equal their masters", Duration::from_secs(20), |s| {
-        let equal = |replica: usize| {
-            let master = s.by_id(&s.nodes[replica].follows()?);
-            let digest = |node: usize| s.nodes[node].text(&["DEBUG", "DIGEST"]);
-            (digest(master)? == digest(replica)?).then_some(())
-        };
-        [3, 4, 5].into_iter().all(|replica| equal(replica).is_some()).then_some(())
-    });
 }
