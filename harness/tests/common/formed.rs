@@ -49,6 +49,9 @@ pub fn form(plan: &Plan<'_>) -> Servers {
         servers.nodes[*replica].must(&["CLUSTER", "REPLICATE", &id]);
     }
     servers.until_in_sync(&plan.replicas.iter().map(|(replica, _)| *replica).collect::<Vec<_>>());
+    for (replica, master) in plan.replicas {
+        servers.until_known(*replica, &servers.nodes[*master].id());
+    }
     servers.until("all is ok", Duration::from_secs(20), whole);
     servers
 }

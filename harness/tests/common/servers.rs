@@ -139,6 +139,20 @@ impl Servers {
         });
     }
 
+    /// Waits until every node that runs knows that `replica` follows the node of this id. Before that a master does
+    /// not listen to its wish for a manual failover, and nobody votes for it.
+    #[track_caller]
+    pub fn until_known(&self, replica: usize, master_id: &str) {
+        let id = self.nodes[replica].id();
+        self.until("all know the replica", Duration::from_secs(30), |s| {
+            let knows = |node: &Server| {
+                let view = node.text(&["CLUSTER", "NODES"]).unwrap_or_default();
+                view.lines().any(|line| line.starts_with(&id) && line.contains(&format!("slave {master_id}")))
+            };
+            s.nodes.iter().filter(|node| node.runs()).all(knows).then_some(())
+        });
+    }
+
     /// The node of this id.
     #[track_caller]
     pub fn by_id(&self, id: &str) -> usize {
