@@ -160,7 +160,9 @@ impl Db {
     /// Deletes at most `limit` keys whose time has come; true if more may be due.
     pub fn expire_due(&mut self, now: WallMs, limit: usize) -> bool {
         for _ in 0..limit {
-            let Some(key) = self.keys.next_expired(now, |key| self.frozen.contains(key)) else { return false };
+            let Some(key) = self.keys.next_expired(now, |key| self.frozen.contains(key)) else {
+                return false;
+            };
             self.expire(&key);
         }
         true

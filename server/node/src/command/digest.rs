@@ -57,9 +57,8 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
 
 /// What `DEBUG DIGEST-VALUE` says of a key; zero without one.
 pub fn key_digest(entry: Option<&Entry>) -> Digest {
-    entry.map_or_else(Digest::default, |entry| {
-        value_digest(entry.value().view(), entry.expire_at().is_some())
-    })
+    entry
+        .map_or_else(Digest::default, |entry| value_digest(entry.value().view(), entry.expire_at().is_some()))
 }
 
 /// The digest of a value; `expires` if its key does.

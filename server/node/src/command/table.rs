@@ -1,8 +1,8 @@
 //! The one table of commands, sorted by name. Arity, flags and key positions are those of Redis 7.0.
 
 use super::flag::{
-    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PUBSUB,
-    READONLY, STALE, WRITE,
+    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT,
+    PUBSUB, READONLY, STALE, WRITE,
 };
 use super::{KeyPositions, Run, Spec, generic, hashes, lists, sets, strings, transfer};
 

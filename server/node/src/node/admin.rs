@@ -40,6 +40,7 @@ impl Node {
                 reply.bulk((ms / 1000).to_string().as_bytes());
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
+            Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
@@ -438,7 +439,13 @@ impl Node {
                 reply.bulk(b"running_script");
                 reply.null();
                 reply.bulk(b"engines");
-                reply.map(0);
+                reply.map(1);
+                reply.bulk(b"LUA");
+                reply.map(2);
+                for count in ["libraries_count", "functions_count"] {
+                    reply.bulk(count.as_bytes());
+                    reply.int(0);
+                }
             }
             b"load" => return Err(text("ERR functions are not supported by this server")),
             _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
@@ -469,7 +476,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.arity));
     let flags: Vec<&str> =
         flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
-    let moving = spec.keys.count_at > 0;
+    let moving = spec.keys.count_at > 0 || spec.run.is(Verb::Migrate);
     reply.set(flags.len() + usize::from(moving));
     for name in &flags {
         reply.simple(name);
@@ -482,7 +489,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.keys.step));
     reply.set(0);
     reply.array(0);
-    if spec.keys.first == 0 && !moving {
+    if spec.keys.first == 0 && spec.keys.count_at == 0 {
         reply.array(0);
     } else {
         write_key_spec(reply, spec);

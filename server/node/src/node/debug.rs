@@ -1,9 +1,9 @@
 //! DEBUG subcommands about data: digests, a reload, the looks of a value, replication ids.
 
-use super::client::Client;
+use super::client::{Blocked, Client};
 use super::{Node, text};
 use crate::command::{Fault, dataset_digest, hex, key_digest, shown};
-use crate::io::Effect;
+use crate::io::{ConnId, Effect};
 use crate::keyspace::Keyspace;
 use crate::rdb::{RdbDecoder, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields, dump};
 use crate::resp::Args;
@@ -43,13 +43,18 @@ impl Node {
             b"reload" => {
                 if let Some(option) = args.get(2) {
                     let option = shown(option, 32);
-                    return Err(Fault::new(format!("ERR DEBUG RELOAD {option} is not supported by this server")));
+                    return Err(Fault::new(format!(
+                        "ERR DEBUG RELOAD {option} is not supported by this server"
+                    )));
                 }
                 self.debug_reload()?;
                 self.reply(client).ok();
             }
             b"change-repl-id" if args.len() == 2 => {
-                self.log(crate::io::LogLevel::Notice, "Changing replication IDs after receiving change-repl-id");
+                self.log(
+                    crate::io::LogLevel::Notice,
+                    "Changing replication IDs after receiving change-repl-id",
+                );
                 self.replication.change_id();
                 self.reply(client).ok();
             }
@@ -58,7 +63,8 @@ impl Node {
                 self.reply(client).error(&error);
             }
             b"stringmatch-len" if args.len() == 4 => {
-                let len = crate::keyspace::number::parse_i64(&args[2]).and_then(|len| usize::try_from(len).ok());
+                let len =
+                    crate::keyspace::number::parse_i64(&args[2]).and_then(|len| usize::try_from(len).ok());
                 let len = len.filter(|&len| len <= 1 << 24).ok_or(crate::command::NOT_INTEGER)?;
                 let found = crate::config::glob_matches(&args[3], &vec![b'a'; len], false);
                 self.reply(client).bool(found);
@@ -96,6 +102,25 @@ impl Node {
                 )));
             }
         }
+        Ok(())
+    }
+
+    /// Loads the append-only file in place of what is in memory: a test of what is in the file.
+    pub(super) fn debug_loadaof(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+        let Some(aof) = self.files.aof() else {
+            return Err(text("ERR the append only file is off (appendonly no)"));
+        };
+        if aof.status().rewriting {
+            return Err(text("ERR Background append only file rewriting already in progress"));
+        }
+        if client.in_exec || self.is_replica() {
+            return Err(text(
+                "ERR DEBUG LOADAOF on a replica or inside MULTI is not supported by this server",
+            ));
+        }
+        self.abort_migrations();
+        client.blocked = Some(Blocked::Disk);
+        self.reload_aof(conn);
         Ok(())
     }
 
