@@ -67,6 +67,12 @@ fn masters_of_both_kinds_fail_over_to_replicas_of_the_other() {
     let _lock = real_processes();
     let mut servers = mixed();
     assert!(keys().all(|key| set(&servers, &key, "first")));
-    fail_over(&mut servers, 0, 3, "second"); // embedded -> redis-server
-    fail_over(&mut servers, 1, 4, "third"); // redis-server -> embedded
+    for (timing, [first, second]) in [("fast", [(0, 3), (1, 4)]), ("redis", [(3, 0), (4, 1)])] {
+        for (master, replica) in [first, second] {
+            for embedded in [0, 2, 4] {
+                servers.nodes[embedded].must(&["CONFIG", "SET", "failover-timing", timing]);
+            }
+            fail_over(&mut servers, master, replica, &format!("{timing} {master}"));
+        }
+    }
 }
