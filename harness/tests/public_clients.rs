@@ -6,11 +6,11 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::lock::real_processes;
 use common::redis_cli::{self, REDIS_CLI, check};
@@ -84,22 +84,49 @@ fn redis_benchmark_runs_through_a_reshard() {
     let ip = servers.nodes[0].ip.clone();
     // No MSET: its keys may be here and there for a moment, and redis-benchmark takes TRYAGAIN for the end.
     let tests = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,lrange";
+    // Its progress would fill a pipe that nobody reads.
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    let out = || file.try_clone().expect("one more handle");
     let mut benchmark = Command::new(program(REDIS_BENCHMARK))
-        .args(["-h", &ip, "-p", "7000", "--cluster", "-t", tests, "-n", "20000", "-r", "2000", "-c", "20", "-q"])
+        .args([
+            "-h",
+            &ip,
+            "-p",
+            "7000",
+            "--cluster",
+            "-t",
+            tests,
+            "-n",
+            "20000",
+            "-r",
+            "2000",
+            "-c",
+            "20",
+            "-q",
+        ])
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(out())
+        .stderr(out())
         .spawn()
         .expect("redis-benchmark runs");
     let mut reshards = 0;
-    while benchmark.try_wait().expect("it can be waited for").is_none() {
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = benchmark.try_wait().expect("it can be waited for") {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(120) {
+            benchmark.kill().expect("it runs");
+        }
         let (from, to) = [(0, 1), (1, 2), (2, 0)][reshards % 3];
         reshard(&servers, from, to, 100);
+        check(&servers.nodes[0].address());
         reshards += 1;
-    }
-    let output = benchmark.wait_with_output().expect("it ended");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("rror"), "{said}");
+    };
+    file.rewind().expect("a file");
+    let mut said = String::new();
+    file.read_to_string(&mut said).expect("text");
+    assert!(status.success() && !said.contains("rror"), "{said}");
     assert!(said.contains("LRANGE_600"), "{said}");
     assert!(reshards > 0, "nothing was moved");
     eprintln!("{reshards} reshards of 100 slots during one redis-benchmark");
@@ -108,16 +135,19 @@ fn redis_benchmark_runs_through_a_reshard() {
 
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
     let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
-    redis_cli::cluster("reshard", &[
-        &servers.nodes[0].address(),
-        "--cluster-from",
-        &id_from,
-        "--cluster-to",
-        &id_to,
-        "--cluster-slots",
-        &count.to_string(),
-        "--cluster-yes",
-    ]);
+    redis_cli::cluster(
+        "reshard",
+        &[
+            &servers.nodes[0].address(),
+            "--cluster-from",
+            &id_from,
+            "--cluster-to",
+            &id_to,
+            "--cluster-slots",
+            &count.to_string(),
+            "--cluster-yes",
+        ],
+    );
 }
 
 /// What a public client did: elements appended to lists, when each was acknowledged, and what went wrong.
