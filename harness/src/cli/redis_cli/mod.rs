@@ -118,8 +118,9 @@ fn command(mut options: Options) -> Result<(), Failed> {
     }
     let repeat = options.repeat;
     let mut session = Session::new(options);
+    // If nobody listens, the command's own try says so; if the login fails, the server's answer to the command does.
+    let _ = session.connect(false);
     if words[0].eq_ignore_ascii_case(b"help") || words[0] == b"?" {
-        let _ = session.connect(false);
         help::show(&words[1..], &mut session);
         return Ok(());
     }
