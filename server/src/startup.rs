@@ -424,8 +424,8 @@ relative to 'dir', which is the current directory if nothing is said.
 {mode}
 
 Only here:
-  --cluster-save-config    takes no value: the cluster-config-file (nodes.conf) is on the disk before the first client
-                           is served, and after each change. This server always does so; the flag says it.
+  --cluster-save-config    takes no value: the cluster-config-file (nodes.conf) is written at the start and after each
+                           change. This server always does so; the flag says it.
 
 Not supported: --sentinel, --test-memory, --check-system, TLS, ACL users, modules.
 

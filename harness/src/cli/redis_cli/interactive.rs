@@ -138,6 +138,8 @@ impl Lines {
             .and_then(|builder| builder.history_ignore_dups(true))
             .map_err(io::Error::other)?
             .auto_add_history(false)
+            // Pasted lines are commands, each of them, as in redis-cli.
+            .bracketed_paste(false)
             .build();
         let history = MemHistory::with_config(&config);
         let editor = rustyline::Editor::with_history(config, history).map_err(io::Error::other)?;
