@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
-mod cluster;
+pub mod cluster;
 mod doctor;
 mod run;
 mod screen;
