@@ -35,10 +35,10 @@ pub enum MembershipError {
     #[error("Failed retrieving Functions from the cluster, or the new node has functions already: {0}")]
     Functions(String),
     #[error(
-        "{label} was told to join, but after {waited_ms} ms not every node knows it. It may still join; look with: \
-         slotstorm cluster nodes {label}"
+        "{label} was told to join, but after {waited_ms} ms {why}. It may still join; look with: slotstorm cluster \
+         nodes {label}"
     )]
-    NotJoined { label: String, waited_ms: u64 },
+    NotJoined { label: String, waited_ms: u64, why: String },
     #[error(
         "{label} joined as a master without slots, and is not a replica: {why}. Repeat on it: CLUSTER REPLICATE {master}"
     )]
@@ -47,6 +47,10 @@ pub enum MembershipError {
     NoMaster,
     #[error("Node {0} is not empty! Reshard data away and try again.")]
     HasSlots(String),
+    #[error(
+        "Node {label} is not empty: it owns no slots, but {why}. Mend that first: slotstorm cluster fix {label}"
+    )]
+    HasKeys { label: String, why: String },
     #[error("Node {0} is the only one.")]
     Alone(String),
     #[error(
@@ -62,7 +66,13 @@ pub struct Added {
     pub id: String,
     /// The master that it follows now.
     pub master: Option<String>,
+    /// Nodes that do not know it yet: a node that was forgotten lately is let in again after a minute.
+    pub unknown_to: Vec<String>,
 }
+
+/// What the entry node and the new one know must come in time; the others may take this long before they are only
+/// named, milliseconds.
+const OTHERS_KNOW_MS: u64 = 3000;
 
 /// Makes an empty node a member of the fleet's cluster, and waits until every node knows it.
 pub async fn add_node<R: Reach>(
@@ -100,8 +110,14 @@ pub async fn add_node<R: Reach>(
     new.ask(&meet, patience()).await?;
 
     line(tell, "Waiting for the cluster to join");
-    joined(fleet, &mut new, &id, plan).await?;
-    let Some(master) = master else { return Ok(Added { id, master: None }) };
+    let unknown_to = joined(fleet, &mut new, &id, plan).await?;
+    if !unknown_to.is_empty() {
+        tell(Note::Warning(format!(
+            "{} do not know the new node yet; they may have been told to forget it within the last minute",
+            unknown_to.join(", ")
+        )));
+    }
+    let Some(master) = master else { return Ok(Added { id, master: None, unknown_to }) };
     let (label, master_id) = (fleet.nodes[master].label(), fleet.nodes[master].id.clone());
     step(tell, format!("Configure node as replica of {label}."));
     let until = reach.now() + ms(plan.timeout_ms);
@@ -120,7 +136,7 @@ pub async fn add_node<R: Reach>(
         }
         reach.sleep_until(reach.now() + ms(20)).await;
     }
-    Ok(Added { id, master: Some(master_id) })
+    Ok(Added { id, master: Some(master_id), unknown_to })
 }
 
 /// The id of a node that knows nobody and holds nothing.
@@ -167,30 +183,52 @@ async fn copy_functions<R: Reach>(
     Ok(())
 }
 
-/// Every node that answers knows the new one, and it knows them, with handshakes done.
+/// Waits until the entry node and the new one know each other, and the new one knows all the others and holds the
+/// cluster to be as well as the entry node does. Who does not know it then.
 async fn joined<R: Reach>(
     fleet: &mut Fleet<R>,
     new: &mut super::resp::Connection<R::Mailbox>,
     id: &str,
     plan: &AddNode,
-) -> Result<(), MembershipError> {
+) -> Result<Vec<String>, MembershipError> {
     let begun = fleet.reach.now();
     let until = begun + ms(plan.timeout_ms);
     loop {
         fleet.refresh().await;
-        let known = |node: &super::fleet::Node| node.table.iter().any(|it| it.id == id && it.member());
+        let knows = |node: &super::fleet::Node| node.table.iter().any(|it| it.id == id && it.member());
         let deadline = fleet.deadline();
         let seen = super::fleet::nodes_of(new, deadline).await.unwrap_or_default();
-        let knows_all = fleet.nodes.iter().all(|node| seen.iter().any(|it| it.id == node.id && it.member()));
-        if knows_all && fleet.nodes.iter().all(known) {
-            return Ok(());
+        let missing = fleet.nodes.iter().find(|node| !seen.iter().any(|it| it.id == node.id && it.member()));
+        let unknown_to: Vec<String> =
+            fleet.nodes.iter().filter(|node| !knows(node)).map(super::fleet::Node::label).collect();
+        let why = if let Some(missing) = missing {
+            Some(format!("it does not know {}", missing.label()))
+        } else if !knows(&fleet.nodes[0]) {
+            Some(format!("{} does not know it", fleet.nodes[0].label()))
+        } else if cluster_ok(&mut fleet.links[0], deadline).await && !cluster_ok(new, deadline).await {
+            Some("it does not hold the cluster ok".to_owned()) // it would refuse keys
+        } else {
+            None
+        };
+        match why {
+            None if unknown_to.is_empty() => return Ok(unknown_to),
+            None if fleet.reach.now() >= until.min(begun + ms(OTHERS_KNOW_MS)) => return Ok(unknown_to),
+            Some(why) if fleet.reach.now() >= until => {
+                let waited_ms = (fleet.reach.now() - begun) / ms(1);
+                return Err(MembershipError::NotJoined { label: plan.new.to_string(), waited_ms, why });
+            }
+            _ => fleet.reach.sleep_until(fleet.reach.now() + ms(25)).await,
         }
-        if fleet.reach.now() >= until {
-            let waited_ms = (fleet.reach.now() - begun) / ms(1);
-            return Err(MembershipError::NotJoined { label: plan.new.to_string(), waited_ms });
-        }
-        fleet.reach.sleep_until(fleet.reach.now() + ms(25)).await;
     }
+}
+
+/// `cluster_state:ok`.
+pub async fn cluster_ok<M: crate::backend::Mailbox>(
+    link: &mut super::resp::Connection<M>,
+    deadline: u64,
+) -> bool {
+    let text = link.ask_text(&["CLUSTER", "INFO"], deadline).await.unwrap_or_default();
+    parse::cluster_info(&text).is_ok_and(|info| info.ok)
 }
 
 /// Takes a node without slots out: every other node forgets it (its replicas follow another master first), and it is
@@ -206,6 +244,20 @@ pub async fn del_node<R: Reach>(
     }
     if fleet.nodes.len() == 1 {
         return Err(MembershipError::Alone(label));
+    }
+    if fleet.nodes[node].master() {
+        // What it holds would be lost with its reset, and a reset that is refused leaves it half taken out.
+        let keys = fleet.ask(node, &["DBSIZE"]).await?;
+        let keys = super::fleet::expect_number(fleet.nodes[node].dial, "DBSIZE", &keys)?;
+        let own = &fleet.nodes[node].own;
+        let why = if keys > 0 {
+            Some(format!("it holds {keys} keys"))
+        } else {
+            (own.importing.len() + own.migrating.len() > 0).then(|| "it has open slots".to_owned())
+        };
+        if let Some(why) = why {
+            return Err(MembershipError::HasKeys { label, why });
+        }
     }
     step(tell, "Sending CLUSTER FORGET messages to the cluster...");
     let mut missing = Vec::new();

@@ -5,13 +5,14 @@
 //!
 //! Slots go in groups so that a group costs the round trips, and the servers the saved configurations, of one slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use slotstorm_checker::record::Nanos;
 
 use super::fleet::{Fleet, expect_text};
 use super::health::count_keys;
+use super::membership::cluster_ok;
 use super::migrate::{CarryError, CarryOptions, Pace, Road, carry};
 use super::note::{Gauge, Note, Teller};
 use super::parse::{self, NodeLine};
@@ -22,6 +23,8 @@ use super::{Reach, ms, slots};
 const GROUP_SLOTS: usize = 64;
 /// Keys of a group, unless it is one slot: while a slot is open, commands of several keys may be told to try again.
 const GROUP_KEYS: u64 = 2000;
+/// Both ends should hold the cluster ok within this time.
+const CLUSTER_OK_MS: u64 = 10_000;
 /// A replica of the target should hear of its master's new slots within this time.
 const REPLICA_HEARS_MS: u64 = 500;
 
@@ -35,7 +38,7 @@ pub struct SlotMove {
 /// What a mover is told.
 pub struct Orders<'a> {
     pub carry: CarryOptions,
-    /// The slots had no marks before: if a group fails before any key was carried, its marks are taken away again.
+    /// The slots had no marks before: if a group fails, those of which no key was carried lose their marks again.
     pub fresh: bool,
     pub tell: Teller<'a>,
     /// Asked before each group: true ends the work there.
@@ -247,15 +250,19 @@ async fn move_group<R: Reach>(
     let result = walk(fleet, road, &list, orders, pace, gauge, report, &mut stage).await;
     match &result {
         Ok(()) => report.moved.extend_from_slice(group),
-        Err(_) if stage == Stage::Marked && orders.fresh && unmark(fleet, road, &list).await => {
-            report.untouched.extend(&list);
+        Err(_) => {
+            let closed = match stage {
+                Stage::Marked | Stage::Carrying if orders.fresh => roll_back(fleet, road, &list).await,
+                _ => BTreeSet::new(),
+            };
+            for slot in list {
+                if closed.contains(&slot) {
+                    report.untouched.push(slot);
+                } else {
+                    report.open.push(LeftOpen { slot, from: from.clone(), to: to.clone(), stage });
+                }
+            }
         }
-        Err(_) => report.open.extend(list.iter().map(|slot| LeftOpen {
-            slot: *slot,
-            from: from.clone(),
-            to: to.clone(),
-            stage,
-        })),
     }
     result
 }
@@ -273,6 +280,7 @@ async fn walk<R: Reach>(
     stage: &mut Stage,
 ) -> Result<(), MoveError> {
     let (source_id, target_id) = (fleet.nodes[road.from].id.clone(), fleet.nodes[road.to].id.clone());
+    wait_ok(fleet, road, orders.carry.give_up_at).await?;
     set_slots(fleet, road.to, list, &["IMPORTING", &source_id]).await?;
     set_slots(fleet, road.from, list, &["MIGRATING", &target_id]).await?;
     *stage = Stage::Carrying;
@@ -326,6 +334,30 @@ async fn walk<R: Reach>(
     Ok(())
 }
 
+/// A node that holds the cluster down (it just started, joined or came back) refuses keys: it is waited for.
+async fn wait_ok<R: Reach>(
+    fleet: &mut Fleet<R>,
+    road: Road,
+    give_up_at: Option<Nanos>,
+) -> Result<(), MoveError> {
+    let until = fleet.reach.now() + ms(CLUSTER_OK_MS);
+    let until = give_up_at.map_or(until, |at| until.min(at));
+    for node in [road.to, road.from] {
+        loop {
+            let deadline = fleet.deadline();
+            if cluster_ok(&mut fleet.links[node], deadline).await {
+                break;
+            }
+            if fleet.reach.now() >= until {
+                let label = fleet.nodes[node].label();
+                return Err(MoveError::Changed { label, why: "it does not hold the cluster ok".to_owned() });
+            }
+            fleet.reach.sleep_until(fleet.reach.now() + ms(50)).await;
+        }
+    }
+    Ok(())
+}
+
 fn set_slot_commands(list: &[u16], action: &[&str]) -> Vec<Vec<String>> {
     let one = |slot: &u16| {
         let words = ["CLUSTER", "SETSLOT"].map(str::to_owned).into_iter();
@@ -356,11 +388,29 @@ pub async fn set_slots<R: Reach>(
     }
 }
 
-/// Takes the marks away on both sides; whether both took it.
-async fn unmark<R: Reach>(fleet: &mut Fleet<R>, road: Road, list: &[u16]) -> bool {
-    let target = set_slots(fleet, road.to, list, &["STABLE"]).await;
-    let source = set_slots(fleet, road.from, list, &["STABLE"]).await;
-    target.is_ok() && source.is_ok()
+/// Takes the marks of those slots away of which the target holds no key; which they are. As long as the source is
+/// marked, a client may write a new key at the target: so the target is counted once more at the end, and a slot in
+/// which a key came up meanwhile gets its marks back.
+async fn roll_back<R: Reach>(fleet: &mut Fleet<R>, road: Road, list: &[u16]) -> BTreeSet<u16> {
+    let empty = async |fleet: &mut Fleet<R>, list: &[u16]| -> Result<Vec<u16>, AskError> {
+        let counts = count_keys(fleet, road.to, list).await?;
+        Ok(counts.into_iter().filter(|(_, keys)| *keys == 0).map(|(slot, _)| slot).collect())
+    };
+    let Ok(candidates) = empty(fleet, list).await else { return BTreeSet::new() };
+    if candidates.is_empty()
+        || set_slots(fleet, road.from, &candidates, &["STABLE"]).await.is_err()
+        || set_slots(fleet, road.to, &candidates, &["STABLE"]).await.is_err()
+    {
+        return BTreeSet::new();
+    }
+    let Ok(still) = empty(fleet, &candidates).await else { return BTreeSet::new() };
+    let again: Vec<u16> = candidates.iter().copied().filter(|slot| !still.contains(slot)).collect();
+    if !again.is_empty() {
+        let (source, target) = (fleet.nodes[road.from].id.clone(), fleet.nodes[road.to].id.clone());
+        let _ = set_slots(fleet, road.to, &again, &["IMPORTING", &source]).await;
+        let _ = set_slots(fleet, road.from, &again, &["MIGRATING", &target]).await;
+    }
+    still.into_iter().collect()
 }
 
 /// The last look before a slot changes hands. A source that lost its mark (it failed over, or came back from an old

@@ -12,7 +12,7 @@ use crate::admin::create::{CreateError, CreatePlan, Empty, Member, Progress, cre
 use crate::admin::fleet::Fleet;
 use crate::admin::health::{CheckOptions, check};
 use crate::admin::note::{Note, line, step};
-use crate::admin::slots;
+use crate::admin::{Reach, ms, slots};
 
 /// Arguments of `slotstorm cluster create`.
 #[derive(Clone, Debug, Args)]
@@ -55,6 +55,7 @@ pub fn run(args: &CreateArgs, auth: &Auth) -> Done {
             timeout_ms: args.timeout * 1000,
             prove_replication: false,
         };
+        let begun = reach.now();
         let created = create(&reach, &plan, |progress| match progress {
             Progress::Assigned { .. } => {
                 step(&tell, "Nodes configuration updated");
@@ -62,6 +63,10 @@ pub fn run(args: &CreateArgs, auth: &Auth) -> Done {
             }
             Progress::Replicating { .. } => step(&tell, "Sending CLUSTER MEET messages to join the cluster"),
             Progress::Introduced { .. } => line(&tell, "Waiting for the cluster to join\n"),
+            // What takes longer than it should is named; the first three seconds are ordinary.
+            Progress::Missing { at, what } if at > begun + ms(3000) => {
+                line(&tell, format!("Waiting: {what}"))
+            }
             _ => {}
         });
         created.await.map_err(|error| Trouble::Failed(sentence(&error)))?;

@@ -85,7 +85,7 @@ impl Screen {
         if let Some(bar) = self.bar.borrow_mut().take() {
             bar.finish_and_clear();
         }
-        if self.hashes.get() && !self.quiet {
+        if self.hashes.get() && !self.quiet && slots > 0 {
             println!("{}", "#".repeat(slots));
         }
     }
