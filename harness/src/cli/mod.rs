@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
-mod cluster;
+pub mod cluster;
 mod doctor;
 pub mod redis_cli;
 mod run;

@@ -106,8 +106,10 @@ Cluster Manager Commands:
   help
 
 Only here, not in Redis' own redis-cli:
-  failover       host:port [node_id]   a replica of that master (or that replica) becomes master
-  nodes          host:port             who is in the cluster
+  failover       host:port | node_id   a master (its best replica takes over), or the replica that shall
+                 --force or --takeover
+                 --via <host:port>     any node, if the first is an id or is down
+  nodes          host:port             all nodes as a table
 
 For check, fix, reshard, del-node, set-timeout, info, rebalance, call, import, backup, failover, nodes you can specify
 the host and port of any working node in the cluster.

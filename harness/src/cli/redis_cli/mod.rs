@@ -91,8 +91,11 @@ fn run(options: Options) -> ExitCode {
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn cluster(_words: Vec<OsString>, _options: &Options) -> ExitCode {
-    ExitCode::FAILURE
+/// `--cluster` is what `slotstorm cluster` is.
+fn cluster(words: Vec<OsString>, options: &Options) -> ExitCode {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let (user, password) = (options.user.as_ref().map(text), options.password.as_ref().map(text));
+    super::cluster::run_words(words, super::cluster::Auth { user, password })
 }
 
 /// The one command of the command line.

@@ -129,15 +129,14 @@ const UNSUPPORTED: &[(&str, usize)] = &[
 const CLUSTER_SWITCHES: &[&str] = &[
     "--cluster-copy",
     "--cluster-fix-with-unreachable-masters",
-    "--cluster-force",
     "--cluster-from-askpass",
     "--cluster-only-masters",
     "--cluster-only-replicas",
     "--cluster-replace",
+    "--cluster-replica",
     "--cluster-search-multiple-owners",
     "--cluster-simulate",
     "--cluster-slave",
-    "--cluster-takeover",
     "--cluster-use-empty-masters",
     "--cluster-yes",
 ];
@@ -169,7 +168,18 @@ impl Options {
                     cluster.verb = rest.next();
                     cluster.args = rest.plain();
                 }
-                Some(flag) => options.take(flag, &mut rest)?,
+                Some(flag) => {
+                    let before = rest.at;
+                    match options.take(flag, &mut rest) {
+                        // A flag of the verb's own: it has the last word on it.
+                        Err(error) if cluster.verb.is_some() && error == unknown(flag) => {
+                            rest.at = before;
+                            cluster.flags.push(word.clone());
+                            cluster.flags.extend(rest.plain());
+                        }
+                        outcome => outcome?,
+                    }
+                }
                 // --cluster create --cluster-replicas 1 HOST:PORT...
                 None if cluster.verb.is_some() && cluster.args.is_empty() => {
                     cluster.args.push(word);
@@ -526,6 +536,7 @@ mod tests {
             cluster_words("--cluster add-node a:1 b:2 --cluster-slave --cluster-master-node id"),
             "add-node a:1 b:2 --cluster-slave --cluster-master-node id"
         );
+        assert_eq!(cluster_words("--cluster failover a:1 --force --via b:2"), "failover a:1 --force --via b:2");
     }
 
     #[test]
