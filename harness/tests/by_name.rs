@@ -452,8 +452,12 @@ fn redis_server_is_a_cluster_node_where_a_cluster_file_is_named() {
     let mut bench = Bench::new();
     let server = bench.link("redis-server");
     bench.start(&server, &["--cluster-config-file", "nodes-7000.conf", "--cluster-save-config"]);
-    let nodes = std::fs::read_to_string(bench.link("nodes-7000.conf")).expect("it is saved at the start");
-    assert!(nodes.contains("myself,master") && nodes.contains("vars currentEpoch"), "{nodes}");
+    let saved = || std::fs::read_to_string(bench.link("nodes-7000.conf")).unwrap_or_default();
+    let begun = Instant::now();
+    while !(saved().contains("myself,master") && saved().contains("vars currentEpoch")) {
+        assert!(begun.elapsed() < Duration::from_secs(2), "not saved at the start: {:?}", saved());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(bench.log().contains("cluster-enabled is not: running in cluster mode"), "{}", bench.log());
     assert!(matches!(bench.ask(&["CLUSTER", "MYID"]), Some(Reply::BulkString(_))));
     bench.stop();

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::REDIS_SERVER;
 use bytes::BytesMut;
 use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::Resp2Frame;
 pub use redis_protocol::resp2::types::BytesFrame as Reply;
+use redis_protocol::resp2::types::Resp2Frame;
 
 /// The path of a program that the tests need; a missing one fails the test.
 pub fn program(path: &str) -> &str {

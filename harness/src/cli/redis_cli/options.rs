@@ -536,7 +536,10 @@ mod tests {
             cluster_words("--cluster add-node a:1 b:2 --cluster-slave --cluster-master-node id"),
             "add-node a:1 b:2 --cluster-slave --cluster-master-node id"
         );
-        assert_eq!(cluster_words("--cluster failover a:1 --force --via b:2"), "failover a:1 --force --via b:2");
+        assert_eq!(
+            cluster_words("--cluster failover a:1 --force --via b:2"),
+            "failover a:1 --force --via b:2"
+        );
     }
 
     #[test]
