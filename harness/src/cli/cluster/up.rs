@@ -1,70 +1,24 @@
-//! `slotstorm cluster`: `create` makes a cluster of servers that run already; `up` starts a whole cluster of its own
-//! behind the proxy and holds it, with a small console on stdin, for trying things by hand.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: stdin, names to addresses
+//! `slotstorm cluster up`: starts a whole cluster of its own behind the proxy and holds it, with a small console on
+//! stdin, for trying things by hand.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: stdin, processes
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use anyhow::bail;
+use clap::Args;
 use serde::Serialize;
 use slotstorm_checker::record::NodeInfo;
 use slotstorm_fabric::{Endpoint, LinkChange, OnHeal, Plane, Policy};
 use tokio::signal::unix::{SignalKind, signal as unix_signal};
 use tokio::sync::mpsc;
 
-use crate::admin::Reach;
-use crate::admin::create::{CreatePlan, Created, Member, Progress, create, even_slots};
+use crate::admin::create::{Created, Progress};
 use crate::backend::process::sut::{self, Sut};
-use crate::backend::process::{
-    ProcessOptions, ProcessWorld, SELF_EXE, StartError, TcpMailbox, Timers, run_local,
-};
+use crate::backend::process::{ProcessOptions, ProcessWorld, SELF_EXE, StartError, run_local};
 use crate::backend::{SeenBy, Signal, World};
-
-/// Bad usage, as for the argument parser's own errors.
-const BAD_USAGE: u8 = 254;
-/// It could not be done.
-const NOT_MADE: u8 = 3;
-
-/// Arguments of `slotstorm cluster`.
-#[derive(Clone, Debug, Args)]
-pub struct ClusterArgs {
-    #[command(subcommand)]
-    pub command: ClusterCommand,
-}
-
-/// What to do with a cluster.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ClusterCommand {
-    /// Make a cluster of empty servers that run already.
-    ///
-    /// Example: slotstorm cluster create 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002
-    Create(CreateArgs),
-    /// Start a cluster of your own behind the proxy and hold it until `quit`, Ctrl-C or the end of stdin.
-    ///
-    /// Console: nodes, isolate nX, heal, kill nX, term nX, stop nX, cont nX, start nX, wipe nX, quit.
-    Up(UpArgs),
-}
-
-/// Arguments of `slotstorm cluster create`.
-#[derive(Clone, Debug, Args)]
-pub struct CreateArgs {
-    /// The servers, each empty and with cluster-enabled yes.
-    #[arg(value_name = "HOST:PORT", required = true)]
-    pub nodes: Vec<String>,
-    /// Replicas of each master.
-    #[arg(long, default_value_t = 0)]
-    pub cluster_replicas: u16,
-    /// Do not ask.
-    #[arg(long, alias = "cluster-yes", short = 'y')]
-    pub yes: bool,
-    /// Give up after this many seconds.
-    #[arg(long, default_value_t = 60)]
-    pub timeout: u64,
-}
+use crate::cli::{BROKEN as NOT_MADE, USAGE as BAD_USAGE};
 
 /// Arguments of `slotstorm cluster up`.
 #[derive(Clone, Debug, Args)]
@@ -96,123 +50,6 @@ pub struct UpArgs {
     pub json: bool,
 }
 
-/// Runs the verb.
-pub fn run(args: ClusterArgs) -> anyhow::Result<ExitCode> {
-    match args.command {
-        ClusterCommand::Create(args) => run_create(&args),
-        ClusterCommand::Up(args) => run_local(up(args))?,
-    }
-}
-
-fn run_create(args: &CreateArgs) -> anyhow::Result<ExitCode> {
-    let mut addresses = Vec::new();
-    for node in &args.nodes {
-        match resolve(node) {
-            Ok(address) => addresses.push(address),
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                return Ok(ExitCode::from(BAD_USAGE));
-            }
-        }
-    }
-    let plan = match layout(&args.nodes, &addresses, args.cluster_replicas) {
-        Ok(members) => CreatePlan { members, timeout_ms: args.timeout * 1000, prove_replication: false },
-        Err(why) => {
-            eprintln!("error: {why}");
-            return Ok(ExitCode::from(BAD_USAGE));
-        }
-    };
-    print_layout(&plan);
-    if !args.yes && !asked("Shall this cluster be made? (type 'yes' to accept): ")? {
-        println!("Nothing was changed.");
-        return Ok(ExitCode::from(NOT_MADE));
-    }
-    let outcome = run_local(async {
-        let reach = PlainReach { timers: Timers::start(Instant::now()).context("no timer")? };
-        anyhow::Ok(create(&reach, &plan, |step| println!("{}", sentence(&step))).await)
-    })??;
-    match outcome {
-        Ok(created) => {
-            println!(
-                "All {} slots are covered, {} nodes agree.",
-                crate::admin::parse::SLOTS,
-                created.ids.len()
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            Ok(ExitCode::from(NOT_MADE))
-        }
-    }
-}
-
-fn resolve(node: &str) -> anyhow::Result<SocketAddr> {
-    let mut found = node.to_socket_addrs().with_context(|| format!("{node:?} is no HOST:PORT"))?;
-    found.next().with_context(|| format!("{node:?} has no address"))
-}
-
-/// The first nodes become masters; replicas follow, each under the master with the fewest that is, if that can be had,
-/// on another host.
-fn layout(names: &[String], addresses: &[SocketAddr], replicas: u16) -> Result<Vec<Member>, String> {
-    let masters = addresses.len() / (usize::from(replicas) + 1);
-    if masters < 3 {
-        let need = 3 * (usize::from(replicas) + 1);
-        return Err(format!(
-            "a cluster needs at least 3 masters: with {replicas} replicas each that is {need} nodes, {} were given",
-            addresses.len()
-        ));
-    }
-    let mut sorted = addresses.to_vec();
-    sorted.sort_unstable();
-    if let Some([twice, ..]) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("{twice} was given twice"));
-    }
-    if let Some(high) = addresses.iter().find(|address| address.port() > 55_535) {
-        return Err(format!(
-            "{high}: the bus port would be {} (over 65535)",
-            u32::from(high.port()) + 10_000
-        ));
-    }
-    let mut followers = vec![0; masters];
-    let mut members = Vec::with_capacity(addresses.len());
-    for (index, address) in addresses.iter().enumerate() {
-        let master = (index >= masters).then(|| {
-            let place = |master: usize| (followers[master], addresses[master].ip() == address.ip(), master);
-            let pick = (0..masters).min_by_key(|master| place(*master)).unwrap_or(0);
-            followers[pick] += 1;
-            pick
-        });
-        members.push(Member {
-            name: names[index].clone(),
-            address: *address,
-            announced: *address,
-            bus_port: address.port() + 10_000,
-            master,
-        });
-    }
-    Ok(members)
-}
-
-fn print_layout(plan: &CreatePlan) {
-    let masters = plan.members.iter().filter(|member| member.master.is_none());
-    let slots = even_slots(masters.clone().count() as u16);
-    for (index, (member, (first, last))) in masters.zip(slots).enumerate() {
-        println!("master  {}  slots {first}-{last}", member.address);
-        for replica in plan.members.iter().filter(|it| it.master == Some(index)) {
-            println!("  replica  {}", replica.address);
-        }
-    }
-}
-
-fn asked(question: &str) -> anyhow::Result<bool> {
-    print!("{question}");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
-}
-
 /// What a step of the creation is called.
 pub fn sentence(step: &Progress) -> String {
     let (at, text) = match step {
@@ -227,26 +64,9 @@ pub fn sentence(step: &Progress) -> String {
     format!("{:7.3} s  {text}", *at as f64 / 1e9)
 }
 
-/// Servers anywhere, reached directly.
-#[derive(Clone)]
-struct PlainReach {
-    timers: Timers,
-}
-
-impl Reach for PlainReach {
-    type Mailbox = TcpMailbox;
-
-    fn now(&self) -> u64 {
-        self.timers.now()
-    }
-
-    fn sleep_until(&self, at: u64) -> impl Future<Output = ()> {
-        self.timers.sleep_until(at)
-    }
-
-    fn mailbox(&self) -> TcpMailbox {
-        TcpMailbox::new(Ipv4Addr::UNSPECIFIED, self.timers.clone())
-    }
+/// Runs the verb.
+pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    run_local(up(args))?
 }
 
 async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
@@ -450,29 +270,4 @@ fn isolation(world: &ProcessWorld, node: u16) -> Vec<LinkChange> {
             policy: Policy::Blackhole { on_heal: OnHeal::Resume },
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn laid(addresses: &[&str], replicas: u16) -> Result<Vec<Option<usize>>, String> {
-        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let parsed: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Ok(layout(&names, &parsed, replicas)?.iter().map(|member| member.master).collect())
-    }
-
-    #[test]
-    fn replicas_go_to_another_host_where_there_is_one() {
-        let nodes = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.1:2", "10.0.0.2:2", "10.0.0.3:2"];
-        let masters = laid(&nodes, 1).unwrap();
-        assert_eq!(masters, [None, None, None, Some(1), Some(0), Some(2)]);
-    }
-
-    #[test]
-    fn a_list_that_makes_no_cluster_is_refused_with_the_reason() {
-        assert!(laid(&["10.0.0.1:1", "10.0.0.2:1"], 0).unwrap_err().contains("at least 3 masters"));
-        assert!(laid(&["10.0.0.1:1", "10.0.0.1:1", "10.0.0.3:1"], 0).unwrap_err().contains("twice"));
-        assert!(laid(&["10.0.0.1:60000", "10.0.0.2:1", "10.0.0.3:1"], 0).unwrap_err().contains("bus port"));
-    }
 }
