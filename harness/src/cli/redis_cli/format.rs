@@ -190,7 +190,7 @@ fn csv(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Nil => out.extend(b"NULL"),
         Reply::Bool(is) => out.extend(is.to_string().bytes()),
         Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => {
-            separated(items, out, |item, out| csv(item, out));
+            separated(items, out, csv);
         }
         Reply::Map(pairs) => separated(pairs, out, |(key, value), out| {
             csv(key, out);

@@ -1,5 +1,7 @@
 //! What `--help` and the prompt's `help` say.
 
+use std::fmt::Write as _;
+
 use super::link::Link;
 use super::reply::Reply;
 use super::session::{Session, emit};
@@ -158,7 +160,8 @@ fn describe(link: &mut Link, topic: &[String]) -> Option<String> {
     );
     for name in ["since", "group"] {
         if let Some(value) = line(name) {
-            out.push_str(&format!("  \x1b[33m{name}:\x1b[0m {value}\r\n"));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "  \x1b[33m{name}:\x1b[0m {value}\r\n");
         }
     }
     out.push_str("\r\n");

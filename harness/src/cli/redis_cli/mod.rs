@@ -111,13 +111,13 @@ fn command(mut options: Options) -> Result<(), Failed> {
     match &options.stdin {
         StdinArg::None => {}
         StdinArg::Last => words.push(standard_input()?),
-        StdinArg::Tagged(tag) => match words.iter_mut().find(|word| *word == tag) {
-            Some(word) => *word = standard_input()?,
-            None => {
+        StdinArg::Tagged(tag) => {
+            let Some(word) = words.iter_mut().find(|word| *word == tag) else {
                 eprintln!("Using -X option but stdin tag not match.");
                 return Err(Failed);
-            }
-        },
+            };
+            *word = standard_input()?;
+        }
     }
     let repeat = options.repeat;
     let mut session = Session::new(options);

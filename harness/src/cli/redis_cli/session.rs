@@ -370,16 +370,17 @@ impl Command {
             "subscribe" | "psubscribe" | "ssubscribe" => Some(Stream::Messages),
             _ => None,
         };
-        let is_text = match (name.as_str(), sub.as_str(), words.len()) {
-            ("info" | "lolwut", ..) => true,
-            ("debug", "htstats" | "htstats-key" | "client-eviction", _) => true,
-            ("memory", "malloc-stats" | "doctor", _) => true,
-            ("cluster", "nodes" | "info", 2) => true,
-            ("client", "list" | "info", _) => true,
-            ("latency", "graph", 3) | ("latency", "doctor", 2) => true,
-            ("proxy", "info", _) => true,
-            _ => false,
-        };
+        let is_text = matches!(
+            (name.as_str(), sub.as_str(), words.len()),
+            ("info" | "lolwut", ..)
+                | ("debug", "htstats" | "htstats-key" | "client-eviction", _)
+                | ("memory", "malloc-stats" | "doctor", _)
+                | ("cluster", "nodes" | "info", 2)
+                | ("client", "list" | "info", _)
+                | ("latency", "graph", 3)
+                | ("latency", "doctor", 2)
+                | ("proxy", "info", _)
+        );
         Self { name, stream, is_text }
     }
 }
