@@ -29,7 +29,8 @@ fn manual_failover(servers: &Servers, replica: usize, way: &[&str]) {
     let master = servers.by_id(&servers.nodes[replica].follows().expect("it is a replica"));
     servers.nodes[replica].must(&[&["CLUSTER", "FAILOVER"], way].concat());
     servers.until("the replica is master", SECONDS_30, |s| {
-        (s.nodes[replica].info("role").as_deref() == Some("master") && s.nodes[replica].slots() > 0).then_some(())
+        (s.nodes[replica].info("role").as_deref() == Some("master") && s.nodes[replica].slots() > 0)
+            .then_some(())
     });
     let id = servers.nodes[replica].id();
     servers.until("the old master follows it", SECONDS_30, |s| {
@@ -41,16 +42,19 @@ fn manual_failover(servers: &Servers, replica: usize, way: &[&str]) {
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
     let before = servers.nodes[to].slots();
     let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
-    cluster("reshard", &[
-        &servers.nodes[0].address(),
-        "--cluster-from",
-        &id_from,
-        "--cluster-to",
-        &id_to,
-        "--cluster-slots",
-        &count.to_string(),
-        "--cluster-yes",
-    ]);
+    cluster(
+        "reshard",
+        &[
+            &servers.nodes[0].address(),
+            "--cluster-from",
+            &id_from,
+            "--cluster-to",
+            &id_to,
+            "--cluster-slots",
+            &count.to_string(),
+            "--cluster-yes",
+        ],
+    );
     assert_eq!(servers.nodes[to].slots(), before + count);
 }
 

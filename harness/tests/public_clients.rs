@@ -85,7 +85,22 @@ fn redis_benchmark_runs_through_a_reshard() {
     // No MSET: its keys may be here and there for a moment, and redis-benchmark takes TRYAGAIN for the end.
     let tests = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,lrange";
     let mut benchmark = Command::new(program(REDIS_BENCHMARK))
-        .args(["-h", &ip, "-p", "7000", "--cluster", "-t", tests, "-n", "20000", "-r", "2000", "-c", "20", "-q"])
+        .args([
+            "-h",
+            &ip,
+            "-p",
+            "7000",
+            "--cluster",
+            "-t",
+            tests,
+            "-n",
+            "20000",
+            "-r",
+            "2000",
+            "-c",
+            "20",
+            "-q",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -108,16 +123,19 @@ fn redis_benchmark_runs_through_a_reshard() {
 
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
     let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
-    redis_cli::cluster("reshard", &[
-        &servers.nodes[0].address(),
-        "--cluster-from",
-        &id_from,
-        "--cluster-to",
-        &id_to,
-        "--cluster-slots",
-        &count.to_string(),
-        "--cluster-yes",
-    ]);
+    redis_cli::cluster(
+        "reshard",
+        &[
+            &servers.nodes[0].address(),
+            "--cluster-from",
+            &id_from,
+            "--cluster-to",
+            &id_to,
+            "--cluster-slots",
+            &count.to_string(),
+            "--cluster-yes",
+        ],
+    );
 }
 
 /// What a public client did: elements appended to lists, when each was acknowledged, and what went wrong.

@@ -66,13 +66,13 @@ pub struct Added {
     pub id: String,
     /// The master that it follows now.
     pub master: Option<String>,
-    /// Nodes that do not know it yet: a node that was forgotten lately is let in again after a minute.
+    /// Nodes that do not know it yet.
     pub unknown_to: Vec<String>,
 }
 
 /// What the entry node and the new one know must come in time; the others may take this long before they are only
 /// named, milliseconds.
-const OTHERS_KNOW_MS: u64 = 3000;
+const OTHERS_KNOW_MS: u64 = 5000;
 
 /// Makes an empty node a member of the fleet's cluster, and waits until every node knows it.
 pub async fn add_node<R: Reach>(
@@ -98,24 +98,24 @@ pub async fn add_node<R: Reach>(
         copy_functions(fleet, &mut new, plan.new, tell).await?;
     }
     step(tell, format!("Send CLUSTER MEET to node {} to make it join the cluster.", plan.new));
-    let (host, port, bus) = {
-        let entry = &fleet.nodes[0];
-        (entry.host.clone(), entry.port.to_string(), entry.bus_port)
-    };
-    let bus_text = bus.to_string();
-    let mut meet = vec!["CLUSTER", "MEET", &host, &port];
-    if fleet.nodes[0].port.checked_add(10_000) != Some(bus) {
-        meet.push(&bus_text);
+    // The new node meets everybody, so that nobody has to hear of it by gossip (which a node that was told to forget
+    // it within the last minute would not believe); only the entry node must take it.
+    for index in 0..fleet.nodes.len() {
+        let node = &fleet.nodes[index];
+        let (port, bus) = (node.port.to_string(), node.bus_port.to_string());
+        let mut meet = vec!["CLUSTER", "MEET", &node.host, &port];
+        if node.port.checked_add(10_000) != Some(node.bus_port) {
+            meet.push(&bus);
+        }
+        match new.ask(&meet, patience()).await {
+            Err(error) if index == 0 => return Err(error.into()),
+            _ => {}
+        }
     }
-    new.ask(&meet, patience()).await?;
-
     line(tell, "Waiting for the cluster to join");
     let unknown_to = joined(fleet, &mut new, &id, plan).await?;
     if !unknown_to.is_empty() {
-        tell(Note::Warning(format!(
-            "{} do not know the new node yet; they may have been told to forget it within the last minute",
-            unknown_to.join(", ")
-        )));
+        tell(Note::Warning(format!("Not known yet to {}: gossip will tell them", unknown_to.join(", "))));
     }
     let Some(master) = master else { return Ok(Added { id, master: None, unknown_to }) };
     let (label, master_id) = (fleet.nodes[master].label(), fleet.nodes[master].id.clone());

@@ -143,7 +143,8 @@ impl Routed {
 
     /// WAIT on the connection of the last reply: true if at least one replica has it all.
     pub fn wait_for_a_replica(&mut self) -> bool {
-        let Some(connection) = self.last.as_ref().and_then(|address| self.connections.get_mut(address)) else {
+        let Some(connection) = self.last.as_ref().and_then(|address| self.connections.get_mut(address))
+        else {
             return false;
         };
         matches!(connection.ask(&["WAIT", "1", "1000"]), Ok(Reply::Integer(1..)))

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::REDIS_SERVER;
 use bytes::BytesMut;
 use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::Resp2Frame;
 pub use redis_protocol::resp2::types::BytesFrame as Reply;
+use redis_protocol::resp2::types::Resp2Frame;
 
 /// The path of a program that the tests need; a missing one fails the test.
 pub fn program(path: &str) -> &str {
@@ -71,6 +71,20 @@ impl Servers {
         for node in &servers.nodes {
             node.wait_ready();
         }
+        servers
+    }
+
+    /// As `start`, with servers that want a password; does not wait until they answer, only until they listen.
+    pub fn start_locked(kinds: &[Kind], node_timeout_ms: u32, password: &str) -> Self {
+        let mut servers = Self::none();
+        for kind in kinds {
+            let timeout = node_timeout_ms.to_string();
+            let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout];
+            servers
+                .add(*kind, &[&cluster[..], &["--requirepass", password, "--masterauth", password]].concat());
+        }
+        let listens = |node: &Server| node.ask(&["PING"]).is_some();
+        servers.until("all listen", Duration::from_secs(10), |s| s.nodes.iter().all(listens).then_some(()));
         servers
     }
 
@@ -227,6 +241,11 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The process that runs.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// kill -9.

@@ -279,8 +279,9 @@ impl<'a> Broken<'a> {
             let bounds = start.parse::<u16>().ok().zip(end.parse::<u16>().ok());
             bounds.is_some_and(|(start, end)| (start..=end).contains(&slot))
         };
-        let claims =
-            |node: &usize| self.servers.nodes[*node].own_line().expect("it answers").iter().skip(8).any(covers);
+        let claims = |node: &usize| {
+            self.servers.nodes[*node].own_line().expect("it answers").iter().skip(8).any(covers)
+        };
         (0..3).filter(claims).collect()
     }
 }

@@ -87,7 +87,10 @@ fn look(servers: &Servers) {
             assert!(said.contains(&format!("({}...)", &id[..8])), "{said}");
         }
         assert_eq!(cluster("call", &[&address, "PING"]).matches(": PONG").count(), 6);
-        assert_eq!(cluster("call", &["--cluster-only-masters", &address, "DBSIZE"]).matches(":7000: ").count(), 3);
+        assert_eq!(
+            cluster("call", &["--cluster-only-masters", &address, "DBSIZE"]).matches(":7000: ").count(),
+            3
+        );
         let replicas = cluster("call", &["--cluster-only-replicas", &address, "CLUSTER", "MYID"]);
         for replica in [3, 4, 5] {
             assert!(replicas.contains(&servers.nodes[replica].id()), "{replicas}");
@@ -115,33 +118,39 @@ fn reshard(servers: &Servers) {
         let before = [servers.nodes[from].slots(), servers.nodes[to].slots()];
         let ids = [id(from), id(to)];
         let slots = count.to_string();
-        cluster("reshard", &[
-            &servers.nodes[3].address(),
-            "--cluster-from",
-            &ids[0],
-            "--cluster-to",
-            &ids[1],
-            "--cluster-slots",
-            &slots,
-            "--cluster-yes",
-            "--cluster-pipeline",
-            "2",
-        ]);
+        cluster(
+            "reshard",
+            &[
+                &servers.nodes[3].address(),
+                "--cluster-from",
+                &ids[0],
+                "--cluster-to",
+                &ids[1],
+                "--cluster-slots",
+                &slots,
+                "--cluster-yes",
+                "--cluster-pipeline",
+                "2",
+            ],
+        );
         let after = [servers.nodes[from].slots(), servers.nodes[to].slots()];
         assert_eq!(after, [before[0] - count, before[1] + count]);
         check(&servers.nodes[to].address());
     }
     let before = servers.nodes[1].slots();
-    cluster("reshard", &[
-        &servers.nodes[1].address(),
-        "--cluster-from",
-        "all",
-        "--cluster-to",
-        &id(1),
-        "--cluster-slots",
-        "101",
-        "--cluster-yes",
-    ]);
+    cluster(
+        "reshard",
+        &[
+            &servers.nodes[1].address(),
+            "--cluster-from",
+            "all",
+            "--cluster-to",
+            &id(1),
+            "--cluster-slots",
+            "101",
+            "--cluster-yes",
+        ],
+    );
     assert_eq!(servers.nodes[1].slots(), before + 101);
     check(&servers.nodes[0].address());
 }
@@ -196,8 +205,10 @@ fn add_nodes(servers: &Servers) {
     let id = servers.nodes[6].id();
     // Too small an imbalance for the default threshold: nothing is to be done without the empty master.
     let weight = format!("{id}=0.1");
-    let simulated =
-        cluster("rebalance", &[&entry, "--cluster-use-empty-masters", "--cluster-weight", &weight, "--cluster-simulate"]);
+    let simulated = cluster(
+        "rebalance",
+        &[&entry, "--cluster-use-empty-masters", "--cluster-weight", &weight, "--cluster-simulate"],
+    );
     assert!(simulated.contains("#####"), "{simulated}");
     assert_eq!(servers.nodes[6].slots(), 0, "a simulation changes nothing");
     cluster("rebalance", &[&entry, "--cluster-use-empty-masters", "--cluster-weight", &weight]);
@@ -228,7 +239,8 @@ fn back_up(servers: &Servers, keys: &[String]) {
     let mut copied = std::collections::BTreeSet::new();
     for master in servers.masters() {
         let id = servers.nodes[master].id();
-        let name = names.iter().find(|name| name.contains(&id)).unwrap_or_else(|| panic!("no {id}: {names:?}"));
+        let name =
+            names.iter().find(|name| name.contains(&id)).unwrap_or_else(|| panic!("no {id}: {names:?}"));
         let file = folder.path().join(name);
         let said = run(REDIS_CHECK_RDB, &[&file]);
         assert!(said.contains("\\o/ RDB looks OK! \\o/"), "{said}");
