@@ -450,20 +450,22 @@ fn a_reshard_whose_target_hangs_says_what_is_open_and_fix_closes_it() {
         let _lock = real_processes();
         let servers = three_masters(kinds);
         let (source, target) = (&servers.nodes[0], &servers.nodes[1]);
-        // Keys of any bytes: one here is no UTF-8.
-        let tags = keys_in(0..40, 5);
-        for key in &tags {
-            source.must(&["SET", key, "v"]);
+        // So many that the move takes a while; names are bytes, and no UTF-8.
+        let tags: Vec<String> = keys_in(0..40, 1);
+        let mut requests = Vec::new();
+        for tag in tags.iter().map(|key| key.split(['{', '}']).nth(1).expect("a tag")) {
+            for number in 0..500 {
+                let key = [b"\xff{", tag.as_bytes(), b"}", number.to_string().as_bytes()].concat();
+                requests.extend(format!("*3\r\n$3\r\nSET\r\n${}\r\n", key.len()).into_bytes());
+                requests.extend(key);
+                requests.extend(b"\r\n$1\r\nv\r\n");
+            }
         }
-        let tag = tags[0].split(['{', '}']).nth(1).expect("a tag");
         let mut connection = source.connect().expect("it answers");
-        let mut request = b"*3\r\n$3\r\nSET\r\n".to_vec();
-        let key = [b"\xff{", tag.as_bytes(), b"}"].concat();
-        request.extend(format!("${}\r\n", key.len()).into_bytes());
-        request.extend(&key);
-        request.extend(b"\r\n$1\r\nv\r\n");
-        connection.send(&request).expect("it is sent");
-        assert_eq!(connection.reply().expect("a reply"), Reply::SimpleString("OK".into()));
+        connection.send(&requests).expect("they are sent");
+        for _ in 0..20_000 {
+            assert_eq!(connection.reply().expect("a reply"), Reply::SimpleString("OK".into()));
+        }
 
         let (from, to, entry) = (source.id(), target.id(), servers.nodes[2].address());
         let pid = Pid::from_raw(target.pid() as i32);
@@ -502,7 +504,7 @@ fn a_reshard_whose_target_hangs_says_what_is_open_and_fix_closes_it() {
         assert_eq!(clean["ok"], true, "{clean}");
         let keys: u64 =
             clean["masters"].as_array().expect("a list").iter().map(|it| it["keys"].as_u64().unwrap()).sum();
-        assert_eq!(keys, tags.len() as u64 + 1, "no key is lost, none is there twice");
+        assert_eq!(keys, 20_000, "no key is lost, none is there twice");
     }
 }
 
