@@ -67,7 +67,7 @@ const E: Kind = Kind::Embedded;
 const R: Kind = Kind::Redis;
 
 /// Six nodes made a cluster by `create`, with a replica for each master, and a seventh that is empty.
-fn cluster_and_a_spare(kinds: &[Kind; 7]) -> Servers {
+fn cluster_and_a_spare(kinds: &[Kind]) -> Servers {
     let servers = Servers::start_with(kinds, 2000, |_| vec!["--enable-debug-command", "yes"]);
     let addresses = servers.addresses();
     let mut args = vec!["create"];
@@ -85,7 +85,7 @@ fn cluster_and_a_spare(kinds: &[Kind; 7]) -> Servers {
 }
 
 /// Three masters without replicas.
-fn three_masters(kinds: &[Kind; 3]) -> Servers {
+fn three_masters(kinds: &[Kind]) -> Servers {
     let servers = Servers::start_with(kinds, 2000, |_| vec!["--enable-debug-command", "yes"]);
     let addresses = servers.addresses();
     let nodes: Vec<&str> = addresses.iter().map(String::as_str).collect();
@@ -109,7 +109,7 @@ fn every_verb_on_a_cluster_of_both() {
 }
 
 /// One verb after the other, a thousand writes a second beside them.
-fn tour(name: &str, kinds: &[Kind; 7]) {
+fn tour(name: &str, kinds: &[Kind]) {
     let _lock = real_processes();
     let servers = cluster_and_a_spare(kinds);
     let at = servers.addresses();
@@ -213,7 +213,7 @@ fn broken_slots_of_a_cluster_of_both_are_fixed() {
 }
 
 /// Each case on a slot of its own, first n1 owning it, then n2: so that both kinds stand on both sides.
-fn fix_all(kinds: &[Kind; 3]) {
+fn fix_all(kinds: &[Kind]) {
     let _lock = real_processes();
     let servers = three_masters(kinds);
     for (index, case) in CASES.iter().enumerate() {
@@ -446,9 +446,9 @@ fn keys_that_only_a_search_finds(slot: &Broken<'_>) {
 
 #[test]
 fn a_reshard_whose_target_hangs_says_what_is_open_and_fix_closes_it() {
-    for kinds in [&[R; 3], &[E; 3]] {
+    for kinds in [[R; 3], [E; 3]] {
         let _lock = real_processes();
-        let servers = three_masters(kinds);
+        let servers = three_masters(&kinds);
         let (source, target) = (&servers.nodes[0], &servers.nodes[1]);
         // So many that the move takes a while; names are bytes, and no UTF-8.
         let tags: Vec<String> = keys_in(0..40, 1);
@@ -592,9 +592,9 @@ fn keys_of_a_lone_server_are_imported() {
 
 #[test]
 fn a_dead_master_is_replaced_by_force_and_fix_does_not_guess_meanwhile() {
-    for kinds in [&[R; 7], &[E; 7]] {
+    for kinds in [[R; 7], [E; 7]] {
         let _lock = real_processes();
-        let mut servers = cluster_and_a_spare(kinds);
+        let mut servers = cluster_and_a_spare(&kinds);
         let (dead, id) = (servers.nodes[0].address(), servers.nodes[0].id());
         let via = servers.nodes[1].address();
         let replica =

@@ -14,10 +14,20 @@ use super::{Reach, ms};
 pub struct AddNode {
     /// Where the administrator reaches it.
     pub new: SocketAddr,
-    /// As a replica, of the master with this place in the fleet, or of the one with the fewest replicas.
-    pub replica: Option<Option<usize>>,
+    pub role: NewRole,
     /// Milliseconds that joining and following may take, each.
     pub timeout_ms: u64,
+}
+
+/// What a new node becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewRole {
+    /// A master without slots.
+    Master,
+    /// A replica of the master with the fewest.
+    Replica,
+    /// A replica of the master with this place in the fleet.
+    ReplicaOf(usize),
 }
 
 /// Why a node is not, or not yet, a member.
@@ -84,10 +94,10 @@ pub async fn add_node<R: Reach>(
     let mut new = connection(&reach, plan.new);
     let patience = || reach.now() + ms(plan.timeout_ms.min(5000));
     let id = empty_node(&mut new, plan.new, patience()).await?;
-    let master = match plan.replica {
-        None => None,
-        Some(Some(chosen)) => Some(chosen),
-        Some(None) => {
+    let master = match plan.role {
+        NewRole::Master => None,
+        NewRole::ReplicaOf(chosen) => Some(chosen),
+        NewRole::Replica => {
             let fewest = fleet.masters().into_iter().min_by_key(|it| (fleet.replicas_of(*it).len(), *it));
             let fewest = fewest.ok_or(MembershipError::NoMaster)?;
             line(tell, format!("Automatically selected master {}", fleet.nodes[fewest].label()));
