@@ -178,30 +178,8 @@ async fn fix_open<R: Reach>(
     if !scene.importing.is_empty() {
         line(tell, format!("Set as importing in: {}", names(fleet, &scene.importing)));
     }
-    let owner = match scene.claimers[..] {
-        [only] => only,
-        _ => {
-            step(tell, "No single clear owner for the slot, selecting an owner by # of keys...");
-            let Some(owner) = scene.richest() else {
-                return Err(AskError::Nonsense {
-                    address: fleet.nodes[0].dial,
-                    command: "CLUSTER NODES".to_owned(),
-                    why: "no master at all".to_owned(),
-                }
-                .into());
-            };
-            line(tell, format!("*** Configuring {} as the slot owner", fleet.nodes[owner].label()));
-            set_slots(fleet, owner, &[slot], &["STABLE"]).await?;
-            assign(fleet, owner, &[slot]).await?;
-            for other in scene.claimers.iter().copied().filter(|it| *it != owner).collect::<Vec<_>>() {
-                disown(fleet, other, slot, owner).await?;
-                scene.importing.push(other);
-            }
-            scene.importing.retain(|it| *it != owner);
-            scene.migrating.retain(|(it, _)| *it != owner);
-            owner
-        }
-    };
+    let owner =
+        if let [only] = scene.claimers[..] { only } else { appoint(fleet, slot, &mut scene, tell).await? };
     let poor = |scene: &Scene| scene.importing.iter().all(|it| scene.keys_of(*it) == 0);
     let foreign_keys =
         scene.keys.iter().any(|(node, keys)| *keys > 0 && *node != owner && !scene.importing.contains(node));
@@ -257,6 +235,31 @@ async fn fix_open<R: Reach>(
             gather(fleet, slot, owner, &scene, options).await
         }
     }
+}
+
+/// Makes the master with most keys the one owner of a slot that has none, or several.
+async fn appoint<R: Reach>(
+    fleet: &mut Fleet<R>,
+    slot: u16,
+    scene: &mut Scene,
+    tell: Teller<'_>,
+) -> Result<usize, AskError> {
+    step(tell, "No single clear owner for the slot, selecting an owner by # of keys...");
+    let owner = scene.richest().ok_or_else(|| AskError::Nonsense {
+        address: fleet.nodes[0].dial,
+        command: "CLUSTER NODES".to_owned(),
+        why: "no master at all".to_owned(),
+    })?;
+    line(tell, format!("*** Configuring {} as the slot owner", fleet.nodes[owner].label()));
+    set_slots(fleet, owner, &[slot], &["STABLE"]).await?;
+    assign(fleet, owner, &[slot]).await?;
+    for other in scene.claimers.iter().copied().filter(|it| *it != owner).collect::<Vec<_>>() {
+        disown(fleet, other, slot, owner).await?;
+        scene.importing.push(other);
+    }
+    scene.importing.retain(|it| *it != owner);
+    scene.migrating.retain(|(it, _)| *it != owner);
+    Ok(owner)
 }
 
 async fn finish_move<R: Reach>(

@@ -1,6 +1,7 @@
 //! All nodes of a cluster as an administrator sees them, found from any one of them: each node's own line of CLUSTER
 //! NODES, and a connection to each.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use slotstorm_checker::record::Nanos;
@@ -286,11 +287,11 @@ pub fn portrait<R: Reach>(fleet: &Fleet<R>, index: usize, indent: &str) -> Strin
         count_slots(&node.own.slots)
     );
     if let Some(master) = &node.own.master_id {
-        text += &format!("\n{indent}   replicates {master}");
+        let _ = write!(text, "\n{indent}   replicates {master}");
     }
     let replicas = fleet.replicas_of(index).len();
     if replicas > 0 {
-        text += &format!("\n{indent}   {replicas} additional replica(s)");
+        let _ = write!(text, "\n{indent}   {replicas} additional replica(s)");
     }
     text
 }

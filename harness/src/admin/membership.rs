@@ -14,10 +14,20 @@ use super::{Reach, ms};
 pub struct AddNode {
     /// Where the administrator reaches it.
     pub new: SocketAddr,
-    /// As a replica, of the master with this place in the fleet, or of the one with the fewest replicas.
-    pub replica: Option<Option<usize>>,
+    pub role: NewRole,
     /// Milliseconds that joining and following may take, each.
     pub timeout_ms: u64,
+}
+
+/// What a new node becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewRole {
+    /// A master without slots.
+    Master,
+    /// A replica of the master with the fewest.
+    Replica,
+    /// A replica of the master with this place in the fleet.
+    ReplicaOf(usize),
 }
 
 /// Why a node is not, or not yet, a member.
@@ -66,13 +76,13 @@ pub struct Added {
     pub id: String,
     /// The master that it follows now.
     pub master: Option<String>,
-    /// Nodes that do not know it yet: a node that was forgotten lately is let in again after a minute.
+    /// Nodes that do not know it yet.
     pub unknown_to: Vec<String>,
 }
 
 /// What the entry node and the new one know must come in time; the others may take this long before they are only
 /// named, milliseconds.
-const OTHERS_KNOW_MS: u64 = 3000;
+const OTHERS_KNOW_MS: u64 = 5000;
 
 /// Makes an empty node a member of the fleet's cluster, and waits until every node knows it.
 pub async fn add_node<R: Reach>(
@@ -84,10 +94,10 @@ pub async fn add_node<R: Reach>(
     let mut new = connection(&reach, plan.new);
     let patience = || reach.now() + ms(plan.timeout_ms.min(5000));
     let id = empty_node(&mut new, plan.new, patience()).await?;
-    let master = match plan.replica {
-        None => None,
-        Some(Some(chosen)) => Some(chosen),
-        Some(None) => {
+    let master = match plan.role {
+        NewRole::Master => None,
+        NewRole::ReplicaOf(chosen) => Some(chosen),
+        NewRole::Replica => {
             let fewest = fleet.masters().into_iter().min_by_key(|it| (fleet.replicas_of(*it).len(), *it));
             let fewest = fewest.ok_or(MembershipError::NoMaster)?;
             line(tell, format!("Automatically selected master {}", fleet.nodes[fewest].label()));
@@ -98,24 +108,24 @@ pub async fn add_node<R: Reach>(
         copy_functions(fleet, &mut new, plan.new, tell).await?;
     }
     step(tell, format!("Send CLUSTER MEET to node {} to make it join the cluster.", plan.new));
-    let (host, port, bus) = {
-        let entry = &fleet.nodes[0];
-        (entry.host.clone(), entry.port.to_string(), entry.bus_port)
-    };
-    let bus_text = bus.to_string();
-    let mut meet = vec!["CLUSTER", "MEET", &host, &port];
-    if fleet.nodes[0].port.checked_add(10_000) != Some(bus) {
-        meet.push(&bus_text);
+    // The new node meets everybody, so that nobody has to hear of it by gossip (which a node that was told to forget
+    // it within the last minute would not believe); only the entry node must take it.
+    for index in 0..fleet.nodes.len() {
+        let node = &fleet.nodes[index];
+        let (port, bus) = (node.port.to_string(), node.bus_port.to_string());
+        let mut meet = vec!["CLUSTER", "MEET", &node.host, &port];
+        if node.port.checked_add(10_000) != Some(node.bus_port) {
+            meet.push(&bus);
+        }
+        match new.ask(&meet, patience()).await {
+            Err(error) if index == 0 => return Err(error.into()),
+            _ => {}
+        }
     }
-    new.ask(&meet, patience()).await?;
-
     line(tell, "Waiting for the cluster to join");
     let unknown_to = joined(fleet, &mut new, &id, plan).await?;
     if !unknown_to.is_empty() {
-        tell(Note::Warning(format!(
-            "{} do not know the new node yet; they may have been told to forget it within the last minute",
-            unknown_to.join(", ")
-        )));
+        tell(Note::Warning(format!("Not known yet to {}: gossip will tell them", unknown_to.join(", "))));
     }
     let Some(master) = master else { return Ok(Added { id, master: None, unknown_to }) };
     let (label, master_id) = (fleet.nodes[master].label(), fleet.nodes[master].id.clone());

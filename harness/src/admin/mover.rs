@@ -248,20 +248,19 @@ async fn move_group<R: Reach>(
     }
     let mut stage = Stage::Marked;
     let result = walk(fleet, road, &list, orders, pace, gauge, report, &mut stage).await;
-    match &result {
-        Ok(()) => report.moved.extend_from_slice(group),
-        Err(_) => {
-            let closed = match stage {
-                Stage::Marked | Stage::Carrying if orders.fresh => roll_back(fleet, road, &list).await,
-                _ => BTreeSet::new(),
-            };
-            for slot in list {
-                if closed.contains(&slot) {
-                    report.untouched.push(slot);
-                } else {
-                    report.open.push(LeftOpen { slot, from: from.clone(), to: to.clone(), stage });
-                }
-            }
+    if result.is_ok() {
+        report.moved.extend_from_slice(group);
+        return result;
+    }
+    let closed = match stage {
+        Stage::Marked | Stage::Carrying if orders.fresh => roll_back(fleet, road, &list).await,
+        _ => BTreeSet::new(),
+    };
+    for slot in list {
+        if closed.contains(&slot) {
+            report.untouched.push(slot);
+        } else {
+            report.open.push(LeftOpen { slot, from: from.clone(), to: to.clone(), stage });
         }
     }
     result

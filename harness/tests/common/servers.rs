@@ -74,6 +74,20 @@ impl Servers {
         servers
     }
 
+    /// As `start`, with servers that want a password; does not wait until they answer, only until they listen.
+    pub fn start_locked(kinds: &[Kind], node_timeout_ms: u32, password: &str) -> Self {
+        let mut servers = Self::none();
+        for kind in kinds {
+            let timeout = node_timeout_ms.to_string();
+            let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout];
+            servers
+                .add(*kind, &[&cluster[..], &["--requirepass", password, "--masterauth", password]].concat());
+        }
+        let listens = |node: &Server| node.ask(&["PING"]).is_some();
+        servers.until("all listen", Duration::from_secs(10), |s| s.nodes.iter().all(listens).then_some(()));
+        servers
+    }
+
     /// A group without servers.
     pub fn none() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(0);
@@ -241,6 +255,11 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The process that runs.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// kill -9.

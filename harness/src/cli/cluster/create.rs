@@ -65,7 +65,7 @@ pub fn run(args: &CreateArgs, auth: &Auth) -> Done {
             Progress::Introduced { .. } => line(&tell, "Waiting for the cluster to join\n"),
             // What takes longer than it should is named; the first three seconds are ordinary.
             Progress::Missing { at, what } if at > begun + ms(3000) => {
-                line(&tell, format!("Waiting: {what}"))
+                line(&tell, format!("Waiting: {what}"));
             }
             _ => {}
         });

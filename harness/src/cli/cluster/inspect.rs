@@ -1,6 +1,7 @@
 //! The levers that change nothing (`call` does what it is told): check, info, nodes, call, backup.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: the backup's files
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -215,7 +216,8 @@ fn table(rows: &[Row]) -> String {
         };
         for (marks, arrow) in [(&row.migrating, "->-"), (&row.importing, "-<-")] {
             for (slot, id) in marks {
-                text += &format!(" [{slot}{arrow}{}]", &id[..8.min(id.len())]);
+                let short: String = id.chars().take(8).collect();
+                let _ = write!(text, " [{slot}{arrow}{short}]");
             }
         }
         let flags = if row.flags.is_empty() { "-".to_owned() } else { row.flags.join(",") };
@@ -240,7 +242,7 @@ fn table(rows: &[Row]) -> String {
     }
     for row in rows {
         if let Some(why) = &row.trouble {
-            text += &format!("! {} does not answer: {why}\n", row.address);
+            let _ = writeln!(text, "! {} does not answer: {why}", row.address);
         }
     }
     text

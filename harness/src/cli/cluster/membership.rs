@@ -6,7 +6,7 @@ use super::screen::Screen;
 use super::{Auth, Common, Done, Trouble, resolve, with_fleet};
 use crate::admin::failover::{FailoverPlan, Mode, fail_over};
 use crate::admin::health;
-use crate::admin::membership::{self as flows, AddNode};
+use crate::admin::membership::{self as flows, AddNode, NewRole};
 use crate::admin::note::{Note, step};
 
 /// Arguments of `slotstorm cluster add-node`.
@@ -94,14 +94,15 @@ pub fn add_node(args: &AddNodeArgs, auth: &Auth) -> Done {
         if !flows::fit_to_grow(fleet, &tell).await? {
             return Err(Trouble::Said);
         }
-        let replica = match &args.master {
-            None => args.replica.then_some(None),
+        let role = match &args.master {
+            None if args.replica => NewRole::Replica,
+            None => NewRole::Master,
             Some(id) => match fleet.find(id).filter(|master| fleet.nodes[*master].master()) {
-                Some(master) => Some(Some(master)),
+                Some(master) => NewRole::ReplicaOf(master),
                 None => return Err(Trouble::Failed(format!("[ERR] No such master ID {id}"))),
             },
         };
-        let plan = AddNode { new, replica, timeout_ms: args.timeout * 1000 };
+        let plan = AddNode { new, role, timeout_ms: args.timeout * 1000 };
         flows::add_node(fleet, &plan, &tell)
             .await
             .map_err(|error| Trouble::Failed(format!("[ERR] {error}")))?;

@@ -257,13 +257,11 @@ fn givers<R: Reach>(
             return Ok(all());
         }
         for id in from.split(',').map(str::trim).filter(|id| !id.is_empty()) {
-            match master(fleet, id) {
-                Some(node) => sources.push(node),
-                None => {
-                    tell(unknown_master(id));
-                    return Err(Trouble::Said);
-                }
-            }
+            let Some(node) = master(fleet, id) else {
+                tell(unknown_master(id));
+                return Err(Trouble::Said);
+            };
+            sources.push(node);
         }
     } else {
         line(
