@@ -26,7 +26,7 @@ impl Cluster {
             let node = self.nodes.get(idx);
             node.in_handshake() && node.ip == ip && node.port == header.port && node.cport == header.cport
         });
-        if running || ip.is_empty() {
+        if running || ip.is_empty() || !self.has_room_for_a_handshake() {
             return;
         }
         self.add_handshake(ip, (header.port, header.pport, header.cport), NodeFlags::HANDSHAKE, turn);

@@ -37,10 +37,12 @@
 //! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
 //! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
+//! An id speaks from one place at a time, and an epoch that nobody can have minted is not believed (`credence`).
 
 mod bitmap;
 pub mod bus;
 mod commands;
+mod credence;
 mod election;
 mod failure_detection;
 mod flags;

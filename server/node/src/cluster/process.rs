@@ -27,11 +27,12 @@ impl Cluster {
     fn process(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn<'_>) {
         let Packet { header, body } = packet;
         let Some(link) = self.links.get(&conn) else { return };
-        let outbound = link.outbound;
+        let (outbound, dialled) = (link.outbound, link.node);
         // My own words come back only through a confused network.
-        let sender = self.nodes.find(&header.sender).filter(|idx| *idx != MYSELF);
+        let named = self.nodes.find(&header.sender).filter(|idx| *idx != MYSELF);
+        let sender = named.filter(|idx| outbound || self.believed(*idx, conn, turn));
         // On a link that I dialled, somebody else than expected: handled with the pings below.
-        let stranger = outbound && link.node != sender;
+        let stranger = outbound && dialled != sender;
         let known = sender.filter(|idx| !stranger && !self.nodes.get(*idx).in_handshake());
         if let Some(idx) = sender {
             self.nodes.get_mut(idx).data_received = Some(turn.now.mono);
@@ -40,12 +41,14 @@ impl Cluster {
             }
         }
         let news = known.map(|idx| self.note_epochs(idx, &header, turn));
+        // Pings keep a node alive whatever its epochs are; nothing else is taken from one that lies about them.
+        let heard = known.filter(|_| news != Some(News::Implausible));
         match body {
             Body::Ping { kind, gossip, extensions } => {
                 if kind != PingKind::Pong {
                     self.learn_my_address(conn, kind, turn);
                     // A MEET may also come from this very node: a link to oneself makes no acquaintance.
-                    if sender.is_none() && kind == PingKind::Meet && header.sender != self.my_id() {
+                    if named.is_none() && kind == PingKind::Meet && header.sender != self.my_id() {
                         self.meet_back(conn, &header, turn);
                     }
                     self.send_ping(conn, PingKind::Pong, turn);
@@ -61,7 +64,7 @@ impl Cluster {
                 self.process_gossip(idx, &gossip, turn);
                 self.process_extensions(idx, extensions);
             }
-            Body::Fail { failed } => match (known, failed) {
+            Body::Fail { failed } => match (heard, failed) {
                 (Some(idx), Some(failed)) => self.fail_announced(idx, &failed, turn),
                 _ => turn.log(
                     LogLevel::Notice,
@@ -74,22 +77,22 @@ impl Cluster {
                 }
             }
             Body::AuthRequest => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.consider_vote(idx, &header, turn);
                 }
             }
             Body::AuthAck => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.count_vote(idx, header.current_epoch);
                 }
             }
             Body::MfStart => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.manual_failover_requested(idx, conn, turn);
                 }
             }
             Body::Update { node, config_epoch, slots } => {
-                if let (Some(_), Some(about)) = (known, node.and_then(|id| self.nodes.find(&id))) {
+                if let (Some(_), Some(about)) = (heard, node.and_then(|id| self.nodes.find(&id))) {
                     self.update_received(about, config_epoch, &slots, turn);
                 }
             }
@@ -102,6 +105,16 @@ impl Cluster {
 
     /// Epochs and offset of a known sender. Tells whether the packet is news of its role and slots.
     fn note_epochs(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) -> News {
+        if !self.plausible_epoch(header.current_epoch) || !self.plausible_epoch(header.config_epoch) {
+            turn.log(
+                LogLevel::Verbose,
+                format!(
+                    "Node {} says epochs {} and {}, which nobody can have minted: not believed.",
+                    header.sender, header.current_epoch, header.config_epoch
+                ),
+            );
+            return News::Implausible;
+        }
         self.observe_epoch(header.current_epoch);
         let paused_master =
             self.my_master() == Some(idx) && self.i_am_replica() && header.mflags[0] & MFLAG_PAUSED != 0;
@@ -145,6 +158,9 @@ impl Cluster {
         let own_link = self.links.get(&conn).is_some_and(|link| link.outbound && link.node == Some(idx));
         if own_link && kind == PingKind::Pong {
             self.pong_received(idx, turn);
+        }
+        if news == News::Implausible {
+            return;
         }
         if news == News::History {
             turn.log(
@@ -226,7 +242,8 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         // What I own is mine to say.
-        if about == MYSELF || self.nodes.get(about).config_epoch >= config_epoch {
+        let old = self.nodes.get(about).config_epoch >= config_epoch;
+        if about == MYSELF || old || !self.plausible_epoch(config_epoch) {
             return;
         }
         self.set_as_master(about);
@@ -257,4 +274,5 @@ impl Cluster {
 enum News {
     Fresh,
     History,
+    Implausible,
 }
