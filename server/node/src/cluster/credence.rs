@@ -40,14 +40,11 @@ impl Cluster {
         let Some(ip) = link.peer_ip else { return true };
         let node = self.nodes.get(idx);
         let timeout_ms = self.settings.node_timeout_ms;
-        let elsewhere = node
-            .calls_from
-            .filter(|place| place.ip != ip && turn.now.mono.ms_since(place.at) <= timeout_ms);
+        let elsewhere =
+            node.calls_from.filter(|place| place.ip != ip && turn.now.mono.ms_since(place.at) <= timeout_ms);
         let reached_here = || {
             let own = node.outbound.and_then(|conn| self.links.get(&conn));
-            own.is_some_and(|own| {
-                own.peer_ip == Some(ip) && turn.ms_since(own.data_received) <= timeout_ms
-            })
+            own.is_some_and(|own| own.peer_ip == Some(ip) && turn.ms_since(own.data_received) <= timeout_ms)
         };
         let at_home = || node.ip.parse() == Ok(ip);
         if let Some(place) = elsewhere.filter(|_| !at_home() && !reached_here()) {

@@ -149,7 +149,7 @@ impl Cluster {
         }
         // What only its holder may say of a node is not taken from others.
         let own = NodeFlags::MYSELF | NodeFlags::HANDSHAKE | NodeFlags::MEET;
-        let mut node = Node::new(id, entry.flags.without(own), turn.now.mono);
+        let mut node = Node::new(id, entry.flags.without(own).one_role(), turn.now.mono);
         node.ip.clone_from(&entry.ip);
         (node.port, node.pport, node.cport) = (entry.port, entry.pport, entry.cport);
         self.nodes.add(node);

@@ -70,7 +70,7 @@ impl Cluster {
             let node = self.nodes.get_mut(idx);
             node.flags.set(NodeFlags::HANDSHAKE, false);
             let role = header.flags.0 & (NodeFlags::MASTER | NodeFlags::REPLICA).0;
-            node.flags |= NodeFlags(role);
+            node.flags |= NodeFlags(role).one_role();
             node.data_received = Some(turn.now.mono);
             node.pong_received = Some(turn.now.mono);
             node.ping_sent = None;

@@ -39,6 +39,8 @@
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
 //! An id speaks from one place at a time, and an epoch that nobody can have minted is not believed (`credence`).
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod attack;
 mod bitmap;
 pub mod bus;
 mod commands;
@@ -62,6 +64,8 @@ mod roles;
 mod save;
 mod settings;
 mod slot_claims;
+#[cfg(any(test, feature = "fuzzing"))]
+mod soundness;
 mod state;
 mod stats;
 mod table;
@@ -73,6 +77,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use attack::{bus_node, nodes_conf_text};
 pub use bitmap::{SLOTS, SlotBitmap};
 pub use flags::NodeFlags;
 pub use id::NodeId;

@@ -183,7 +183,8 @@ impl Cluster {
             self.set_as_master(idx);
             return;
         };
-        if self.nodes.get(idx).is_master() {
+        // Also one of which no role was known yet.
+        if !self.nodes.get(idx).is_replica() {
             self.slots.release_all(&mut self.nodes, idx);
             let flags = &mut self.nodes.get_mut(idx).flags;
             flags.set(NodeFlags::MASTER | NodeFlags::MIGRATE_TO, false);
