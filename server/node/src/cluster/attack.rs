@@ -116,6 +116,9 @@ impl Facts for Idle {
     fn outbox_len(&self, _: ConnId) -> usize {
         0
     }
+    fn outbox_allocated(&self, _: ConnId) -> usize {
+        0
+    }
 }
 
 fn id_of(node: u8) -> NodeId {
@@ -414,9 +417,13 @@ impl Attack {
         });
         let gossip = gossip.collect();
         let mut extensions = Vec::new();
-        match script.below(6) {
+        match script.below(8) {
             0 => extensions.push(Extension::Hostname("one.example.org".to_owned())),
-            1 => extensions.push(Extension::Other { kind: script.u16().max(1), data: script.bytes(40) }),
+            1 => extensions.push(Extension::Other { kind: script.u16().max(3), data: script.bytes(40) }),
+            2 => {
+                let node = Some(id_of(script.below(NODES + 2)));
+                extensions.push(Extension::Forgotten { node, ttl_s: script.u64() });
+            }
             _ => {}
         }
         Body::Ping { kind, gossip, extensions }

@@ -84,7 +84,7 @@ impl Node {
                 }
                 self.replicaof(client, args)?;
             }
-            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode.")),
+            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")),
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
                 let loading = self.files.is_loading();
@@ -362,7 +362,12 @@ impl Node {
                 }
                 self.reply(client).ok();
             }
-            _ => return Err(Fault::subcommand(&args[1], "DEBUG")),
+            _ => {
+                return Err(Fault::new(format!(
+                    "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+                    shown(&args[1], 128)
+                )));
+            }
         }
         Ok(())
     }
