@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub peer_ip: Option<IpAddr>,
     pub local_ip: Option<IpAddr>,
     pub reader: FrameReader,
+    /// It claimed to be a node that talks to me from elsewhere, and that was logged.
+    pub doubted: bool,
     /// Packets for a connection that is still being made.
     pending: Option<Vec<Vec<u8>>>,
 }
@@ -51,6 +53,7 @@ impl Link {
             peer_ip: None,
             local_ip: None,
             reader: FrameReader::default(),
+            doubted: false,
             pending: outbound.then(Vec::new),
         }
     }

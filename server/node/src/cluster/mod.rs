@@ -39,10 +39,14 @@
 //! (`nodes_conf`), F-49 (`save`), F-54 (`links`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Failovers are faster unless `failover-timing` says `redis` (`timing`).
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
+//! An id speaks from one place at a time, and an epoch that nobody can have minted is not believed (`credence`).
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod attack;
 mod bitmap;
 pub mod bus;
 mod commands;
+mod credence;
 mod election;
 mod failure_detection;
 mod flags;
@@ -62,6 +66,8 @@ mod roles;
 mod save;
 mod settings;
 mod slot_claims;
+#[cfg(any(test, feature = "fuzzing"))]
+mod soundness;
 mod state;
 mod stats;
 mod table;
@@ -74,6 +80,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use attack::{bus_node, nodes_conf_text};
 pub use bitmap::{SLOTS, SlotBitmap};
 pub use flags::NodeFlags;
 pub use id::NodeId;

@@ -380,6 +380,8 @@ fn a_master_that_loads_takes_no_call_and_a_replica_does() {
 fn a_known_node_that_is_met_at_a_new_address_has_moved() {
     let mut bench = Bench::cluster(3, 0, NT);
     let id = bench.id(1);
+    // Its own pings, which would tell the same, do not arrive.
+    bench.lost_types.insert((1, 0, PacketType::Ping as u16));
     bench.view_mut(0, id).port = 7000;
     bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
     bench.until(500, "its address is known", |b| b.view(0, id).port == 6379 && b.at(0).nodes.len() == 3);
@@ -446,4 +448,19 @@ fn a_node_in_handshake_gets_no_broadcast() {
     bench.with(0, |cluster, turn| cluster.publish(false, b"c", b"m", turn));
     bench.run(5);
     assert!(bench.sent(0, PacketType::Publish).is_empty());
+}
+
+#[test]
+fn after_a_hard_reset_no_epoch_of_the_former_life_counts_as_saved() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.ok(0, "RESET HARD");
+    bench.run(10);
+    bench.nodes[0].disk_fails = true;
+    bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
+    bench.until(1000, "it hears of an epoch", |b| b.at(0).current_epoch > 0);
+    bench.record = true;
+    bench.run(NT);
+    let said =
+        bench.wire_log.iter().filter(|seen| seen.from == 0).map(|seen| seen.packet.header.current_epoch);
+    assert_eq!(said.max(), Some(0), "nothing but zero is on disk");
 }
