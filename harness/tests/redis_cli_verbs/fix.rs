@@ -39,12 +39,12 @@ fn fix_all(mix: Mix) {
         if let Some(load) = &load {
             load.until_more(keys.len() as u64);
         }
-        for owner in 0..3 {
-            several_holders(&Broken::new(&servers, owner, next[owner]));
-            next[owner] += 1;
+        for (owner, slot) in next.iter_mut().enumerate() {
+            several_holders(&Broken::new(&servers, owner, *slot));
+            *slot += 1;
             for case in CASES {
-                let broken = Broken::new(&servers, owner, next[owner]);
-                next[owner] += 1;
+                let broken = Broken::new(&servers, owner, *slot);
+                *slot += 1;
                 broken.repair(case);
                 if let Some(load) = &load {
                     load.until_more(20);
