@@ -81,10 +81,18 @@ impl Server {
 
     fn wait_until_it_answers(&self) {
         let until = Instant::now() + Duration::from_secs(20);
-        while Client::connect(&self.ip).is_none_or(|mut client| client.ask("PING") != "+PONG|") {
+        while !self.answers() {
             assert!(Instant::now() < until, "{:?} does not answer on {}", self.kind, self.ip);
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Does a PING get its PONG, and not `-LOADING`?
+    fn answers(&self) -> bool {
+        let Some(mut client) = Client::connect(&self.ip) else { return false };
+        let mut reply = [0; 5];
+        let asked = client.stream.write_all(b"PING\r\n");
+        asked.is_ok() && client.stream.read_exact(&mut reply).is_ok() && &reply == b"+PONG"
     }
 }
 
