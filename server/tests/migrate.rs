@@ -50,16 +50,17 @@ impl Server {
             panic!("{} is needed: {error} (ours: cargo build --example node)", program.display())
         });
         let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(stream) = TcpStream::connect((ip.as_str(), PORT)) {
-                stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-                let mut server = Self { ip, child, stream: BufReader::new(stream), _dir: dir };
-                assert_eq!(server.ask(&["PING"]), "PONG");
-                return server;
+        let stream = loop {
+            match TcpStream::connect((ip.as_str(), PORT)) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < until, "{} on {ip}: {error}", program.display()),
             }
-            assert!(Instant::now() < until, "{} does not answer on {ip}", program.display());
             std::thread::sleep(Duration::from_millis(50));
-        }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut server = Self { ip, child, stream: BufReader::new(stream), _dir: dir };
+        assert_eq!(server.ask(&["PING"]), "PONG");
+        server
     }
 
     fn send(&mut self, words: &[impl AsRef<[u8]>]) {
@@ -128,9 +129,12 @@ impl Noise {
     }
 }
 
+/// Makes the words that stand for one element.
+type Element = Box<dyn FnMut(&mut Noise, u64) -> Vec<Vec<u8>>>;
+
 /// The command that makes a key of every type and encoding in turn.
 fn make(key: &str, index: u64, noise: &mut Noise) -> Vec<Vec<u8>> {
-    let mut words = |name: &str, count: u64, mut element: Box<dyn FnMut(&mut Noise, u64) -> Vec<Vec<u8>>>| {
+    let mut words = |name: &str, count: u64, mut element: Element| {
         let mut words = vec![name.as_bytes().to_vec(), key.as_bytes().to_vec()];
         (0..count).for_each(|place| words.extend(element(noise, place)));
         words
@@ -288,4 +292,22 @@ fn a_restored_key_reaches_replicas_with_its_absolute_time() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(replica.ask(&["PEXPIRETIME", "b"]), ours.ask(&["PEXPIRETIME", "b"]));
+}
+
+#[test]
+fn what_is_in_the_file_is_what_was_in_memory() {
+    let with_file = [OURS, &["--appendonly", "yes"]].concat();
+    let mut ours = Server::start(&ours(), 11, &with_file);
+    let keys = fill(&mut ours, 300);
+    let payload = ours.ask_bytes(&["DUMP", &keys[4]]);
+    ours.ask_bytes(&[&b"RESTORE"[..], b"again", b"500000", &payload]);
+    let before = ours.digest();
+    assert_eq!(ours.ask(&["DEBUG", "LOADAOF"]), "OK");
+    assert_eq!(ours.ask(&["DBSIZE"]), "301");
+    assert_eq!(ours.digest(), before);
+    // And it goes on from there.
+    ours.ask(&["SET", "one", "more"]);
+    let before = ours.digest();
+    assert_eq!(ours.ask(&["DEBUG", "LOADAOF"]), "OK");
+    assert_eq!(ours.digest(), before);
 }

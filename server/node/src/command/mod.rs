@@ -100,6 +100,13 @@ pub enum Run {
     Node(Verb),
 }
 
+impl Run {
+    /// True for this command of the node's.
+    pub fn is(self, verb: Verb) -> bool {
+        matches!(self, Self::Node(other) if other == verb)
+    }
+}
+
 impl Spec {
     /// True if all bits of `flags` are set.
     pub const fn has(&self, flags: u32) -> bool {
@@ -117,7 +124,7 @@ impl Spec {
         let KeyPositions { first, last, step, count_at } = self.keys;
         let args = *args;
         let len = args.len() as i32;
-        let (first, last) = if matches!(self.run, Run::Node(Verb::Migrate)) {
+        let (first, last) = if self.run.is(Verb::Migrate) {
             transfer::migrate_key_range(&args)
         } else if count_at > 0 {
             let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);

@@ -256,11 +256,9 @@ impl Migrations {
     /// Timeouts.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let unused: Vec<ConnId> = self
-            .idle
-            .extract_if(.., |_, idle| idle.since.plus_ms(IDLE_MS) <= now)
-            .map(|(conn, _)| conn)
-            .collect();
+        let unused = self.idle.iter().filter(|(_, idle)| idle.since.plus_ms(IDLE_MS) <= now);
+        let unused: Vec<ConnId> = unused.map(|(conn, _)| *conn).collect();
+        self.idle.retain(|conn, _| !unused.contains(conn));
         turn.actions.extend(unused.into_iter().map(|conn| Action::Close { conn }));
         if turn.held {
             return;
@@ -446,7 +444,9 @@ impl Flight {
             return;
         }
         let keys = indices.iter().map(|&index| self.start.request.keys[index].clone()).collect();
-        indices.iter().for_each(|&index| self.decided[index] = true);
+        for &index in indices {
+            self.decided[index] = true;
+        }
         turn.actions.push(Action::Thaw { keys });
     }
 

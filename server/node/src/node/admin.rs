@@ -40,6 +40,7 @@ impl Node {
                 reply.bulk((ms / 1000).to_string().as_bytes());
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
+            Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
@@ -475,7 +476,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.arity));
     let flags: Vec<&str> =
         flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
-    let moving = spec.keys.count_at > 0;
+    let moving = spec.keys.count_at > 0 || spec.run.is(Verb::Migrate);
     reply.set(flags.len() + usize::from(moving));
     for name in &flags {
         reply.simple(name);
@@ -488,7 +489,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.keys.step));
     reply.set(0);
     reply.array(0);
-    if spec.keys.first == 0 && !moving {
+    if spec.keys.first == 0 && spec.keys.count_at == 0 {
         reply.array(0);
     } else {
         write_key_spec(reply, spec);

@@ -1,9 +1,9 @@
 //! DEBUG subcommands about data: digests, a reload, the looks of a value, replication ids.
 
-use super::client::Client;
+use super::client::{Blocked, Client};
 use super::{Node, text};
 use crate::command::{Fault, dataset_digest, hex, key_digest, shown};
-use crate::io::Effect;
+use crate::io::{ConnId, Effect};
 use crate::keyspace::Keyspace;
 use crate::rdb::{RdbDecoder, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields, dump};
 use crate::resp::Args;
@@ -102,6 +102,25 @@ impl Node {
                 )));
             }
         }
+        Ok(())
+    }
+
+    /// Loads the append-only file in place of what is in memory: a test of what is in the file.
+    pub(super) fn debug_loadaof(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+        let Some(aof) = self.files.aof() else {
+            return Err(text("ERR the append only file is off (appendonly no)"));
+        };
+        if aof.status().rewriting {
+            return Err(text("ERR Background append only file rewriting already in progress"));
+        }
+        if client.in_exec || self.is_replica() {
+            return Err(text(
+                "ERR DEBUG LOADAOF on a replica or inside MULTI is not supported by this server",
+            ));
+        }
+        self.abort_migrations();
+        client.blocked = Some(Blocked::Disk);
+        self.reload_aof(conn);
         Ok(())
     }
 

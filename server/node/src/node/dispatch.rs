@@ -260,7 +260,7 @@ impl Node {
         if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
             return Err(text("ERR Command not allowed inside a transaction"));
         }
-        if matches!(spec.run, Run::Node(Verb::Migrate)) && client.transaction.is_some() {
+        if spec.run.is(Verb::Migrate) && client.transaction.is_some() {
             // EXEC must not wait for another server.
             return Err(text("ERR MIGRATE inside MULTI is not supported by this server"));
         }
@@ -405,7 +405,7 @@ impl Node {
             write: writes,
             asking: client.asking || spec.has(flag::ASKING),
             readonly_client: client.readonly,
-            migrate: matches!(spec.run, Run::Node(Verb::Migrate)),
+            migrate: spec.run.is(Verb::Migrate),
             shard_pubsub: matches!(
                 spec.run,
                 Run::Node(Verb::SPublish | Verb::SSubscribe | Verb::SUnsubscribe)

@@ -118,7 +118,9 @@ mod tests {
             all.extend(numbers.iter().map(|number| (number >> shift).to_string().into_bytes()));
             all.push(vec![b'x'; long]);
             let mut writer = ListpackWriter::new();
-            all.iter().for_each(|element| writer.push(element));
+            for element in &all {
+                writer.push(element);
+            }
             let len = writer.len();
             let bytes = writer.finish();
             prop_assert_eq!(bytes.len(), len);

@@ -190,7 +190,13 @@ impl Replication {
             } else if is("rdb-only") {
                 match parse_number::<u8>(value) {
                     Some(only @ 0..=1) => hints.rdb_only = only == 1,
-                    _ => return reply(conn, "-ERR value is out of range, must be between 0 and 1", actions),
+                    _ => {
+                        return reply(
+                            conn,
+                            "-ERR value is out of range, value must between 0 and 1",
+                            actions,
+                        );
+                    }
                 }
             } else if is("rdb-filter-only") {
                 // What is named is all that is wanted; of functions there are none.
