@@ -209,7 +209,7 @@ directives! {
     ClusterRequireFullCoverage, "cluster-require-full-coverage", &[], Flag, "yes", NONE,
         "Refuse all keys when some slot has no owner.";
     ClusterSaveConfig, "cluster-save-config", &[], Switch, "no", IMMUTABLE | HIDDEN | ACCEPTED,
-        "Takes no value. Not a Redis directive: our node always saves nodes.conf.";
+        "Takes no value. Not a Redis directive: our node always saves nodes.conf, at the start and at each change.";
     CrashLogEnabled, "crash-log-enabled", &[], Flag, "yes", ACCEPTED,
         "No crash report is written.";
     CrashMemcheckEnabled, "crash-memcheck-enabled", &[], Flag, "yes", ACCEPTED,
