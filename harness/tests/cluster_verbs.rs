@@ -162,10 +162,11 @@ fn tour(name: &str, kinds: &[Kind]) {
     let replica = (3..6).find(|node| servers.nodes[*node].follows() == Some(id(0))).expect("a replica of n1");
     servers.until_in_sync(&[replica]);
     let said = done(&["failover", entry]);
+    eprintln!("{name}: {said}");
     assert!(said.contains(&format!("[OK] {} ({}) is master", at[replica], id(replica))), "{said}");
     assert_eq!(servers.nodes[0].follows(), Some(id(replica)));
     servers.until_in_sync(&[0]);
-    done(&["failover", &id(0), "--via", &at[1]]);
+    eprintln!("{name}: {}", done(&["failover", &id(0), "--via", &at[1]]));
     assert_eq!(servers.nodes[replica].follows(), Some(id(0)));
 
     let called = done(&["call", entry, "--cluster-only-masters", "ECHO", "hello"]);

@@ -4,8 +4,8 @@ use slotstorm_checker::record::Nanos;
 
 use super::fleet::Fleet;
 use super::health;
-use super::note::{Teller, step};
-use super::parse::{self, ReplicationInfo};
+use super::note::{Note, Teller, step};
+use super::parse::{self, NodeLine, ReplicationInfo};
 use super::resp::AskError;
 use super::{Reach, ms};
 
@@ -63,6 +63,11 @@ pub enum FailoverError {
 /// A manual failover that timed out on the server may be asked for again after this long.
 const SERVER_TIMEOUT_MS: u64 = 5500;
 
+/// Voters vote only for nodes that they know as replicas; who became one just now is waited for so long.
+const VIEWS_MS: u64 = 5000;
+/// Slots travel by gossip, too.
+const SETTLE_MS: u64 = 5000;
+
 /// Starts the failover, waits for its end.
 pub async fn fail_over<R: Reach>(
     fleet: &mut Fleet<R>,
@@ -76,6 +81,16 @@ pub async fn fail_over<R: Reach>(
         Mode::Force => &["CLUSTER", "FAILOVER", "FORCE"],
         Mode::Takeover => &["CLUSTER", "FAILOVER", "TAKEOVER"],
     };
+    if plan.mode != Mode::Takeover {
+        let master = fleet.nodes[replica].own.master_id.clone().unwrap_or_default();
+        let (id, patience) = (fleet.nodes[replica].id.clone(), plan.timeout_ms.min(VIEWS_MS));
+        if !all_see(fleet, patience, |line| line.id != id || line.master_id.as_ref() == Some(&master)).await {
+            tell(Note::Warning(format!(
+                "Not every node knows {label} as a replica of {old_master}: votes may lack"
+            )));
+        }
+    }
+    let old_id = fleet.nodes[replica].own.master_id.clone();
     step(tell, format!("Sending {} to {label}, replica of {old_master}", command.join(" ")));
     let begun = fleet.reach.now();
     let until = begun + ms(plan.timeout_ms);
@@ -103,7 +118,14 @@ pub async fn fail_over<R: Reach>(
             let slots = own.slot_count();
             let new_id = own.id.clone();
             step(tell, format!("{label} is master now, after {} ms", promotion / ms(1)));
-            let agreed = all_follow(fleet, &new_id, plan.timeout_ms).await;
+            // The old master counts, too, if it answers: until all know it as a replica, nobody votes for it.
+            let old_answers = fleet.nodes.iter().any(|node| Some(&node.id) == old_id.as_ref());
+            let settled = |line: &NodeLine| {
+                let is_old = old_answers && Some(&line.id) == old_id.as_ref();
+                (line.id != new_id || line.master()) && (!is_old || line.master_id.as_ref() == Some(&new_id))
+            };
+            let agreed =
+                all_see(fleet, plan.timeout_ms, settled).await && health::settle(fleet, SETTLE_MS).await;
             let agreement = agreed.then(|| fleet.reach.now() - begun);
             return Ok(FailedOver { old_master, new_master: label, new_id, slots, promotion, agreement });
         }
@@ -185,13 +207,12 @@ async fn diagnosis<R: Reach>(fleet: &mut Fleet<R>, replica: usize, mode: Mode) -
     found.join("; ")
 }
 
-/// Waits until all nodes that answer see the new master as one, and agree on the slots.
-async fn all_follow<R: Reach>(fleet: &mut Fleet<R>, new_id: &str, timeout_ms: u64) -> bool {
+/// Waits until `right` holds of every line of every table of the nodes that answer.
+async fn all_see<R: Reach>(fleet: &mut Fleet<R>, timeout_ms: u64, right: impl Fn(&NodeLine) -> bool) -> bool {
     let until = fleet.reach.now() + ms(timeout_ms);
     loop {
-        let agree = health::settle(fleet, 0).await;
-        let seen = |node: &super::fleet::Node| node.table.iter().any(|it| it.id == new_id && it.master());
-        if agree && fleet.nodes.iter().all(seen) {
+        fleet.refresh().await;
+        if fleet.nodes.iter().all(|node| node.table.iter().all(&right)) {
             return true;
         }
         if fleet.reach.now() >= until {
