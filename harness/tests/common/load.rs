@@ -334,7 +334,7 @@ impl Report {
         assert!(self.acked > 0, "{name}: nothing was written");
         assert_eq!(self.unknown, 0, "{name}: connections broke without a fault");
         assert!(self.stale.is_empty(), "{name}: stale reads {:?}", head(&self.stale));
-        let lost = self.lost(servers, |account| &account.acked);
+        let lost = self.lost_acknowledged(servers);
         assert!(lost.is_empty(), "{name}: {} acknowledged writes are lost: {:?}", lost.len(), head(&lost));
     }
 
@@ -353,7 +353,13 @@ impl Report {
         assert!(protected > 0, "{name}: no write was confirmed by a replica");
         let lost = self.lost(servers, |account| &account.protected);
         assert!(lost.is_empty(), "{name}: {} protected writes are lost: {:?}", lost.len(), head(&lost));
-        self.lost(servers, |account| &account.acked).len()
+        self.lost_acknowledged(servers).len()
+    }
+
+    /// The acknowledged writes that the owners do not have.
+    #[track_caller]
+    pub fn lost_acknowledged(&self, servers: &Servers) -> Vec<String> {
+        self.lost(servers, |account| &account.acked)
     }
 
     /// Of the elements that `of` names, those that the owners do not have. Also asserts that nothing is there twice,

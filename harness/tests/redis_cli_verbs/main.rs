@@ -10,6 +10,8 @@ mod fix;
 mod import;
 mod tour;
 
+use common::load::{Load, LoadOptions, keys_in};
+use common::lock::real_processes;
 use common::redis_cli;
 use common::servers::{Kind, Servers};
 
@@ -51,6 +53,22 @@ impl Mix {
         servers.until_one(&[0, 1, 2]);
         servers
     }
+}
+
+/// The writers' proof is worth something only if it fails when something is lost.
+#[test]
+fn a_write_that_is_taken_away_is_noticed() {
+    let _lock = real_processes();
+    let servers = Mix::Ours.three_masters();
+    let keys = keys_in(0..12, 1);
+    let load = Load::start(&servers.addresses(), &keys, &LoadOptions::default());
+    load.until_more(200);
+    servers.nodes[0].must(&["DEL", &keys[0]]);
+    load.until_more(400);
+    let report = load.stop();
+    let lost = report.lost_acknowledged(&servers);
+    assert!(!lost.is_empty() && lost.iter().all(|loss| loss.starts_with(&keys[0])), "{lost:?}");
+    assert!(!report.stale.is_empty(), "a read after the writes did not see them");
 }
 
 /// Slots near the low end of each of three masters: redis-cli moves slots from the low end first.
