@@ -137,7 +137,10 @@ impl Forger<'_> {
             gossip: (0..forger.random.below(6)).map(|_| forger.gossip(false)).collect(),
             extensions: match forger.random.below(6) {
                 0 => vec![Extension::Hostname("forged.example.org".to_owned())],
-                1 => vec![Extension::Other { kind: forger.random.next_u64() as u16 | 8, data: forger.text(80) }],
+                1 => vec![Extension::Other {
+                    kind: forger.random.next_u64() as u16 | 8,
+                    data: forger.text(80),
+                }],
                 _ => Vec::new(),
             },
         };

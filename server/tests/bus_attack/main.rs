@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use frames::Forger;
 use servers::{Answer, BUS_PORT, Client, Cluster, Member, Server, eventually};
+use slotstorm_node::cluster::bus;
 use slotstorm_node::random::Random;
 
 /// Frames of one run of `cargo test`.
@@ -49,6 +50,8 @@ enum Class {
 #[derive(Debug, Default)]
 struct Outcome {
     frames: AtomicU64,
+    /// Frames of types that a node counts.
+    of_known_types: AtomicU64,
     /// Links that the node closed on the attacker.
     closed: AtomicU64,
     requests: AtomicU64,
@@ -62,7 +65,9 @@ struct Outcome {
 fn forged_frames_change_no_view_and_harm_nobody() {
     let frames = std::env::var("SLOTSTORM_BUS_FRAMES").map_or(FRAMES, |text| text.parse().unwrap());
     let mut cluster = Cluster::start(None, 0);
-    println!("| class | frames | a second | views read, all unchanged | requests served | slowest | links closed | memory before, most |");
+    println!(
+        "| class | frames | a second | views read, all unchanged | requests served | slowest | links closed | memory before, most |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for class in [Class::Strangers, Class::Impostors, Class::Namesakes] {
         let (views, links, memory_kb) = (cluster.views(), cluster.links(), cluster.memory_kb());
@@ -85,7 +90,10 @@ fn forged_frames_change_no_view_and_harm_nobody() {
             assert!(server.is_alive(), "{class:?}: {} ended", server.ip);
         }
         eventually("the handshakes of strangers have passed", || {
-            cluster.servers.iter().all(|server| server.ask("CLUSTER INFO").text().contains("cluster_known_nodes:6\r\n"))
+            cluster
+                .servers
+                .iter()
+                .all(|server| server.ask("CLUSTER INFO").text().contains("cluster_known_nodes:6\r\n"))
         });
         for (ip, view) in cluster.views() {
             assert_eq!(view, views[&ip], "{class:?}: the view of {ip} afterwards");
@@ -111,6 +119,7 @@ fn storm(
     views: &std::collections::BTreeMap<String, servers::View>,
 ) -> Outcome {
     let (outcome, over) = (Outcome::default(), AtomicBool::new(false));
+    let received = cluster.packets_received();
     std::thread::scope(|scope| {
         let (outcome, over) = (&outcome, &over);
         for server in &cluster.servers[..3] {
@@ -131,8 +140,10 @@ fn storm(
             .map(|target| scope.spawn(move || attack(cluster, target, class, share, outcome)))
             .collect();
         let ended: Vec<_> = attackers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        // What was sent last has been read when the node answers a client; then one more look.
-        std::thread::sleep(Duration::from_millis(500));
+        // The nodes have taken in every frame; then one more look.
+        let arrived = outcome.of_known_types.load(Ordering::Relaxed) + received;
+        eventually("every frame was received", || cluster.packets_received() >= arrived);
+        std::thread::sleep(Duration::from_millis(300));
         over.store(true, Ordering::Relaxed);
         watch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         for end in ended {
@@ -145,13 +156,7 @@ fn storm(
 }
 
 /// Sends a node its share, over several links, and gives them back open: what was sent last may not be read yet.
-fn attack(
-    cluster: &Cluster,
-    target: usize,
-    class: Class,
-    frames: u64,
-    outcome: &Outcome,
-) -> Vec<TcpStream> {
+fn attack(cluster: &Cluster, target: usize, class: Class, frames: u64, outcome: &Outcome) -> Vec<TcpStream> {
     let victim = &cluster.servers[target];
     let others: Vec<&Member> = cluster.members.iter().filter(|member| member.ip != victim.ip).collect();
     let network = victim.ip.rsplit_once('.').unwrap().0;
@@ -184,6 +189,8 @@ fn attack(
             links[link] = dial(sources[link], &victim.ip, deaf(link));
         }
         outcome.frames.fetch_add(1, Ordering::Relaxed);
+        let known = usize::from(bus::type_of(&frame)) < bus::PacketType::ALL.len();
+        outcome.of_known_types.fetch_add(u64::from(known), Ordering::Relaxed);
     }
     links
 }
@@ -210,7 +217,8 @@ fn serve_clients(server: &Server, outcome: &Outcome, over: &AtomicBool) {
     let mut client = server.client();
     let own = |client: &mut Client| {
         let key = (0..1000).map(|n| format!("key-{n}"));
-        key.into_iter().find(|key| client.ask(&format!("SET {key} 0")).is_ok_and(|answer| answer.text() == "OK"))
+        key.into_iter()
+            .find(|key| client.ask(&format!("SET {key} 0")).is_ok_and(|answer| answer.text() == "OK"))
     };
     let key = own(&mut client).expect("a master takes one key of a thousand");
     for value in 1_u64.. {

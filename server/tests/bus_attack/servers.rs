@@ -141,7 +141,12 @@ impl Drop for Server {
             let read = |name: &str| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
             let log = read("server.log");
             let tail = log.len().saturating_sub(2000);
-            println!("{} ended by itself: {}\n{}", self.ip, log.get(tail..).unwrap_or_default(), read("stderr"));
+            println!(
+                "{} ended by itself: {}\n{}",
+                self.ip,
+                log.get(tail..).unwrap_or_default(),
+                read("stderr")
+            );
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -181,7 +186,8 @@ impl Cluster {
             server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", node + 1));
             server.ask(&format!("CLUSTER MEET {} {PORT}", servers[0].ip));
         }
-        let ids: Vec<String> = servers.iter().map(|server| server.ask("CLUSTER MYID").text().to_owned()).collect();
+        let ids: Vec<String> =
+            servers.iter().map(|server| server.ask("CLUSTER MYID").text().to_owned()).collect();
         let mut cluster = Self { servers, members: Vec::new() };
         for (node, server) in cluster.servers.iter().enumerate().skip(3) {
             eventually("a replica knows its master", || {
@@ -229,9 +235,7 @@ impl Cluster {
         let of = |server: &Server| {
             let Answer::Array(links) = server.ask("CLUSTER LINKS") else { panic!("no array") };
             let text = |link: &Answer| match link {
-                Answer::Array(fields) => {
-                    [1, 3, 5].map(|at| fields[at].text().to_owned()).join(" ")
-                }
+                Answer::Array(fields) => [1, 3, 5].map(|at| fields[at].text().to_owned()).join(" "),
                 other => panic!("{other:?}"),
             };
             let known = |link: &String| {
@@ -240,6 +244,17 @@ impl Cluster {
             links.iter().map(text).filter(known).collect()
         };
         self.servers.iter().map(|server| (server.ip.clone(), of(server))).collect()
+    }
+
+    /// Bus packets of known types that the nodes have received, all together.
+    pub fn packets_received(&self) -> u64 {
+        let of = |server: &Server| {
+            let info = server.ask("CLUSTER INFO");
+            let line =
+                info.text().lines().find_map(|line| line.strip_prefix("cluster_stats_messages_received:"));
+            line.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+        };
+        self.servers.iter().map(of).sum()
     }
 
     pub fn memory_kb(&self) -> u64 {

@@ -52,8 +52,7 @@ impl Server {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
         let dir = TempDir::new().unwrap();
         let port = PORT.to_string();
-        let base =
-            ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
+        let base = ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
         let words = before.iter().copied().chain(base).chain(args.iter().copied());
         let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
