@@ -356,7 +356,8 @@ impl Cluster {
             }
         }
         self.last_vote_epoch = conf.last_vote_epoch;
-        self.current_epoch = conf.current_epoch.max(self.nodes.max_config_epoch());
+        // Epochs that are in use, and one that I voted in, have been reached.
+        self.current_epoch = conf.current_epoch.max(conf.last_vote_epoch).max(self.nodes.max_config_epoch());
     }
 
     /// Brings my own line up to date with the settings.
