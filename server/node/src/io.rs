@@ -228,6 +228,15 @@ impl Outbox {
         self.len
     }
 
+    /// Bytes allocated for what waits; shared ranges count as long as they are.
+    pub fn allocated(&self) -> usize {
+        let of = |segment: &Segment| match &segment.bytes {
+            SegmentBytes::Owned(bytes) => bytes.capacity(),
+            SegmentBytes::Shared { start, end, .. } => end - start,
+        };
+        self.segments.iter().map(of).sum()
+    }
+
     /// True when nothing waits.
     pub const fn is_empty(&self) -> bool {
         self.len == 0

@@ -77,7 +77,7 @@ const HELP: &[&str] = &[
     "    Reset current node (default: soft).",
     "SET-CONFIG-EPOCH <epoch>",
     "    Set config epoch of current node.",
-    "SETSLOT <slot> (IMPORTING|MIGRATING|STABLE|NODE <node-id>)",
+    "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
     "    Set slot state.",
     "REPLICAS <node-id>",
     "    Return <node-id> replicas.",
@@ -92,28 +92,26 @@ const HELP: &[&str] = &[
     "    Return information about all network links between this node and its peers.",
     "    Output format is an array where each array element is a map containing attributes of a link",
     "HELP",
-    "    Print this help.",
+    "    Prints this help.",
 ];
 
 impl Cluster {
     /// `CLUSTER args...`; `args` begins with the subcommand.
     pub fn command(&mut self, args: &[&[u8]], turn: &mut Turn<'_>) -> Reply {
-        let Some((word, rest)) = args.split_first() else {
-            return Reply::err("wrong number of arguments for 'cluster' command");
+        let name = match subcommand(args) {
+            Ok(name) => name,
+            Err(error) => return Reply::err(error),
         };
-        let name = String::from_utf8_lossy(word).to_ascii_lowercase();
-        let Some((name, arity)) = ARITY.iter().find(|(known, _)| *known == name) else {
-            let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
-            return Reply::err(format!("unknown subcommand '{word}'. Try CLUSTER HELP."));
-        };
-        let words = args.len() as i32 + 1;
-        if (*arity > 0 && words != *arity) || words < arity.abs() {
-            return wrong_arity(name);
-        }
-        if turn.facts.loading() && *name != "help" {
+        if turn.facts.loading() && name != "help" {
             return Reply::Error("LOADING Redis is loading the dataset in memory".to_owned());
         }
-        self.dispatch(name, word, rest, turn).unwrap_or_else(|reply| reply)
+        self.dispatch(name, args[0], &args[1..], turn).unwrap_or_else(|reply| reply)
+    }
+
+    /// What is wrong with the words after CLUSTER at first sight: an unknown subcommand or a wrong number of words. A
+    /// transaction refuses such a command when it is queued.
+    pub fn misuse(args: &[&[u8]]) -> Option<Reply> {
+        subcommand(args).err().map(Reply::err)
     }
 
     /// A failing step answers with `Err(its reply)`.
@@ -311,6 +309,23 @@ impl Cluster {
         self.reset(hard, turn);
         Ok(Reply::ok())
     }
+}
+
+/// The subcommand that `args` begins with, if it takes so many words.
+fn subcommand(args: &[&[u8]]) -> Result<&'static str, String> {
+    let Some(word) = args.first() else {
+        return Err("wrong number of arguments for 'cluster' command".to_owned());
+    };
+    let name = String::from_utf8_lossy(word).to_ascii_lowercase();
+    let Some((name, arity)) = ARITY.iter().find(|(known, _)| *known == name) else {
+        let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
+        return Err(format!("unknown subcommand '{word}'. Try CLUSTER HELP."));
+    };
+    let words = args.len() as i32 + 1;
+    if (*arity > 0 && words != *arity) || words < arity.abs() {
+        return Err(format!("wrong number of arguments for 'cluster|{name}' command"));
+    }
+    Ok(name)
 }
 
 fn wrong_arity(name: &str) -> Reply {

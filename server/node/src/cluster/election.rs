@@ -6,10 +6,14 @@ use super::bus::{Body, Header, MFLAG_FORCEACK};
 use super::{Cluster, MYSELF, MasterLink, NodeFlags, NodeIdx, Turn};
 use crate::io::{LogLevel, Mono};
 
-/// Fixed and random part of the delay before an election, and what each better replica adds.
+/// Fixed and random part of the original's delay before an election, and what each better replica adds.
 const DELAY_MS: u64 = 500;
 const JITTER_MS: u64 = 500;
 const RANK_MS: u64 = 1000;
+/// Fast timing: what each shard adds that failed too and comes before mine.
+const SHARD_MS: u64 = 500;
+/// Fast timing: until so long after the first time, votes are asked for again this often.
+const ASK_AGAIN_MS: (u64, u64) = (500, 100);
 /// "Cannot failover" is said again after so long, if the reason is the same.
 const RELOG_MS: u64 = 300_000;
 /// A master that failed just now is no reason to complain yet.
@@ -22,8 +26,15 @@ pub(super) struct Election {
     at: Option<Mono>,
     /// Votes were asked for under this epoch.
     asked: Option<u64>,
+    /// When they were last asked for.
+    asked_at: Option<Mono>,
     rank: u64,
     voters: BTreeSet<NodeIdx>,
+    /// A majority's FAIL of my master came to me in this life.
+    master_failed: bool,
+    /// Fast timing: when this election was called, and siblings were asked for their offsets.
+    called: Option<Mono>,
+    next_step: Option<Mono>,
     complaint: Option<Complaint>,
     /// When a complaint was last logged.
     complained: Option<Mono>,
@@ -53,6 +64,31 @@ impl Complaint {
 }
 
 impl Election {
+    /// That epoch, if it is the one under which votes were asked for.
+    pub fn asked_in(&self, epoch: u64) -> Option<u64> {
+        self.asked.filter(|asked| *asked == epoch)
+    }
+
+    /// When votes are asked for, or were.
+    #[cfg(test)]
+    pub const fn scheduled(&self) -> Option<Mono> {
+        self.at
+    }
+
+    /// When there is something to be done besides the cron; while it is `Some`, news of others matter too.
+    pub const fn next_step(&self) -> Option<Mono> {
+        self.next_step
+    }
+
+    /// The step is being taken.
+    pub const fn step_is_due(&mut self) {
+        self.next_step = None;
+    }
+
+    pub const fn master_failed(&mut self) {
+        self.master_failed = true;
+    }
+
     pub fn forget_voter(&mut self, idx: NodeIdx) {
         self.voters.remove(&idx);
     }
@@ -64,28 +100,37 @@ impl Cluster {
         let now = turn.now.mono;
         let manual = self.manual.may_start();
         let timeout_ms = (self.settings.node_timeout_ms * 2).max(2000);
-        let retry_ms = timeout_ms * 2;
+        // Those who voted for me in an election that nobody won may do so again after two node timeouts.
+        let retry_ms = if self.is_fast() { timeout_ms + timeout_ms / 8 } else { timeout_ms * 2 };
+        self.election.next_step = None;
         let Some(master) = self.my_master().filter(|_| self.i_am_replica()) else { return };
         let shard = self.nodes.get(master);
         // F-10: without slots to take there is nothing to be elected for.
         if shard.slots.is_empty() || (!shard.failed() && !manual) || (self.settings.no_failover && !manual) {
             self.election.complaint = None;
+            self.election.master_failed &= shard.failed();
             return;
         }
         if !manual && self.data_too_old(turn) {
             self.complain(Complaint::DataAge, turn);
             return;
         }
-        if turn.ms_since(self.election.at) > retry_ms {
+        if turn.ms_since(self.election.at) > retry_ms || self.lost_to_another_shard() {
             self.schedule_election(manual, turn);
-            return;
+            if self.election.called.is_none() {
+                return;
+            }
         }
         let Some(at) = self.election.at else { return };
         if self.election.asked.is_none() && !manual {
-            self.follow_rank(turn);
+            match self.election.called {
+                Some(called) => self.follow_siblings(called, turn),
+                None => self.follow_rank(turn),
+            }
         }
         let at = self.election.at.unwrap_or(at);
         if now < at {
+            self.election.next_step = self.election.called.and(Some(at));
             self.complain(Complaint::WaitingDelay, turn);
             return;
         }
@@ -98,6 +143,7 @@ impl Cluster {
             return;
         };
         if self.election.voters.len() < self.state.quorum() {
+            self.ask_again(epoch, turn);
             self.complain(Complaint::WaitingVotes, turn);
             return;
         }
@@ -123,8 +169,13 @@ impl Cluster {
     }
 
     fn schedule_election(&mut self, manual: bool, turn: &mut Turn<'_>) {
+        // A node that was deaf may hear an old FAIL: it takes the time to hear the rest, too.
+        let fast = self.is_fast() && self.election.master_failed && !self.was_deaf(turn);
+        self.election.called = (fast && !manual).then_some(turn.now.mono);
         let (rank, delay) = if manual {
             (0, 0)
+        } else if fast {
+            (self.my_rank(turn), self.fast_start(turn.now.mono, turn).ms_since(turn.now.mono))
         } else {
             let rank = self.my_rank(turn);
             (rank, DELAY_MS + self.random.below(JITTER_MS) + rank * RANK_MS)
@@ -144,16 +195,108 @@ impl Cluster {
             ),
         );
         // Siblings learn my offset, and rank themselves.
-        self.broadcast_pong(true, turn);
+        if self.election.called.is_some() {
+            for idx in self.siblings() {
+                self.ping_out_of_turn(idx, turn);
+            }
+        } else {
+            self.broadcast_pong(true, turn);
+        }
     }
 
-    /// Siblings with more data than I have.
+    /// The other replicas of my master.
+    fn siblings(&self) -> Vec<NodeIdx> {
+        let Some(master) = self.my_master() else { return Vec::new() };
+        self.nodes.get(master).replicas.iter().copied().filter(|idx| *idx != MYSELF).collect()
+    }
+
+    /// When the fast election begins that was called then: at once, or when every sibling has said its offset
+    /// (after the original's delay none is waited for any more), and in order of rank.
+    fn fast_start(&self, called: Mono, turn: &Turn<'_>) -> Mono {
+        let is_awaited = |idx: &NodeIdx| {
+            let node = self.nodes.get(*idx);
+            !node.suspected()
+                && !node.flags.any(NodeFlags::NOFAILOVER)
+                && node.data_received.is_none_or(|data| data <= called)
+        };
+        let patience = called.plus_ms(DELAY_MS);
+        if turn.now.mono < patience && self.siblings().iter().any(is_awaited) {
+            return patience;
+        }
+        called.plus_ms(self.my_rank(turn) * RANK_MS + self.shard_rank() * SHARD_MS)
+    }
+
+    /// F-08: shards that failed with mine and come before it, in the order of their masters' ids, so that
+    /// their elections do not share an epoch. One that is over, or that nobody can win, does not count.
+    fn shard_rank(&self) -> u64 {
+        let Some(mine) = self.my_master() else { return 0 };
+        let can_run = |idx: &NodeIdx| {
+            let node = self.nodes.get(*idx);
+            !node.suspected() && !node.flags.any(NodeFlags::NOFAILOVER)
+        };
+        let before_me = self.nodes.by_id().take_while(|idx| *idx != mine);
+        let has_election = |idx: &NodeIdx| {
+            let node = self.nodes.get(*idx);
+            let open = node.is_master() && node.suspected() && !node.slots.is_empty();
+            open && node.replicas.iter().any(can_run)
+        };
+        before_me.filter(has_election).count() as u64
+    }
+
+    /// Fast timing: what siblings and other shards have said since may put the start off, or bring it near.
+    fn follow_siblings(&mut self, called: Mono, turn: &mut Turn<'_>) {
+        let rank = self.my_rank(turn);
+        if rank != self.election.rank {
+            turn.log(LogLevel::Warning, format!("Replica rank updated to #{rank}."));
+            self.election.rank = rank;
+        }
+        self.election.at = Some(self.fast_start(called, turn));
+    }
+
+    /// The epoch that I asked in was won by somebody else: this election can only fail. (A winner of my own
+    /// shard is my master by now.)
+    fn lost_to_another_shard(&self) -> bool {
+        let Some(asked) = self.election.asked.filter(|_| self.election.called.is_some()) else {
+            return false;
+        };
+        self.nodes.by_id().any(|idx| idx != MYSELF && self.nodes.get(idx).config_epoch == asked)
+    }
+
+    /// Fast timing: asks those again that have not voted. They may not have heard of the FAIL when I asked, or
+    /// not have heard me. Asking twice in an epoch gets nobody a second vote.
+    fn ask_again(&mut self, epoch: u64, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
+        let (Some(_), Some(at)) = (self.election.called, self.election.at) else { return };
+        let (until_ms, every_ms) = ASK_AGAIN_MS;
+        let Some(asked_at) = self.election.asked_at.filter(|_| now.ms_since(at) < until_ms) else { return };
+        // Under a newer epoch it would be another election.
+        if now < asked_at.plus_ms(every_ms) {
+            self.election.next_step = Some(asked_at.plus_ms(every_ms));
+            return;
+        }
+        self.election.asked_at = Some(now);
+        self.election.next_step = Some(now.plus_ms(every_ms));
+        if self.current_epoch == epoch {
+            for idx in self.nodes.snapshot() {
+                let node = self.nodes.get(idx);
+                if idx != MYSELF && node.is_master() && !self.election.voters.contains(&idx) {
+                    self.send_to(idx, Body::AuthRequest, turn);
+                }
+            }
+        }
+    }
+
+    /// Siblings with more data than I have; with fast timing those that have as much and come before me by
+    /// id too, but none that has failed.
     fn my_rank(&self, turn: &Turn<'_>) -> u64 {
         let Some(master) = self.my_master() else { return 0 };
         let mine = turn.facts.replication_offset();
+        let (fast, my_id) = (self.is_fast(), self.my_id());
         let better = |idx: &&NodeIdx| {
             let node = self.nodes.get(**idx);
-            **idx != MYSELF && !node.flags.any(NodeFlags::NOFAILOVER) && node.repl_offset > mine
+            let ahead = node.repl_offset > mine || (fast && node.repl_offset == mine && node.id < my_id);
+            let runs = !node.flags.any(NodeFlags::NOFAILOVER) && !(fast && node.failed());
+            **idx != MYSELF && runs && ahead
         };
         self.nodes.get(master).replicas.iter().filter(better).count() as u64
     }
@@ -177,6 +320,8 @@ impl Cluster {
         self.current_epoch = self.current_epoch.saturating_add(1);
         let epoch = self.current_epoch;
         self.election.asked = Some(epoch);
+        self.election.asked_at = Some(turn.now.mono);
+        self.election.next_step = self.election.called.map(|_| turn.now.mono.plus_ms(ASK_AGAIN_MS.1));
         self.save.promise();
         self.todo.update_state = true;
         turn.log(LogLevel::Warning, format!("Starting a failover election for epoch {epoch}."));

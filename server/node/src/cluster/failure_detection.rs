@@ -10,11 +10,9 @@ const REPORT_VALIDITY: u64 = 2;
 const FAIL_UNDO: u64 = 2;
 
 impl Cluster {
-    /// Cron's part: pings that are due, links that hang, nodes that are silent. True if a node became
-    /// suspect.
-    pub(super) fn watch_nodes(&mut self, turn: &mut Turn<'_>) -> bool {
+    /// Cron's part: pings that are due, links that hang.
+    pub(super) fn keep_in_touch(&mut self, turn: &mut Turn<'_>) {
         let timeout = self.settings.node_timeout_ms;
-        let mut suspicion = false;
         for idx in self.nodes.snapshot() {
             let node = self.nodes.get(idx);
             if idx == MYSELF || node.flags.any(NodeFlags::NOADDR | NodeFlags::HANDSHAKE) {
@@ -32,24 +30,46 @@ impl Cluster {
                 self.drop_outbound(idx, turn);
             }
             let node = self.nodes.get(idx);
-            let ping_due = node.ping_sent.is_none() && turn.ms_since(node.pong_received) > timeout / 2;
+            let ping_due = node.ping_sent.is_none() && self.is_ping_due(node.pong_received, turn);
             let manual = self.nodes.me().is_master() && self.manual.is_for(idx);
             if node.outbound.is_some() && (ping_due || manual) {
                 self.ping(idx, turn);
-                continue;
-            }
-            if node.ping_sent.is_none() {
-                continue;
-            }
-            // Any byte of the node counts as life.
-            let silence = turn.ms_since(node.ping_sent).min(turn.ms_since(node.data_received));
-            if silence > timeout && !node.suspected() {
-                turn.log(LogLevel::Debug, format!("*** NODE {} possibly failing", node.id));
-                self.nodes.get_mut(idx).flags |= NodeFlags::PFAIL;
-                suspicion = true;
             }
         }
-        suspicion
+    }
+
+    /// PFAIL for who has left a ping unanswered for longer than the node timeout and said nothing else either.
+    /// True if a node became suspect.
+    pub(super) fn suspect_the_silent(&mut self, turn: &mut Turn<'_>) -> bool {
+        let now = turn.now.mono;
+        let mut fresh = Vec::new();
+        self.next_suspicion = None;
+        for idx in self.nodes.by_id() {
+            let node = self.nodes.get(idx);
+            if idx == MYSELF || node.suspected() || node.in_handshake() || !node.may_be_missed() {
+                continue;
+            }
+            let Some(ping_sent) = node.ping_sent else { continue };
+            // Any byte of the node counts as life.
+            let silent_since = node.data_received.map_or(ping_sent, |data| data.max(ping_sent));
+            let patience_ms = self.settings.node_timeout_ms + self.excused_ms(silent_since);
+            if now.ms_since(silent_since) > patience_ms {
+                fresh.push(idx);
+            } else if self.is_fast() {
+                let deadline = silent_since.plus_ms(patience_ms + 1);
+                self.next_suspicion = Some(self.next_suspicion.map_or(deadline, |next| next.min(deadline)));
+            }
+        }
+        for idx in &fresh {
+            let node = self.nodes.get_mut(*idx);
+            node.flags |= NodeFlags::PFAIL;
+            turn.log(LogLevel::Debug, format!("*** NODE {} possibly failing", node.id));
+        }
+        if self.is_fast() && self.nodes.me().is_master() && !fresh.is_empty() {
+            self.suspects += fresh.len();
+            self.tell_suspicions(&fresh, turn);
+        }
+        !fresh.is_empty()
     }
 
     /// A master's gossip says that a node is ill, or that it is not.
@@ -120,6 +140,9 @@ impl Cluster {
         self.save.ask();
         self.todo.update_state = true;
         self.todo.failover = true;
+        if self.my_master() == Some(idx) {
+            self.election.master_failed();
+        }
     }
 
     /// A PONG on my own link to the node.

@@ -6,6 +6,8 @@ use crate::io::{ConnId, Mono};
 
 /// A pong may be gossiped from so far in my future before I disbelieve it.
 const FUTURE_MS: u64 = 500;
+/// Masters that are told of a suspicion at once.
+const COLLECTORS: usize = 5;
 /// Random table entries of which the one heard least recently is pinged.
 const RANDOM_PICKS: usize = 5;
 
@@ -31,6 +33,42 @@ impl Cluster {
     pub(super) fn ping(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
         if let Some(conn) = self.nodes.get(idx).outbound {
             self.send_ping(conn, PingKind::Ping, turn);
+        }
+    }
+
+    /// PING out of turn, for the answer or for what it says. A ping that is outstanding from before stays so: the
+    /// clock of a silence does not begin anew.
+    pub(super) fn ping_out_of_turn(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
+        let outstanding = self.nodes.get(idx).ping_sent;
+        self.ping(idx, turn);
+        if outstanding.is_some() {
+            self.nodes.get_mut(idx).ping_sent = outstanding;
+        }
+    }
+
+    /// PFAIL, told at once to who counts the reports: the suspects' replicas, which have most use for a FAIL,
+    /// and a few masters, the same ones for everybody, so that a majority's reports meet there. (All masters to
+    /// all would be a storm in a large cluster, at a time when it may be short of processors.) Who suspects it
+    /// too answers with its own report.
+    pub(super) fn tell_suspicions(&mut self, suspects: &[NodeIdx], turn: &mut Turn<'_>) {
+        let (mut masters, mut told) = (0, Vec::new());
+        for idx in self.nodes.by_id() {
+            let node = self.nodes.get(idx);
+            if node.in_handshake() || node.suspected() {
+                continue;
+            }
+            let counts = if node.is_master() {
+                masters += 1;
+                masters <= COLLECTORS
+            } else {
+                node.master.is_some_and(|master| suspects.contains(&master))
+            };
+            if counts && idx != MYSELF {
+                told.push(idx);
+            }
+        }
+        for idx in told {
+            self.ping_out_of_turn(idx, turn);
         }
     }
 
@@ -93,7 +131,7 @@ impl Cluster {
         if self.suspects > 0 {
             picked.extend(self.nodes.by_id().filter(|idx| {
                 let node = self.nodes.get(*idx);
-                *idx != MYSELF && node.flags.any(NodeFlags::PFAIL) && gossipable(node)
+                *idx != MYSELF && node.flags.any(NodeFlags::PFAIL) && !node.in_handshake() && node.may_be_missed()
             }));
         }
         picked.into_iter().map(|idx| gossip_about(self.nodes.get(idx), turn)).collect()
@@ -101,6 +139,8 @@ impl Cluster {
 
     /// The gossip section of a known sender.
     pub(super) fn process_gossip(&mut self, sender: NodeIdx, gossip: &[Gossip], turn: &mut Turn<'_>) {
+        // An offset or a promotion that my election waits for may have come with it.
+        self.todo.failover |= self.election.next_step().is_some();
         for entry in gossip {
             let Some(id) = entry.id else { continue };
             match self.nodes.find(&id) {

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::bus::{self, Body, FrameReader, Header, Packet, PingKind};
-use super::{Action, Cluster, MYSELF, Node, NodeFlags, NodeIdx, Turn};
+use super::{Action, Cluster, FailoverTiming, MYSELF, Node, NodeFlags, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel, Mono};
+
+/// A MEET without an answer is sent again after so long.
+const MEET_REPEAT_MS: u64 = 500;
 
 /// One bus connection.
 #[derive(Debug)]
@@ -26,7 +29,16 @@ pub(super) struct Link {
 
 impl Link {
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.reader.held() + self.pending.iter().flatten().map(Vec::len).sum::<usize>()
+        size_of::<Self>() + self.reader.held() + self.pending_len()
+    }
+
+    /// Bytes for a connection that is still being made.
+    fn pending_len(&self) -> usize {
+        self.pending.iter().flatten().map(Vec::len).sum()
+    }
+
+    const fn is_up(&self) -> bool {
+        self.pending.is_none()
     }
 
     fn new(node: Option<NodeIdx>, outbound: bool, turn: &Turn<'_>) -> Self {
@@ -73,14 +85,15 @@ impl Cluster {
         let Some(idx) = link.node else { return };
         // A ping that is outstanding from before stays so: a node that only accepts connections is not alive.
         let outstanding = self.nodes.get(idx).ping_sent;
-        let kind =
-            if self.nodes.get(idx).flags.any(NodeFlags::MEET) { PingKind::Meet } else { PingKind::Ping };
-        self.send_ping(conn, kind, turn);
+        let meet = self.nodes.get(idx).flags.any(NodeFlags::MEET);
+        self.send_ping(conn, if meet { PingKind::Meet } else { PingKind::Ping }, turn);
         let node = self.nodes.get_mut(idx);
         if outstanding.is_some() {
             node.ping_sent = outstanding;
         }
-        node.flags.set(NodeFlags::MEET, false);
+        if meet {
+            node.met = Some(turn.now.mono);
+        }
     }
 
     /// A connection that this room asked for could not be made.
@@ -88,8 +101,11 @@ impl Cluster {
         let Some(link) = self.links.get(&conn) else { return };
         if let Some(idx) = link.node {
             let node = self.nodes.get_mut(idx);
-            // Failure detection starts even for a node that was never reached.
-            node.ping_sent.get_or_insert(turn.now.mono);
+            // Failure detection starts even for a node that was never reached. (The original is told so late
+            // that it lets the next ping start it.)
+            if self.settings.timing == FailoverTiming::Fast {
+                node.ping_sent.get_or_insert(turn.now.mono);
+            }
             let (id, ip, port) = (node.id, node.ip.clone(), node.cport);
             turn.log(LogLevel::Verbose, format!("Connection with Node {id} at {ip}:{port} failed: {error}"));
         }
@@ -98,6 +114,10 @@ impl Cluster {
 
     /// A bus connection ended.
     pub fn link_closed(&mut self, conn: ConnId) {
+        // A peer that spoke on it and is gone now may be dead, which the next dial tells. One that only accepts
+        // connections is dialled no more often than cron does.
+        let spoke = self.links.get(&conn).is_some_and(|link| link.outbound && link.data_received.is_some());
+        self.todo.redial |= spoke && self.is_fast();
         self.forget_link(conn);
     }
 
@@ -146,17 +166,20 @@ impl Cluster {
         self.suspects = 0;
         for idx in self.nodes.snapshot() {
             let node = self.nodes.get(idx);
-            if idx == MYSELF || !node.has_address() {
+            if idx == MYSELF {
+                continue;
+            }
+            self.suspects += usize::from(node.flags.any(NodeFlags::PFAIL));
+            if !node.has_address() {
                 continue;
             }
             if node.in_handshake() && turn.now.mono.ms_since(node.created) > handshake_ms {
                 self.remove_node(idx, turn);
                 continue;
             }
-            self.suspects += usize::from(node.flags.any(NodeFlags::PFAIL));
             for conn in [node.outbound, node.inbound].into_iter().flatten() {
                 let limit = self.settings.link_sendbuf_limit;
-                if limit > 0 && turn.facts.outbox_len(conn) > limit {
+                if limit > 0 && self.queued_on(conn, turn).1 > limit {
                     self.stats.over_limit += 1;
                     turn.log(
                         LogLevel::Warning,
@@ -165,10 +188,29 @@ impl Cluster {
                     self.drop_link(conn, turn);
                 }
             }
-            if self.nodes.get(idx).outbound.is_none() {
-                self.dial(idx, turn);
+            match self.nodes.get(idx).outbound {
+                None => self.dial(idx, turn),
+                Some(conn) => self.meet_again(idx, conn, turn),
             }
         }
+    }
+
+    /// F-54: a MEET may be lost, and so may what its receiver does about it. It is said again until it is answered, and
+    /// then until the node has called back: only that shows that it knows me, too.
+    fn meet_again(&mut self, idx: NodeIdx, conn: ConnId, turn: &mut Turn<'_>) {
+        let node = self.nodes.get(idx);
+        let waits_ms = if node.in_handshake() { MEET_REPEAT_MS } else { self.settings.node_timeout_ms.max(1000) };
+        let up = self.links.get(&conn).is_some_and(Link::is_up);
+        if up && node.met.is_some() && turn.ms_since(node.met) > waits_ms {
+            self.send_ping(conn, PingKind::Meet, turn);
+            self.nodes.get_mut(idx).met = Some(turn.now.mono);
+        }
+    }
+
+    /// Bytes that wait on a link: allocated, and used.
+    pub(super) fn queued_on(&self, conn: ConnId, turn: &Turn<'_>) -> (usize, usize) {
+        let pending = self.links.get(&conn).map_or(0, Link::pending_len);
+        (turn.facts.outbox_allocated(conn) + pending, turn.facts.outbox_len(conn) + pending)
     }
 
     fn dial(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
@@ -219,7 +261,11 @@ impl Cluster {
         if let Some(node) = before.filter(|before| self.nodes.get(*before).inbound == Some(conn)) {
             self.nodes.get_mut(node).inbound = None;
         }
-        self.nodes.get_mut(idx).inbound = Some(conn);
+        let node = self.nodes.get_mut(idx);
+        node.inbound = Some(conn);
+        if !node.in_handshake() {
+            node.met = None;
+        }
     }
 
     /// Queues a packet on a link.

@@ -4,9 +4,6 @@ use super::bus::{Header, PingKind};
 use super::{Cluster, MYSELF, Node, NodeFlags, NodeId, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel};
 
-/// How long a forgotten node may not come back through gossip.
-const BLACKLIST_MS: u64 = 60_000;
-
 impl Cluster {
     /// CLUSTER MEET: begins a handshake unless one with this address is under way.
     pub(super) fn start_handshake(&mut self, ip: &str, port: u16, cport: u16, turn: &mut Turn<'_>) {
@@ -68,7 +65,7 @@ impl Cluster {
             self.nodes.rename(idx, header.sender);
             turn.log(LogLevel::Debug, format!("Handshake with node {} completed.", header.sender));
             let node = self.nodes.get_mut(idx);
-            node.flags.set(NodeFlags::HANDSHAKE, false);
+            node.flags.set(NodeFlags::HANDSHAKE | NodeFlags::MEET, false);
             let role = header.flags.0 & (NodeFlags::MASTER | NodeFlags::REPLICA).0;
             node.flags |= NodeFlags(role);
             node.data_received = Some(turn.now.mono);
@@ -89,6 +86,7 @@ impl Cluster {
             );
             let node = self.nodes.get_mut(idx);
             node.flags |= NodeFlags::NOADDR;
+            node.ping_sent.get_or_insert(turn.now.mono);
             node.ip.clear();
             (node.port, node.pport, node.cport) = (0, 0, 0);
             self.drop_link(conn, turn);
@@ -183,10 +181,22 @@ impl Cluster {
         self.nodes.remove(idx);
     }
 
+    /// A peer of 7.2 or later was told to forget a node, and passes it on (F-55).
+    pub(super) fn forgotten_elsewhere(&mut self, id: &NodeId, ttl_s: u64, turn: &mut Turn<'_>) {
+        let Some(idx) = self.nodes.find(id).filter(|idx| *idx != MYSELF && self.my_master() != Some(*idx)) else {
+            return;
+        };
+        self.forget_for(idx, ttl_s, turn);
+    }
+
     /// CLUSTER FORGET, after its checks.
     pub(super) fn forget(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
+        self.forget_for(idx, self.settings.blacklist_ttl_s, turn);
+    }
+
+    fn forget_for(&mut self, idx: NodeIdx, ttl_s: u64, turn: &mut Turn<'_>) {
         let id = self.nodes.get(idx).id;
-        self.blacklist.insert(id, turn.now.mono.plus_ms(BLACKLIST_MS));
+        self.blacklist.insert(id, turn.now.mono.plus_ms(ttl_s.saturating_mul(1000)));
         self.remove_node(idx, turn);
         self.save.ask();
         self.todo.update_state = true;

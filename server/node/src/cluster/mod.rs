@@ -36,6 +36,7 @@
 //!
 //! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
 //! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
+//! Failovers are faster unless `failover-timing` says `redis` (`timing`).
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
 
 mod bitmap;
@@ -63,6 +64,7 @@ mod slot_claims;
 mod state;
 mod stats;
 mod table;
+mod timing;
 mod turn;
 mod view;
 
@@ -77,6 +79,7 @@ pub use id::NodeId;
 pub use redirection::{BlockedQuery, Endpoint, Query, Route};
 pub use reply::Reply;
 pub use settings::{ClusterSettings, EndpointType};
+pub use timing::FailoverTiming;
 pub use turn::{Action, Facts, MasterLink, Turn};
 
 use crate::io::{ConnId, LogLevel, Mono, Now};
@@ -89,6 +92,7 @@ use save::SaveState;
 use state::ClusterState;
 use stats::BusStats;
 use table::{MYSELF, Node, NodeIdx, NodeTable, SlotTable};
+use timing::Stalls;
 
 /// Cron's period, and the grain of every timer here.
 const CRON_MS: u64 = 100;
@@ -99,6 +103,7 @@ struct Todo {
     update_state: bool,
     failover: bool,
     manual_failover: bool,
+    redial: bool,
 }
 
 /// A node's share in the cluster.
@@ -113,6 +118,8 @@ pub struct Cluster {
     outgoing: Vec<(ConnId, Vec<u8>)>,
     current_epoch: u64,
     last_vote_epoch: u64,
+    /// The last epoch that I won by votes; others may be minted by several nodes at once.
+    elected_epoch: Option<u64>,
     state: ClusterState,
     election: Election,
     manual: ManualFailover,
@@ -125,6 +132,9 @@ pub struct Cluster {
     stats: BusStats,
     next_cron: Mono,
     cron_count: u64,
+    /// When the next peer will have been silent for too long, if that is before the next cron.
+    next_suspicion: Option<Mono>,
+    stalls: Stalls,
     /// PFAIL nodes at the last cron: so many extra gossip entries are sent.
     suspects: usize,
     /// Incoming packets of this type are dropped (`DEBUG DROP-CLUSTER-PACKET-FILTER`).
@@ -146,6 +156,7 @@ impl Cluster {
             outgoing: Vec::new(),
             current_epoch: 0,
             last_vote_epoch: 0,
+            elected_epoch: None,
             state: ClusterState::default(),
             election: Election::default(),
             manual: ManualFailover::default(),
@@ -156,6 +167,8 @@ impl Cluster {
             stats: BusStats::default(),
             next_cron: turn.now.mono,
             cron_count: 0,
+            next_suspicion: None,
+            stalls: Stalls::default(),
             suspects: 0,
             drop_filter: None,
         };
@@ -172,12 +185,18 @@ impl Cluster {
     }
 
     /// When [`Self::cron`] is due.
-    pub const fn next_deadline(&self) -> Mono {
-        self.next_cron
+    pub fn next_deadline(&self) -> Mono {
+        let known = self.next_suspicion.into_iter().chain(self.election.next_step());
+        known.fold(self.next_cron, Mono::min)
     }
 
     /// Takes changed settings.
     pub fn set_settings(&mut self, settings: ClusterSettings) {
+        if settings.announce_ip.is_empty() && !self.settings.announce_ip.is_empty() {
+            // Not announced any more: the next call tells me what others see.
+            self.nodes.me_mut().ip.clear();
+            self.save.ask();
+        }
         self.settings = settings;
         self.refresh_myself();
         self.todo.update_state = true;
@@ -185,7 +204,14 @@ impl Cluster {
 
     /// The timer: dials, pings, suspects, elects. Call when [`Self::next_deadline`] has come.
     pub fn cron(&mut self, turn: &mut Turn<'_>) {
+        let due = self.next_deadline();
+        if turn.now.mono < due {
+            return;
+        }
+        self.note_own_stall(due, turn);
+        self.election.step_is_due();
         if turn.now.mono < self.next_cron {
+            self.act_on_deadline(turn);
             return;
         }
         self.next_cron = turn.now.mono.plus_ms(CRON_MS);
@@ -196,7 +222,9 @@ impl Cluster {
         if self.cron_count.is_multiple_of(10) {
             self.ping_someone(turn);
         }
-        let suspicion = self.watch_nodes(turn);
+        self.keep_in_touch(turn);
+        let suspicion = self.suspect_the_silent(turn);
+        self.climb_to_grand_master(turn);
         self.follow_master(turn);
         self.check_manual_failover_timeout(turn);
         if self.i_am_replica() {
@@ -210,9 +238,23 @@ impl Cluster {
         }
     }
 
+    /// Between two crons: a peer's time is up, or my election has a step to take.
+    fn act_on_deadline(&mut self, turn: &mut Turn<'_>) {
+        let suspicion = self.suspect_the_silent(turn);
+        if self.i_am_replica() {
+            self.step_election(turn);
+        }
+        if suspicion {
+            self.update_state(turn);
+        }
+    }
+
     /// The end of a batch: failover steps, state, save, and only then the batch's packets.
     pub fn before_sleep(&mut self, turn: &mut Turn<'_>) {
         let todo = std::mem::take(&mut self.todo);
+        if todo.redial {
+            self.maintain_links(turn);
+        }
         if todo.manual_failover || self.manual.waits_for_offset() {
             if self.i_am_replica() {
                 self.step_manual_failover(turn);

@@ -59,7 +59,7 @@ impl Cluster {
                     return;
                 }
                 self.process_gossip(idx, &gossip, turn);
-                self.process_extensions(idx, extensions);
+                self.process_extensions(idx, extensions, turn);
             }
             Body::Fail { failed } => match (known, failed) {
                 (Some(idx), Some(failed)) => self.fail_announced(idx, &failed, turn),
@@ -157,7 +157,9 @@ impl Cluster {
         self.note_slots(idx, header, turn);
         let (me, node) = (self.nodes.me(), self.nodes.get(idx));
         if me.is_master() && node.is_master() && header.config_epoch == me.config_epoch {
-            self.resolve_collision(idx, turn);
+            self.resolve_collision(idx, header, turn);
+        } else {
+            self.nodes.get_mut(idx).collided = None;
         }
     }
 
@@ -168,12 +170,14 @@ impl Cluster {
             return;
         };
         if self.nodes.get(idx).is_master() {
+            let left = self.nodes.get(idx).slots.clone();
             self.slots.release_all(&mut self.nodes, idx);
             let flags = &mut self.nodes.get_mut(idx).flags;
             flags.set(NodeFlags::MASTER | NodeFlags::MIGRATE_TO, false);
             flags.set(NodeFlags::REPLICA, true);
             self.save.ask();
             self.todo.update_state = true;
+            self.inherit(idx, &left, header);
         }
         let Some(master) = self.nodes.find(&master_id).filter(|master| *master != idx) else { return };
         if self.nodes.get(idx).master != Some(master) {
@@ -181,6 +185,20 @@ impl Cluster {
             self.save.ask();
             turn.log(LogLevel::Debug, format!("Node {} is now a replica of node {master_id}", header.sender));
         }
+    }
+
+    /// F-11: a master that says "I am a replica now" names its heir, with the heir's epoch and slots. If that was its
+    /// replica the slots go over to it at once; else they would have no owner until the heir is heard.
+    fn inherit(&mut self, from: NodeIdx, left: &super::SlotBitmap, header: &Header) {
+        let heir = header.master.and_then(|id| self.nodes.find(&id)).filter(|heir| *heir != MYSELF);
+        let Some(heir) = heir.filter(|heir| self.nodes.get(*heir).master == Some(from)) else { return };
+        self.set_as_master(heir);
+        let node = self.nodes.get_mut(heir);
+        node.config_epoch = node.config_epoch.max(header.config_epoch);
+        for slot in left.iter().filter(|slot| header.slots.contains(*slot)) {
+            self.slots.bind(&mut self.nodes, slot, heir);
+        }
+        self.save.ask_synced();
     }
 
     /// The slots that a header claims for its sender, or for its sender's master.
@@ -237,14 +255,20 @@ impl Cluster {
         self.apply_claims(about, config_epoch, slots, turn);
     }
 
-    fn process_extensions(&mut self, idx: NodeIdx, extensions: Vec<Extension>) {
-        let hostname = extensions.into_iter().find_map(|extension| match extension {
-            Extension::Hostname(name) => Some(name),
-            Extension::Other { .. } => None,
-        });
+    fn process_extensions(&mut self, idx: NodeIdx, extensions: Vec<Extension>, turn: &mut Turn<'_>) {
         // No host name in the packet: the sender has none.
+        let mut hostname = String::new();
+        for extension in extensions {
+            match extension {
+                Extension::Hostname(name) => hostname = name,
+                Extension::Forgotten { node: Some(id), ttl_s } => self.forgotten_elsewhere(&id, ttl_s, turn),
+                Extension::Forgotten { .. } | Extension::Other { .. } => {}
+            }
+        }
+        if !self.nodes.exists(idx) {
+            return;
+        }
         let node = self.nodes.get_mut(idx);
-        let hostname = hostname.unwrap_or_default();
         if node.hostname != hostname {
             node.hostname = hostname;
             self.save.ask();

@@ -66,6 +66,7 @@ impl Cluster {
     /// I take my master's place: its slots are mine, replication ends, everyone is told.
     pub(super) fn take_over(&mut self, turn: &mut Turn<'_>) {
         let Some(old) = self.my_master() else { return };
+        self.elected_epoch = self.election.asked_in(self.nodes.me().config_epoch);
         self.set_as_master(MYSELF);
         self.following = None;
         turn.actions.push(Action::Promote);

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::FailoverTiming;
+
 /// Which word of a node's address clients are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointType {
@@ -51,14 +53,18 @@ pub struct ClusterSettings {
     pub link_sendbuf_limit: usize,
     /// `cluster-preferred-endpoint-type`.
     pub preferred_endpoint: EndpointType,
+    /// `failover-timing`.
+    pub timing: FailoverTiming,
     /// `repl-ping-replica-period` in seconds.
     pub repl_ping_period_s: u64,
+    /// `cluster-blacklist-ttl` in seconds: so long a forgotten node may not come back through gossip.
+    pub blacklist_ttl_s: u64,
     /// A bus packet that claims more bytes ends its link.
     pub max_packet_bytes: usize,
 }
 
 impl Default for ClusterSettings {
-    /// The defaults of Redis 7.0.15.
+    /// The defaults of Redis 7.0.15, and the fast timing.
     fn default() -> Self {
         Self {
             node_timeout_ms: 15_000,
@@ -78,7 +84,9 @@ impl Default for ClusterSettings {
             no_failover: false,
             link_sendbuf_limit: 0,
             preferred_endpoint: EndpointType::Ip,
+            timing: FailoverTiming::default(),
             repl_ping_period_s: 10,
+            blacklist_ttl_s: 60,
             max_packet_bytes: 64 * 1024 * 1024,
         }
     }

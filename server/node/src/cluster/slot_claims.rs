@@ -1,8 +1,11 @@
 //! Who owns a slot: the claim with the greater config epoch. Claims come in headers and in UPDATE messages.
 
-use super::bus::Body;
+use super::bus::{Body, Header};
 use super::{Action, Cluster, MYSELF, NodeIdx, SlotBitmap, Turn};
 use crate::io::LogLevel;
+
+/// A master that minted its epoch without votes, and has the greater id, waits so long for the other one to act.
+const UNELECTED_YIELD_MS: u64 = 1000;
 
 impl Cluster {
     /// Node `from` claims exactly `claimed`, under `epoch`.
@@ -74,15 +77,7 @@ impl Cluster {
             self.become_replica_of(winner, turn);
             return;
         }
-        let grand_master = self.my_master().and_then(|master| self.nodes.get(master).master);
-        if let (Some(master), Some(grand)) = (self.my_master(), grand_master.filter(|grand| *grand != MYSELF))
-        {
-            let (from, to) = (self.nodes.get(master).id, self.nodes.get(grand).id);
-            turn.log(
-                LogLevel::Warning,
-                format!("I'm a sub-replica! Reconfiguring myself from {from} to {to}"),
-            );
-            self.become_replica_of(grand, turn);
+        if self.climb_to_grand_master(turn) {
             return;
         }
         for slot in dirty {
@@ -93,6 +88,17 @@ impl Cluster {
             );
             turn.actions.push(Action::DeleteSlotKeys { slot: *slot });
         }
+    }
+
+    /// If my master is a replica itself its master becomes mine. Also asked for each cron: the claims that would tell me
+    /// may never come (F-12).
+    pub(super) fn climb_to_grand_master(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(master) = self.my_master() else { return false };
+        let Some(grand) = self.nodes.get(master).master.filter(|grand| *grand != MYSELF) else { return false };
+        let (from, to) = (self.nodes.get(master).id, self.nodes.get(grand).id);
+        turn.log(LogLevel::Warning, format!("I'm a sub-replica! Reconfiguring myself from {from} to {to}"));
+        self.become_replica_of(grand, turn);
+        true
     }
 
     /// UPDATE about a node, without what it does not claim itself.
@@ -106,9 +112,29 @@ impl Cluster {
     }
 
     /// Two masters under one epoch: the one with the smaller id takes a new one.
-    pub(super) fn resolve_collision(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
-        let other = self.nodes.get(idx).id;
-        if other <= self.my_id() {
+    ///
+    /// If they claim the same slots the new epoch also decides whose data stays, and an id is no reason for that
+    /// (F-06, F-07). Then the one that is up acts, not the one that comes back from a minority; and an epoch that was
+    /// minted by hand or by a slot's import gives way to none that was won by votes only because of an id. Whoever
+    /// waits does so for a while only: a peer that knows just the rule of the ids does nothing if it has the greater.
+    pub(super) fn resolve_collision(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
+        let since = *self.nodes.get_mut(idx).collided.get_or_insert(now);
+        let (me, other) = (self.nodes.me(), self.nodes.get(idx).id);
+        let smaller = me.id < other;
+        let wait_ms = if header.slots.iter().any(|slot| me.slots.contains(slot)) {
+            let elected = self.elected_epoch == Some(me.config_epoch);
+            match (self.state.is_ok(), header.state == 0) {
+                (true, false) => Some(0),
+                (false, true) => smaller.then_some(self.settings.node_timeout_ms * 2),
+                _ if elected => smaller.then_some(self.settings.node_timeout_ms * 2),
+                _ if smaller => Some(0),
+                _ => Some(UNELECTED_YIELD_MS),
+            }
+        } else {
+            smaller.then_some(0)
+        };
+        if wait_ms.is_none_or(|wait_ms| now.ms_since(since) < wait_ms) {
             return;
         }
         let epoch = self.mint_config_epoch();

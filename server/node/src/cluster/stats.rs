@@ -23,10 +23,3 @@ impl BusStats {
         }
     }
 }
-
-impl super::Cluster {
-    /// `CONFIG RESETSTAT`.
-    pub fn reset_stats(&mut self) {
-        self.stats = BusStats::default();
-    }
-}

@@ -36,6 +36,10 @@ pub(super) struct Node {
     /// When I last voted for a replica of this master.
     pub voted: Option<Mono>,
     pub orphaned_since: Option<Mono>,
+    /// Since when it is a master under my own config epoch.
+    pub collided: Option<Mono>,
+    /// When I last sent it a MEET, as long as it has not called me back.
+    pub met: Option<Mono>,
     pub repl_offset: u64,
     /// Address as text; empty if not known.
     pub ip: String,
@@ -67,6 +71,8 @@ impl Node {
             fail_time: None,
             voted: None,
             orphaned_since: None,
+            collided: None,
+            met: None,
             repl_offset: 0,
             ip: String::new(),
             hostname: String::new(),
@@ -89,6 +95,11 @@ impl Node {
 
     pub fn failed(&self) -> bool {
         self.flags.any(NodeFlags::FAIL)
+    }
+
+    /// F-47c: a node whose address was lost is nobody to dial, but its slots are missed all the same.
+    pub fn may_be_missed(&self) -> bool {
+        self.has_address() || !self.slots.is_empty()
     }
 
     /// FAIL or PFAIL.

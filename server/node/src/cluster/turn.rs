@@ -31,6 +31,8 @@ pub trait Facts {
     fn loading(&self) -> bool;
     /// Bytes waiting in a bus connection's outbox.
     fn outbox_len(&self, conn: ConnId) -> usize;
+    /// Bytes allocated for them.
+    fn outbox_allocated(&self, conn: ConnId) -> usize;
 }
 
 /// What is to be done, in this order.

@@ -40,11 +40,12 @@ impl Cluster {
             let _ = if first == last { write!(line, " {first}") } else { write!(line, " {first}-{last}") };
         }
         if idx == MYSELF {
-            for (slot, peer) in &self.slots.migrating {
-                let _ = write!(line, " [{slot}->-{}]", self.nodes.get(*peer).id);
-            }
-            for (slot, peer) in &self.slots.importing {
-                let _ = write!(line, " [{slot}-<-{}]", self.nodes.get(*peer).id);
+            let migrating = self.slots.migrating.iter().map(|(slot, peer)| (slot, "->-", peer));
+            let importing = self.slots.importing.iter().map(|(slot, peer)| (slot, "-<-", peer));
+            let mut open: Vec<_> = migrating.chain(importing).collect();
+            open.sort_by_key(|(slot, ..)| **slot);
+            for (slot, arrow, peer) in open {
+                let _ = write!(line, " [{slot}{arrow}{}]", self.nodes.get(*peer).id);
             }
         }
         line
@@ -161,7 +162,8 @@ impl Cluster {
             ("id", Reply::bulk(node.id.as_str())),
             ("port", Reply::Integer(node.port.into())),
             ("ip", Reply::bulk(node.ip.as_str())),
-            ("endpoint", self.endpoint_reply(node)),
+            // Unlike CLUSTER SLOTS, an empty text where clients are to be told nothing.
+            ("endpoint", Reply::bulk(self.endpoint_host(node).unwrap_or_default())),
         ];
         if !node.hostname.is_empty() {
             fields.push(("hostname", Reply::bulk(node.hostname.as_str())));
@@ -179,14 +181,14 @@ impl Cluster {
             let node = self.nodes.get(idx);
             for conn in [node.outbound, node.inbound].into_iter().flatten() {
                 let Some(link) = self.links.get(&conn) else { continue };
-                let queued = turn.facts.outbox_len(conn) as i64;
+                let (allocated, queued) = self.queued_on(conn, turn);
                 let fields = [
                     ("direction", Reply::bulk(if link.outbound { "to" } else { "from" })),
                     ("node", Reply::bulk(node.id.as_str())),
                     ("create-time", Reply::Integer(link.created_wall_ms as i64)),
                     ("events", Reply::bulk(if queued > 0 { "rw" } else { "r" })),
-                    ("send-buffer-allocated", Reply::Integer(queued)),
-                    ("send-buffer-used", Reply::Integer(queued)),
+                    ("send-buffer-allocated", Reply::Integer(allocated as i64)),
+                    ("send-buffer-used", Reply::Integer(queued as i64)),
                 ];
                 links.push(Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into()));
             }

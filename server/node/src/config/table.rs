@@ -164,7 +164,7 @@ directives! {
     ClientQueryBufferLimit, "client-query-buffer-limit", &[],
         Memory { min: 1_048_576 }, "1073741824", NONE,
         "Bytes of one unfinished request after which its connection is closed.";
-    ClusterAllowPubsubshardWhenDown, "cluster-allow-pubsubshard-when-down", &[], Flag, "yes", ACCEPTED,
+    ClusterAllowPubsubshardWhenDown, "cluster-allow-pubsubshard-when-down", &[], Flag, "yes", NONE,
         "Serve shard pub/sub while the cluster is down.";
     ClusterAllowReadsWhenDown, "cluster-allow-reads-when-down", &[], Flag, "no", NONE,
         "Serve reads while the cluster is down.";
@@ -237,6 +237,8 @@ directives! {
     EnableProtectedConfigs, "enable-protected-configs", &[],
         Choice(&["no", "yes", "local"]), "no", IMMUTABLE,
         "Who may CONFIG SET dir and dbfilename: nobody, all, or loopback clients.";
+    FailoverTiming, "failover-timing", &[], Choice(&["fast", "redis"]), "fast", NONE,
+        "Not a Redis directive: the waits of a failover, as short as is safe or those of the original.";
     HashMaxListpackEntries, "hash-max-listpack-entries", &["hash-max-ziplist-entries"],
         Int { min: 0, max: i64::MAX }, "512", ACCEPTED,
         "Encoding threshold: fields.";

@@ -85,7 +85,7 @@ impl Node {
                 }
                 self.replicaof(client, args)?;
             }
-            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode.")),
+            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")),
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
                 let loading = self.files.is_loading();

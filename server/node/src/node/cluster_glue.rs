@@ -7,14 +7,15 @@ use super::client::{Conn, ConnKind};
 use super::tickets::Purpose;
 use super::{Node, text};
 use crate::cluster::{
-    Action, Cluster, ClusterSettings, EndpointType, Facts, MasterLink, Reply as ClusterReply, Turn,
+    Action, Cluster, ClusterSettings, EndpointType, Facts, FailoverTiming, MasterLink, Reply as ClusterReply,
+    Turn,
 };
 use crate::command::{Db, Fault};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskOp, Effect, Now, Ticket};
 use crate::keyspace::Slot;
 use crate::replication::Replication;
-use crate::resp::Reply;
+use crate::resp::{Args, Reply};
 
 /// The settings of the cluster room, from the directives.
 pub(super) fn settings(config: &Config) -> ClusterSettings {
@@ -40,7 +41,12 @@ pub(super) fn settings(config: &Config) -> ClusterSettings {
             "unknown-endpoint" => EndpointType::Unknown,
             _ => EndpointType::Ip,
         },
+        timing: match config.text(Key::FailoverTiming) {
+            "redis" => FailoverTiming::Redis,
+            _ => FailoverTiming::Fast,
+        },
         repl_ping_period_s: config.uint(Key::ReplPingReplicaPeriod),
+        blacklist_ttl_s: config.uint(Key::ClusterBlacklistTtl),
         ..ClusterSettings::default()
     }
 }
@@ -89,6 +95,10 @@ impl Facts for Rest<'_> {
 
     fn outbox_len(&self, conn: ConnId) -> usize {
         self.conns.get(&conn).map_or(0, |state| state.outbox.len())
+    }
+
+    fn outbox_allocated(&self, conn: ConnId) -> usize {
+        self.conns.get(&conn).map_or(0, |state| state.outbox.allocated())
     }
 }
 
@@ -214,6 +224,15 @@ impl Node {
             return Err(text("LOADING Redis is loading the dataset in memory"));
         }
         self.with_cluster(|cluster, turn| cluster.command(args, turn)).ok_or(crate::command::CLUSTER_DISABLED)
+    }
+}
+
+/// Refuses a CLUSTER command that is wrong at first sight, also when it is queued.
+pub(super) fn check_usage(args: Args<'_>) -> Result<(), Fault> {
+    let words: Vec<&[u8]> = args.from(1).iter().collect();
+    match Cluster::misuse(&words) {
+        Some(ClusterReply::Error(error)) => Err(Fault::new(error)),
+        _ => Ok(()),
     }
 }
 

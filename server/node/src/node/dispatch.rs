@@ -246,6 +246,9 @@ impl Node {
         if !spec.accepts(args.len()) {
             return Err(Fault::arity(spec.name));
         }
+        if matches!(spec.run, Run::Node(Verb::Cluster)) {
+            super::cluster_glue::check_usage(args)?;
+        }
         if matches!(spec.run, Run::Node(Verb::Debug)) && !self.may_debug(client) {
             return Err(text(
                 "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \

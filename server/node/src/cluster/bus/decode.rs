@@ -153,6 +153,9 @@ fn ping(frame: &[u8], kind: PingKind) -> Result<Body, Malformed> {
         extensions.push(match extension_type {
             0 if data.contains(&0) => Extension::Hostname(text(data)),
             0 => return Err(broken),
+            2 if data.len() == 48 => {
+                Extension::Forgotten { node: NodeId::parse(&data[..40]), ttl_s: u64_at(data, 40) }
+            }
             kind => Extension::Other { kind, data: data.to_vec() },
         });
         rest = &rest[len..];

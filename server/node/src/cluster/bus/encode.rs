@@ -90,6 +90,9 @@ fn extension(extension: &Extension, out: &mut Vec<u8>) {
     let (kind, data) = match extension {
         // Terminated, then padded to 8: at least one NUL.
         Extension::Hostname(name) => (0, [name.as_bytes(), &[0]].concat()),
+        Extension::Forgotten { node, ttl_s } => {
+            (2, [&node.map_or([0; 40], |id| *id.as_bytes())[..], &ttl_s.to_be_bytes()].concat())
+        }
         Extension::Other { kind, data } => (*kind, data.clone()),
     };
     let padded_len = data.len().next_multiple_of(8);

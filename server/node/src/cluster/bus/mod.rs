@@ -142,6 +142,8 @@ pub struct Gossip {
 pub enum Extension {
     /// Type 0: the sender's announced host name.
     Hostname(String),
+    /// Type 2, of 7.2 and valkey: the sender has forgotten this node, for so many seconds. `None`: the bytes are no id.
+    Forgotten { node: Option<NodeId>, ttl_s: u64 },
     /// Any other type, kept as it came, padding included.
     Other { kind: u16, data: Vec<u8> },
 }

@@ -49,6 +49,9 @@ impl Facts for NodeFacts {
     fn outbox_len(&self, _: ConnId) -> usize {
         self.queued
     }
+    fn outbox_allocated(&self, _: ConnId) -> usize {
+        self.queued.next_power_of_two()
+    }
 }
 
 /// One process.
@@ -201,6 +204,15 @@ impl Bench {
         });
         // Let every pair have a link and a pong.
         bench.run(node_timeout_ms.max(2000));
+        bench
+    }
+
+    /// As `cluster`, then with the timers of the original (`failover-timing redis`).
+    pub fn original(masters: usize, replicas_each: usize, node_timeout_ms: u64) -> Self {
+        let mut bench = Self::cluster(masters, replicas_each, node_timeout_ms);
+        for node in 0..bench.nodes.len() {
+            bench.set(node, |settings| settings.timing = FailoverTiming::Redis);
+        }
         bench
     }
 
@@ -365,6 +377,63 @@ impl Bench {
         change(&mut packet);
         let bytes = bus::encode(&packet);
         self.with(to, |cluster, turn| cluster.link_received(conn, &bytes, turn));
+    }
+
+    /// A PING without gossip.
+    pub fn ping(&mut self, from: usize, to: usize, change: impl FnOnce(&mut bus::Header)) {
+        self.gossip(from, to, vec![], change);
+    }
+
+    /// A PING with these gossip entries.
+    pub fn gossip(
+        &mut self,
+        from: usize,
+        to: usize,
+        gossip: Vec<bus::Gossip>,
+        change: impl FnOnce(&mut bus::Header),
+    ) {
+        self.inject(from, to, |packet| {
+            packet.body = Body::Ping { kind: bus::PingKind::Ping, gossip, extensions: vec![] };
+            change(&mut packet.header);
+        });
+    }
+
+    /// What `from` would gossip about `other`, with these flags.
+    pub fn entry(&self, from: usize, other: NodeId, flags: NodeFlags) -> bus::Gossip {
+        let node = self.view(from, other);
+        bus::Gossip {
+            id: Some(other),
+            ping_sent_s: 0,
+            pong_received_s: 0,
+            ip: node.ip.clone(),
+            port: node.port,
+            cport: node.cport,
+            pport: 0,
+            flags,
+        }
+    }
+
+    /// Runs a node's timer at this very millisecond, whenever it is due.
+    pub fn cron_at(&mut self, node: usize, at_ms: u64) {
+        self.now_ms = at_ms;
+        let now = self.now().mono;
+        self.at_mut(node).next_cron = now;
+        self.with(node, super::super::Cluster::cron);
+    }
+
+    pub fn at_mut(&mut self, node: usize) -> &mut Cluster {
+        self.nodes[node].cluster.as_mut().expect("the node runs")
+    }
+
+    /// Node `other` as `node` sees it, to be changed by the story.
+    pub fn view_mut(&mut self, node: usize, other: NodeId) -> &mut Node {
+        let cluster = self.at_mut(node);
+        let idx = cluster.nodes.find(&other).expect("it is known");
+        cluster.nodes.get_mut(idx)
+    }
+
+    pub fn mono(&self) -> Mono {
+        self.now().mono
     }
 
     /// `to`'s name for the connection that `from` dialled to it.

@@ -1,4 +1,12 @@
 //! Slots change hands: by epoch, by UPDATE, by hand.
+//!
+//! | rule (REDIS-CLUSTER-FACTS 2.7, 2.15, 5.4, 5.6) | story |
+//! |---|---|
+//! | the greater epoch takes, others are corrected | `a_stronger_claim_..`, `a_weaker_or_equal_claim_..` |
+//! | SETSLOT NODE: only the end of an import mints an epoch | `a_slot_moves_..`, `a_slot_given_to_me_..` |
+//! | the last slot | `a_master_that_gives_its_last_slot_..`, `..may_not_migrate_stays` |
+//! | open slots end with ADDSLOTS, STABLE, a role change | `open_slots_..` |
+//! | DELSLOTS and FLUSHSLOTS tell shard subscribers | `slots_that_are_dropped_..` |
 
 use super::super::bus::Body;
 use super::bench::{Bench, slots_of};
@@ -145,4 +153,132 @@ fn keys_found_after_loading_open_their_slots() {
     bench.nodes[0].facts.keys = [(other, 1), (0, 2)].into();
     bench.with(0, super::super::Cluster::data_loaded);
     assert_eq!(bench.at(0).slots.importing.keys().copied().collect::<Vec<_>>(), [other]);
+}
+
+#[test]
+fn a_slot_given_to_me_without_an_import_costs_no_epoch() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (me, other) = (bench.id(0), bench.id(1));
+    bench.ok(0, &format!("SETSLOT 6000 NODE {me}"));
+    assert_eq!((bench.at(0).nodes.me().config_epoch, bench.at(0).slots.owner(6000)), (1, Some(MYSELF)));
+    bench.ok(0, &format!("SETSLOT 6001 IMPORTING {other}"));
+    bench.ok(0, &format!("SETSLOT 6001 NODE {other}"));
+    assert_eq!(bench.at(0).nodes.me().config_epoch, 1);
+}
+
+#[test]
+fn the_end_of_an_import_is_told_at_once_and_only_after_it_is_on_disk() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (me, other) = (bench.id(0), bench.id(1));
+    bench.ok(0, &format!("SETSLOT 6000 IMPORTING {other}"));
+    bench.run(50);
+    bench.nodes[0].disk_fails = true;
+    bench.record = true;
+    bench.ok(0, &format!("SETSLOT 6000 NODE {me}"));
+    bench.run(50);
+    assert!(bench.sent(0, bus::PacketType::Pong).iter().all(|s| !s.packet.header.slots.contains(6000)));
+    bench.nodes[0].disk_fails = false;
+    bench.until(500, "all know", |b| (1..3).all(|n| b.at(n).slots.owner(6000) == b.at(n).nodes.find(&me)));
+}
+
+#[test]
+fn a_master_that_gives_its_last_slot_away_and_may_not_migrate_stays() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.set(0, |settings| settings.allow_replica_migration = false);
+    let to = bench.id(1);
+    bench.ok(0, "DELSLOTSRANGE 1 5460");
+    bench.ok(0, &format!("SETSLOT 0 NODE {to}"));
+    assert!(!bench.at(0).i_am_replica());
+}
+
+#[test]
+fn the_last_slot_but_one_changes_no_role() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let to = bench.id(1);
+    bench.ok(0, "DELSLOTSRANGE 2 5460");
+    bench.ok(0, &format!("SETSLOT 0 NODE {to}"));
+    assert!(!bench.at(0).i_am_replica());
+}
+
+#[test]
+fn open_slots_end_with_addslots_with_stable_and_with_a_role_change() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (other, third) = (bench.id(1), bench.id(2));
+    bench.ok(0, "DELSLOTS 6000");
+    bench.ok(0, &format!("SETSLOT 6000 IMPORTING {other}"));
+    bench.ok(0, "ADDSLOTS 6000");
+    assert!(bench.at(0).slots.importing.is_empty());
+    bench.ok(0, &format!("SETSLOT 6001 IMPORTING {other}"));
+    bench.ok(0, &format!("SETSLOT 1 MIGRATING {other}"));
+    bench.ok(0, "SETSLOT 6001 STABLE");
+    bench.ok(0, "SETSLOT 1 STABLE");
+    assert!(bench.at(0).slots.importing.is_empty() && bench.at(0).slots.migrating.is_empty());
+    bench.ok(0, &format!("SETSLOT 6001 IMPORTING {other}"));
+    bench.ok(0, "FLUSHSLOTS");
+    bench.ok(0, &format!("REPLICATE {third}"));
+    assert!(bench.at(0).slots.importing.is_empty());
+    assert!(bench.nodes[0].seen.contains(&Action::UnblockClients));
+}
+
+#[test]
+fn a_forgotten_peer_closes_the_slots_that_were_open_towards_it() {
+    let mut bench = Bench::cluster(4, 0, NT);
+    let peer = bench.id(3);
+    bench.ok(0, &format!("SETSLOT 1 MIGRATING {peer}"));
+    bench.ok(0, &format!("SETSLOT 16000 IMPORTING {peer}"));
+    bench.ok(0, &format!("FORGET {peer}"));
+    assert!(bench.at(0).slots.importing.is_empty() && bench.at(0).slots.migrating.is_empty());
+}
+
+#[test]
+fn slots_that_are_dropped_are_told_to_shard_subscribers() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let left = |b: &Bench, slot| b.nodes[0].seen.contains(&Action::SlotLeft { slot });
+    let to = bench.id(1);
+    bench.ok(0, "DELSLOTS 1");
+    bench.ok(0, &format!("SETSLOT 2 NODE {to}"));
+    assert!(left(&bench, 1) && left(&bench, 2) && !left(&bench, 3));
+    bench.ok(0, "FLUSHSLOTS");
+    assert!(left(&bench, 3));
+    bench.ok(0, "DELSLOTS 6000");
+    assert!(!left(&bench, 6000), "it was never mine");
+}
+
+#[test]
+fn an_open_slot_survives_a_restart() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let other = bench.id(1);
+    bench.ok(0, &format!("SETSLOT 6001 IMPORTING {other}"));
+    bench.ok(0, &format!("SETSLOT 1 MIGRATING {other}"));
+    bench.run(10);
+    bench.kill(0);
+    bench.start(0);
+    assert!(bench.nodes_text(0).contains(&format!(" [1->-{other}] [6001-<-{other}]\n")));
+}
+
+#[test]
+fn keys_in_a_free_slot_make_it_mine_after_loading_and_a_replica_opens_nothing() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    for node in [0, 3] {
+        bench.ok(node, "DELSLOTS 6000");
+        bench.nodes[node].facts.keys = [(6000, 1), (6001, 1)].into();
+        bench.with(node, super::super::Cluster::data_loaded);
+    }
+    assert_eq!(bench.at(0).slots.owner(6000), Some(MYSELF));
+    assert!(bench.at(0).slots.importing.contains_key(&6001));
+    assert!(bench.at(3).slots.owner(6000).is_none() && bench.at(3).slots.importing.is_empty());
+}
+
+#[test]
+fn a_reset_leaves_nothing_and_tells_shard_subscribers() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let other = bench.id(1);
+    bench.ok(0, &format!("SETSLOT 6001 IMPORTING {other}"));
+    bench.ok(0, "RESET");
+    let cluster = bench.at(0);
+    assert_eq!((cluster.nodes.len(), cluster.slots.assigned()), (1, 0));
+    assert!(cluster.slots.importing.is_empty() && !cluster.is_ok());
+    assert!(cluster.current_epoch > 0, "a soft one keeps the clock");
+    assert!(bench.nodes[0].seen.contains(&Action::SlotLeft { slot: 5460 }));
+    assert!(!bench.nodes[0].seen.contains(&Action::FlushAll), "a master has no keys to lose");
 }

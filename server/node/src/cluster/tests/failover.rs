@@ -194,3 +194,13 @@ fn a_link_that_swallows_pings_is_made_anew() {
     bench.lost_types.clear();
     bench.until(NT, "answers", |b| b.view(0, peer).ping_sent.is_none());
 }
+
+#[test]
+fn f47c_a_master_that_became_another_node_is_replaced() {
+    // RESET HARD: 7.0.15 forgets the address, never suspects the old name, and calls the cluster ok without its slots.
+    let mut bench = Bench::cluster(3, 1, NT);
+    let old = bench.id(0);
+    bench.ok(0, "RESET HARD");
+    bench.until(NT * 3, "its replica takes over", |b| !b.at(3).i_am_replica());
+    bench.until(NT, "its slots are served", |b| (1..6).all(|n| b.at(n).is_ok() && b.view(n, old).slots.is_empty()));
+}

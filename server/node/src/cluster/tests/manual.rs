@@ -1,4 +1,12 @@
 //! CLUSTER FAILOVER in its three forms.
+//!
+//! | rule (REDIS-CLUSTER-FACTS 2.13) | story |
+//! |---|---|
+//! | the replica starts when it has exactly the paused master's bytes | `the_replica_takes_over_when_..`, `the_first_offset_..` |
+//! | an attempt lasts 5000 ms on either side | `an_attempt_..`, `both_sides_..` |
+//! | only my replica's MFSTART, only at a master | `a_wish_of_a_stranger_..` |
+//! | FORCE asks for votes, TAKEOVER does not | `force_..`, `takeover_..` |
+//! | F-01, F-46 | `a_third_failover_..`, `f46_..` |
 
 use super::super::bus::MFLAG_PAUSED;
 use super::bench::Bench;
@@ -54,7 +62,7 @@ fn an_attempt_that_gets_nowhere_ends_after_five_seconds() {
 fn force_needs_votes_but_not_the_master() {
     let mut bench = Bench::cluster(3, 1, NT);
     bench.kill(0);
-    bench.run(200);
+    bench.run(250);
     let refused = bench.command(3, "FAILOVER");
     assert_eq!(refused, Reply::err("Master is down or failed, please use CLUSTER FAILOVER FORCE"));
     bench.ok(3, "FAILOVER FORCE");
@@ -99,4 +107,132 @@ fn a_third_failover_within_the_vote_spacing_is_not_won_by_old_votes() {
     bench.ok(b, "FAILOVER");
     bench.until(4000, "B again", |x| !x.at(b).i_am_replica());
     assert!(bench.at(b).nodes.me().config_epoch > epoch);
+}
+
+#[test]
+fn both_sides_give_up_one_millisecond_after_five_seconds() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.nodes[3].replicates = None;
+    bench.nodes[0].facts.offset = 9;
+    bench.ok(3, "FAILOVER");
+    let asked = bench.now_ms;
+    bench.run(1);
+    let paused = bench.now_ms;
+    let pause = Action::PauseWrites { until: bench.mono().plus_ms(10_000) };
+    assert!(bench.nodes[0].seen.contains(&pause), "longer than the attempt, so that it cannot end before");
+    for (node, deadline) in [(0, paused + 5000), (3, asked + 5000)] {
+        bench.cron_at(node, deadline);
+        assert!(bench.at(node).manual.is_running());
+        bench.cron_at(node, deadline + 1);
+        assert!(!bench.at(node).manual.is_running());
+    }
+}
+
+#[test]
+fn a_wish_of_a_stranger_or_to_a_replica_pauses_nobody() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    for (from, to) in [(1, 0), (4, 0), (0, 3)] {
+        bench.inject(from, to, |packet| packet.body = bus::Body::MfStart);
+        assert!(!bench.at(to).manual.is_running(), "{from} to {to}");
+    }
+    bench.inject(3, 0, |packet| packet.body = bus::Body::MfStart);
+    assert!(bench.at(0).manual.is_running());
+}
+
+#[test]
+fn the_first_offset_of_the_paused_master_counts_and_only_if_it_says_paused() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.nodes[3].replicates = None;
+    bench.nodes[3].facts.offset = 50;
+    // The real master does not answer.
+    bench.lost_types.insert((3, 0, bus::PacketType::MfStart as u16));
+    bench.ok(3, "FAILOVER");
+    let says = |bench: &mut Bench, from: usize, offset, mflag| {
+        bench.ping(from, 3, |header| (header.offset, header.mflags[0]) = (offset, mflag));
+        bench.logged(3, "manual failover can start")
+    };
+    assert!(!says(&mut bench, 0, 50, 0), "not paused");
+    assert!(!says(&mut bench, 1, 50, MFLAG_PAUSED), "not my master");
+    assert!(!says(&mut bench, 0, 60, MFLAG_PAUSED), "bytes are missing");
+    assert!(!says(&mut bench, 0, 50, MFLAG_PAUSED), "a paused master does not go back");
+    bench.nodes[3].facts.offset = 61;
+    bench.with(3, |_, _| {});
+    assert!(!bench.logged(3, "manual failover can start"), "more than the master has");
+    bench.nodes[3].facts.offset = 60;
+    bench.with(3, |_, _| {});
+    assert!(bench.logged(3, "manual failover can start"));
+}
+
+#[test]
+fn an_offset_of_zero_is_an_offset() {
+    // F-44: 6.2.1 took it for none.
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.ok(3, "FAILOVER");
+    bench.until(500, "promotion of an empty shard", |b| !b.at(3).i_am_replica());
+}
+
+#[test]
+fn force_without_a_majority_is_in_vain_and_takeover_is_not() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    for node in [0, 1, 2] {
+        bench.kill(node);
+    }
+    bench.ok(3, "FAILOVER FORCE");
+    bench.run(6000);
+    assert!(bench.at(3).i_am_replica());
+    bench.ok(3, "FAILOVER TAKEOVER");
+    assert!(!bench.at(3).i_am_replica());
+}
+
+#[test]
+fn a_plain_failover_needs_a_link_to_a_master_that_is_well() {
+    let refused = Reply::err("Master is down or failed, please use CLUSTER FAILOVER FORCE");
+    let mut bench = Bench::cluster(3, 1, NT);
+    let master = bench.id(0);
+    bench.view_mut(3, master).flags |= NodeFlags::FAIL;
+    assert_eq!(bench.command(3, "FAILOVER"), refused);
+    let node = bench.view_mut(3, master);
+    node.flags.set(NodeFlags::FAIL, false);
+    let conn = node.outbound.unwrap();
+    bench.with(3, |cluster, turn| cluster.drop_link(conn, turn));
+    assert_eq!(bench.command(3, "FAILOVER"), refused);
+    bench.run(500);
+    bench.ok(3, "FAILOVER");
+}
+
+#[test]
+fn f46_a_failover_right_after_a_role_change_is_heard() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.ok(3, "FAILOVER TAKEOVER");
+    bench.until(1000, "the old master follows", |b| b.at(0).i_am_replica());
+    bench.run(3);
+    bench.ok(0, "FAILOVER");
+    bench.run(5);
+    assert!(bench.logged(3, "Manual failover requested by replica"));
+}
+
+#[test]
+fn a_replica_that_is_forgotten_ends_its_attempt() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let replica = bench.id(3);
+    bench.inject(3, 0, |packet| packet.body = bus::Body::MfStart);
+    bench.ok(0, &format!("FORGET {replica}"));
+    assert!(!bench.at(0).manual.is_running() && bench.nodes[0].seen.contains(&Action::ResumeWrites));
+}
+
+#[test]
+fn a_vote_by_hand_is_asked_for_with_the_force_bit_and_others_without() {
+    let force = |manual: bool| {
+        let mut bench = Bench::cluster(3, 1, NT);
+        bench.record = true;
+        if manual {
+            bench.ok(3, "FAILOVER");
+        } else {
+            bench.kill(0);
+        }
+        bench.until(NT * 4, "promotion", |b| !b.at(3).i_am_replica());
+        let asked = bench.sent(3, bus::PacketType::AuthRequest);
+        asked.iter().all(|seen| seen.packet.header.mflags[0] & bus::MFLAG_FORCEACK != 0)
+    };
+    assert!(force(true) && !force(false));
 }
