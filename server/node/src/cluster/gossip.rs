@@ -131,7 +131,10 @@ impl Cluster {
         if self.suspects > 0 {
             picked.extend(self.nodes.by_id().filter(|idx| {
                 let node = self.nodes.get(*idx);
-                *idx != MYSELF && node.flags.any(NodeFlags::PFAIL) && !node.in_handshake() && node.may_be_missed()
+                *idx != MYSELF
+                    && node.flags.any(NodeFlags::PFAIL)
+                    && !node.in_handshake()
+                    && node.may_be_missed()
             }));
         }
         picked.into_iter().map(|idx| gossip_about(self.nodes.get(idx), turn)).collect()

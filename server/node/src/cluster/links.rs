@@ -199,7 +199,8 @@ impl Cluster {
     /// then until the node has called back: only that shows that it knows me, too.
     fn meet_again(&mut self, idx: NodeIdx, conn: ConnId, turn: &mut Turn<'_>) {
         let node = self.nodes.get(idx);
-        let waits_ms = if node.in_handshake() { MEET_REPEAT_MS } else { self.settings.node_timeout_ms.max(1000) };
+        let waits_ms =
+            if node.in_handshake() { MEET_REPEAT_MS } else { self.settings.node_timeout_ms.max(1000) };
         let up = self.links.get(&conn).is_some_and(Link::is_up);
         if up && node.met.is_some() && turn.ms_since(node.met) > waits_ms {
             self.send_ping(conn, PingKind::Meet, turn);

@@ -183,7 +183,8 @@ impl Cluster {
 
     /// A peer of 7.2 or later was told to forget a node, and passes it on (F-55).
     pub(super) fn forgotten_elsewhere(&mut self, id: &NodeId, ttl_s: u64, turn: &mut Turn<'_>) {
-        let Some(idx) = self.nodes.find(id).filter(|idx| *idx != MYSELF && self.my_master() != Some(*idx)) else {
+        let Some(idx) = self.nodes.find(id).filter(|idx| *idx != MYSELF && self.my_master() != Some(*idx))
+        else {
             return;
         };
         self.forget_for(idx, ttl_s, turn);

@@ -94,7 +94,9 @@ impl Cluster {
     /// may never come (F-12).
     pub(super) fn climb_to_grand_master(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(master) = self.my_master() else { return false };
-        let Some(grand) = self.nodes.get(master).master.filter(|grand| *grand != MYSELF) else { return false };
+        let Some(grand) = self.nodes.get(master).master.filter(|grand| *grand != MYSELF) else {
+            return false;
+        };
         let (from, to) = (self.nodes.get(master).id, self.nodes.get(grand).id);
         turn.log(LogLevel::Warning, format!("I'm a sub-replica! Reconfiguring myself from {from} to {to}"));
         self.become_replica_of(grand, turn);

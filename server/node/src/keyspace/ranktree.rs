@@ -63,7 +63,8 @@ impl RankTree {
             return;
         };
         if let Some(right) = insert_at(root, item, true) {
-            let left = self.root.take().map(|node| child(node, Ranked { score: 0.0, member: ByteStr::new(b"") }));
+            let left =
+                self.root.take().map(|node| child(node, Ranked { score: 0.0, member: ByteStr::new(b"") }));
             self.root = Some(Arc::new(Node::Branch(left.into_iter().chain([right]).collect())));
         }
     }
@@ -114,34 +115,10 @@ impl RankTree {
 
     /// Drops one leaf of a tree that nobody wants, leaving its counts wrong; true when none is left.
     pub(super) fn free_leaf(&mut self) -> bool {
-        let Some(mut node) = self.root.as_mut() else { return true };
-        loop {
-            // A part that a snapshot still shares is the snapshot's to free.
-            match Arc::get_mut(node) {
-                Some(Node::Branch(children)) if children.len() > 1 => {
-                    let Some(last) = children.last_mut() else { return true };
-                    let is_small = match Arc::get_mut(&mut last.node) {
-                        Some(Node::Branch(below)) => below.len() <= 1,
-                        _ => true,
-                    };
-                    if is_small {
-                        children.pop();
-                        return false;
-                    }
-                    // Just looked at.
-                    let Some(last) = children.last_mut() else { return true };
-                    node = &mut last.node;
-                }
-                Some(Node::Branch(children)) if matches!(children.first().map(|child| &*child.node), Some(Node::Branch(_))) => {
-                    let Some(first) = children.first_mut() else { return true };
-                    node = &mut first.node;
-                }
-                _ => {
-                    self.root = None;
-                    return true;
-                }
-            }
+        if self.root.as_mut().is_none_or(free_last) {
+            self.root = None;
         }
+        self.root.is_none()
     }
 
     fn walk(&self, mut rank: usize, forward: bool) -> Iter<'_> {
@@ -214,7 +191,8 @@ fn node_len(node: &Node) -> usize {
 fn insert_at(node: &mut Arc<Node>, item: Ranked, last: bool) -> Option<Child> {
     match Arc::make_mut(node) {
         Node::Leaf(items) => {
-            let index = items.partition_point(|other| other.order(item.score, &item.member) == Ordering::Less);
+            let index =
+                items.partition_point(|other| other.order(item.score, &item.member) == Ordering::Less);
             if items.len() < LEAF_MAX {
                 if items.len() == items.capacity() {
                     items.reserve_exact(LEAF_STEP);
@@ -289,6 +267,16 @@ fn remove_at(node: &mut Arc<Node>, score: f64, member: &[u8]) -> bool {
 /// The child where an item is or belongs.
 fn place(children: &[Child], score: f64, member: &[u8]) -> usize {
     children[1..].partition_point(|child| child.low.order(score, member) != Ordering::Greater)
+}
+
+/// Drops the last leaf; true if the node itself is to be dropped now. A part that a snapshot still shares is the
+/// snapshot's to free.
+fn free_last(node: &mut Arc<Node>) -> bool {
+    let Some(Node::Branch(children)) = Arc::get_mut(node) else { return true };
+    if children.last_mut().is_none_or(|last| free_last(&mut last.node)) {
+        children.pop();
+    }
+    children.is_empty()
 }
 
 fn is_small(node: &Node) -> bool {

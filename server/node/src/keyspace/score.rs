@@ -109,9 +109,8 @@ fn strtod(text: &[u8]) -> Read {
         at += 1;
     }
     let rest = &text[at..];
-    let begins = |word: &str| {
-        rest.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
-    };
+    let begins =
+        |word: &str| rest.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()));
     let signed = |value: f64| if negative { -value } else { value };
     for word in ["infinity", "inf"] {
         if begins(word) {

@@ -85,7 +85,11 @@ impl Node {
                 }
                 self.replicaof(client, args)?;
             }
-            Verb::Failover => return Err(text("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.")),
+            Verb::Failover => {
+                return Err(text(
+                    "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+                ));
+            }
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
                 let loading = self.files.is_loading();
@@ -135,6 +139,7 @@ impl Node {
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
             self.abort_migrations();
+            self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
         }
         self.db.expiry = self.expiry_mode();

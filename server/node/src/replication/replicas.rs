@@ -191,7 +191,11 @@ impl Replication {
                 match parse_number::<u8>(value) {
                     Some(only @ 0..=1) => hints.rdb_only = only == 1,
                     _ => {
-                        return reply(conn, "-ERR value is out of range, value must between 0 and 1", actions);
+                        return reply(
+                            conn,
+                            "-ERR value is out of range, value must between 0 and 1",
+                            actions,
+                        );
                     }
                 }
             } else if is("rdb-filter-only") {

@@ -200,7 +200,11 @@ fn a_slot_that_its_owner_does_not_claim_any_more_is_free_for_any_epoch() {
     bench.ping(2, 0, |header| {
         header.slots.remove(16_000);
     });
-    assert_eq!(bench.at(0).slots.owner(16_000), bench.at(0).nodes.find(&owner), "bound until somebody claims it");
+    assert_eq!(
+        bench.at(0).slots.owner(16_000),
+        bench.at(0).nodes.find(&owner),
+        "bound until somebody claims it"
+    );
     let Body::Update { slots, .. } = bench.at(0).update_about(bench.at(0).nodes.find(&owner).unwrap()) else {
         panic!("no update")
     };

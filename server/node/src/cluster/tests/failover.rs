@@ -202,5 +202,7 @@ fn f47c_a_master_that_became_another_node_is_replaced() {
     let old = bench.id(0);
     bench.ok(0, "RESET HARD");
     bench.until(NT * 3, "its replica takes over", |b| !b.at(3).i_am_replica());
-    bench.until(NT, "its slots are served", |b| (1..6).all(|n| b.at(n).is_ok() && b.view(n, old).slots.is_empty()));
+    bench.until(NT, "its slots are served", |b| {
+        (1..6).all(|n| b.at(n).is_ok() && b.view(n, old).slots.is_empty())
+    });
 }

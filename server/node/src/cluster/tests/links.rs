@@ -313,7 +313,8 @@ fn a_killed_link_is_made_anew() {
     let id = bench.id(1);
     let links = |b: &Bench| (b.view(0, id).outbound, b.view(0, id).inbound);
     let before = links(&bench);
-    let kill = |bench: &mut Bench, id: &[u8], to, from| bench.with(0, |c, turn| c.kill_links(id, to, from, turn));
+    let kill =
+        |bench: &mut Bench, id: &[u8], to, from| bench.with(0, |c, turn| c.kill_links(id, to, from, turn));
     assert!(!kill(&mut bench, b"abc", true, true));
     assert!(kill(&mut bench, id.as_bytes(), true, false));
     assert_eq!(links(&bench), (None, before.1));
