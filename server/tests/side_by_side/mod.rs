@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+/// What the PING behind a request says.
+const MARK: &str = "mark-of-the-end";
+
 /// Client port of every server.
 pub const PORT: u16 = 7000;
 
@@ -53,6 +56,12 @@ impl Server {
         let server = Self { kind, ip: ip.clone(), dir, child };
         server.wait_until_it_answers();
         server
+    }
+
+    /// A file in its directory, empty if it is not there.
+    #[allow(dead_code)] // not every test that has this module reads files
+    pub fn file(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.dir.path().join(name)).unwrap_or_default()
     }
 
     fn spawn(kind: Kind, args: &[String]) -> Child {
@@ -110,17 +119,28 @@ impl Client {
             "EXEC" | "DISCARD" => false,
             _ => self.in_multi,
         };
-        let mark = "mark-of-the-end";
-        let (request, end) = if self.in_multi {
-            (format!("{line}\r\n"), "\r\n".to_owned())
-        } else {
-            (format!("{line}\r\nPING {mark}\r\n"), format!("${}\r\n{mark}\r\n", mark.len()))
-        };
+        if !self.in_multi {
+            return if self.begin(line) { self.finish() } else { "(closed)".to_owned() };
+        }
+        match self.stream.write_all(format!("{line}\r\n").as_bytes()) {
+            Ok(()) => self.read_until("\r\n"),
+            Err(_) => "(closed)".to_owned(),
+        }
+    }
+
+    /// Sends a line that may block, and a PING behind it; false if the connection is closed.
+    pub fn begin(&mut self, line: &str) -> bool {
+        self.stream.write_all(format!("{line}\r\nPING {MARK}\r\n").as_bytes()).is_ok()
+    }
+
+    /// What came before the answer to the PING.
+    pub fn finish(&mut self) -> String {
+        self.read_until(&format!("${}\r\n{MARK}\r\n", MARK.len()))
+    }
+
+    fn read_until(&mut self, end: &str) -> String {
         let mut got = Vec::new();
         let mut buffer = [0; 16384];
-        if self.stream.write_all(request.as_bytes()).is_err() {
-            return "(closed)".to_owned();
-        }
         while !got.ends_with(end.as_bytes()) {
             match self.stream.read(&mut buffer) {
                 Ok(read) if read > 0 => got.extend_from_slice(&buffer[..read]),
