@@ -63,7 +63,6 @@ impl Pair {
     /// Nothing differed, and the same was written to the append-only files.
     fn assert_equal(self) {
         assert!(self.differences.is_empty(), "{:.20000}", self.differences);
-        // The real one writes in its own time before it waits for events, ours too: after a reply it is there.
         let [redis, ours] = self
             .servers
             .each_ref()
@@ -93,7 +92,8 @@ fn both_ask(clients: &mut [Client; 2], line: &str) {
 /// The order of a big sorted set's ZSCAN is each server's own, and random is random: as many, but which?
 fn in_any_order(line: &str, reply: &str) -> String {
     if line.starts_with("ZRANDMEMBER ") && !reply.starts_with('-') {
-        return reply.split('|').next().unwrap_or_default().to_owned();
+        let head = reply.split('|').next().unwrap_or_default();
+        return if head.starts_with(['$', '_']) { head[..1].to_owned() } else { head.to_owned() };
     }
     let mut parts: Vec<&str> = reply.split('|').collect();
     if line.starts_with("ZSCAN ") {
@@ -121,7 +121,7 @@ impl Dice {
 
     /// Often a sorted set, sometimes nothing, sometimes something else.
     fn key(&mut self) -> &'static str {
-        self.one_of(&["z1", "z1", "z2", "z2", "z3", "z4", "set", "none", "list", "lex"])
+        self.one_of(&["z1", "z1", "z2", "z2", "z3", "z4", "set", "none", "list"])
     }
 
     fn member(&mut self) -> String {
@@ -303,8 +303,17 @@ impl Dice {
             }
             38 => format!("ZRANDMEMBER {key}{}", self.one_of(&["", " 3", " -3", " 100 WITHSCORES", " x"])),
             39 => format!("ZSCAN {key} 0 COUNT 1000{}", self.maybe(3, " MATCH m1*")),
-            40 => format!("OBJECT ENCODING {key}"),
-            41 => format!("DUMP {}", if key == "set" { "lex" } else { key }),
+            40 => format!("OBJECT ENCODING {}", if self.one_in(5) { "lex" } else { key }),
+            41 => format!(
+                "DUMP {}",
+                if self.one_in(5) {
+                    "lex"
+                } else if key == "set" {
+                    "z1"
+                } else {
+                    key
+                }
+            ),
             42 => format!("DEBUG DIGEST-VALUE {key}"),
             43 => {
                 let (_, keys) = self.counted_keys();

@@ -320,7 +320,11 @@ pub(super) fn blmove(call: &mut Call<'_>) -> Outcome {
     let (from, to) = (End::named(call.arg(3))?, End::named(call.arg(4))?);
     let timeout_ms = call.timeout_ms(5)?;
     if transfer(call, from, to)? {
-        call.propagate(&[b"LMOVE", call.arg(1), call.arg(2), call.arg(3), call.arg(4)]);
+        // Of a command that has waited Redis knows no more how the ends were written.
+        let name = |end| if end == End::Left { &b"left"[..] } else { b"right" };
+        let given = [call.arg(3), call.arg(4)];
+        let [from, to] = if call.is_woken() { [name(from), name(to)] } else { given };
+        call.propagate(&[b"LMOVE", call.arg(1), call.arg(2), from, to]);
     } else {
         call.wait_for(1..2, timeout_ms, Reply::null);
     }

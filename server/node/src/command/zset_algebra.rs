@@ -163,8 +163,9 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
+    /// The result, always in the big form: a small one does not know -0, which is an answer.
     fn run(&self, call: &Call<'_>) -> Zset {
-        let env = call.db.keys.env();
+        let env = call.db.keys.env().without_small_sorted_sets();
         let mut sources: Vec<(Source<'_>, f64)> =
             self.keys.iter().zip(&self.weights).map(|(key, &weight)| (source(call, key), weight)).collect();
         let mut result = Zset::default();
@@ -187,6 +188,10 @@ impl<'a> Request<'a> {
                         let mut score = weighed(score, weight);
                         if let Some(other) = result.score(env, member) {
                             score = self.aggregate.of(other, score);
+                            // 0 may become -0, which would count as no change.
+                            if score == 0.0 {
+                                result.remove(env, member);
+                            }
                         }
                         result.set(env, member, score);
                     });
@@ -234,7 +239,7 @@ fn answer(call: &mut Call<'_>, operation: Operation) -> Outcome {
 }
 
 fn keep(call: &mut Call<'_>, operation: Operation) -> Outcome {
-    let result = Request::parse(call, operation, Form::Store)?.run(call);
+    let result = Request::parse(call, operation, Form::Store)?.run(call).packed_if_small(call.db.keys.env());
     store(call, call.arg(1), result);
     Ok(())
 }

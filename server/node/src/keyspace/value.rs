@@ -48,6 +48,15 @@ pub struct Env {
     pub limits: EncodingLimits,
 }
 
+impl Env {
+    /// As it is, but sorted sets are never in their small form.
+    #[must_use]
+    pub const fn without_small_sorted_sets(mut self) -> Self {
+        self.limits.zset_max_listpack_entries = 0;
+        self
+    }
+}
+
 /// A value. Aggregates are never empty while they are in the keyspace.
 #[derive(Clone, Debug)]
 pub enum Value {

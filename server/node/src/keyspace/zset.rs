@@ -141,6 +141,23 @@ impl Zset {
         gone.len()
     }
 
+    /// In the small form, if it is small enough for it.
+    #[must_use]
+    pub fn packed_if_small(self, env: Env) -> Self {
+        let limits = env.limits;
+        let fits = self.len() <= limits.zset_max_listpack_entries
+            && self.iter_from(0).all(|(member, _)| member.len() <= limits.zset_max_listpack_value);
+        if !fits || matches!(self, Self::Packed(_)) {
+            return self;
+        }
+        let mut packed = Packed::default();
+        for (member, score) in self.iter_from(0) {
+            packed.push(member);
+            packed.push(&packed_score(score));
+        }
+        Self::Packed(packed)
+    }
+
     /// The rank of a member, 0 for the lowest.
     pub fn rank(&self, env: Env, member: &[u8]) -> Option<usize> {
         match self {
