@@ -5,7 +5,7 @@
 mod side_by_side;
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use side_by_side::{Client, Kind, Server};
 
@@ -63,10 +63,19 @@ impl Pair {
     /// Nothing differed, and the same was written to the append-only files.
     fn assert_equal(self) {
         assert!(self.differences.is_empty(), "{:.20000}", self.differences);
-        let [redis, ours] = self
-            .servers
-            .each_ref()
-            .map(|server| String::from_utf8_lossy(&server.file(LOG)).replace("\r\n", "|"));
+        let logs = || {
+            self.servers
+                .each_ref()
+                .map(|server| String::from_utf8_lossy(&server.file(LOG)).replace("\r\n", "|"))
+        };
+        // Both may put a write off while they sync.
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut both = logs();
+        while both[0] != both[1] && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100));
+            both = logs();
+        }
+        let [redis, ours] = both;
         let at = redis.bytes().zip(ours.bytes()).take_while(|(a, b)| a == b).count();
         let near = |text: &str| {
             let bytes = &text.as_bytes()[at.saturating_sub(200).min(text.len())..(at + 200).min(text.len())];

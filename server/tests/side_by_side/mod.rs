@@ -107,7 +107,8 @@ impl Client {
     pub fn connect(ip: &str) -> Option<Self> {
         let address = format!("{ip}:{PORT}").parse().unwrap();
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        // Disks of busy machines stop for seconds, and with them the servers that sync.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         Some(Self { stream, in_multi: false })
     }
 
