@@ -1,6 +1,6 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -145,6 +145,8 @@ impl Client {
         while !got.ends_with(end.as_bytes()) {
             match self.stream.read(&mut buffer) {
                 Ok(read) if read > 0 => got.extend_from_slice(&buffer[..read]),
+                // A read with a timeout is interrupted when the process is stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return format!("{}(closed)", String::from_utf8_lossy(&got).replace("\r\n", "|")),
             }
         }
