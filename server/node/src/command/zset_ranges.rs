@@ -228,10 +228,15 @@ fn answer(call: &mut Call<'_>, by: Option<By>, reverse: Option<bool>) -> Outcome
 
 pub(super) fn zrangestore(call: &mut Call<'_>) -> Outcome {
     let query = Query::parse(call, 3, None, None, false)?;
-    let env = call.db.keys.env();
+    let mut env = call.db.keys.env();
     let mut result = Zset::default();
     if let Some(zset) = call.zset(call.arg(2))? {
-        for (member, score) in query.pairs(zset).1 {
+        let (len, pairs) = query.pairs(zset);
+        // Redis knows the length of a range of ranks before: a big one is never small, and keeps -0.
+        if matches!(query.range, Range::Rank(..)) && len > env.limits.zset_max_listpack_entries {
+            env = env.without_small_sorted_sets();
+        }
+        for (member, score) in pairs {
             result.set(env, member, score);
         }
     }
