@@ -1,13 +1,16 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
 #![allow(dead_code)] // each test binary uses a part
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// What the PING behind a request says.
+const MARK: &str = "mark-of-the-end";
 
 /// Client port of every server.
 pub const PORT: u16 = 7000;
@@ -62,6 +65,12 @@ impl Server {
         server
     }
 
+    /// A file in its directory, empty if it is not there.
+    #[allow(dead_code)] // not every test that has this module reads files
+    pub fn file(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.dir.path().join(name)).unwrap_or_default()
+    }
+
     fn spawn(kind: Kind, args: &[String]) -> Child {
         let program = match kind {
             Kind::Redis => redis_7_0(),
@@ -113,7 +122,8 @@ impl Client {
     pub fn connect(ip: &str) -> Option<Self> {
         let address = format!("{ip}:{PORT}").parse().unwrap();
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        // Disks of busy machines stop for seconds, and with them the servers that sync.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         Some(Self { stream, in_multi: false })
     }
 
@@ -125,20 +135,33 @@ impl Client {
             "EXEC" | "DISCARD" => false,
             _ => self.in_multi,
         };
-        let mark = "mark-of-the-end";
-        let (request, end) = if self.in_multi {
-            (format!("{line}\r\n"), "\r\n".to_owned())
-        } else {
-            (format!("{line}\r\nPING {mark}\r\n"), format!("${}\r\n{mark}\r\n", mark.len()))
-        };
+        if !self.in_multi {
+            return if self.begin(line) { self.finish() } else { "(closed)".to_owned() };
+        }
+        match self.stream.write_all(format!("{line}\r\n").as_bytes()) {
+            Ok(()) => self.read_until("\r\n"),
+            Err(_) => "(closed)".to_owned(),
+        }
+    }
+
+    /// Sends a line that may block, and a PING behind it; false if the connection is closed.
+    pub fn begin(&mut self, line: &str) -> bool {
+        self.stream.write_all(format!("{line}\r\nPING {MARK}\r\n").as_bytes()).is_ok()
+    }
+
+    /// What came before the answer to the PING.
+    pub fn finish(&mut self) -> String {
+        self.read_until(&format!("${}\r\n{MARK}\r\n", MARK.len()))
+    }
+
+    fn read_until(&mut self, end: &str) -> String {
         let mut got = Vec::new();
         let mut buffer = [0; 16384];
-        if self.stream.write_all(request.as_bytes()).is_err() {
-            return "(closed)".to_owned();
-        }
         while !got.ends_with(end.as_bytes()) {
             match self.stream.read(&mut buffer) {
                 Ok(read) if read > 0 => got.extend_from_slice(&buffer[..read]),
+                // A read with a timeout is interrupted when the process is stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return format!("{}(closed)", String::from_utf8_lossy(&got).replace("\r\n", "|")),
             }
         }

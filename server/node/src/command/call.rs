@@ -1,16 +1,38 @@
 //! One call of a data command: its arguments, the dataset and the reply, with what every handler needs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::db::Db;
-use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE};
+use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE, text};
 use crate::io::Now;
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::list::List;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
-use crate::keyspace::{Element, Env, Value};
+use crate::keyspace::zset::Zset;
+use crate::keyspace::{Element, Env, Value, score};
 use crate::resp::{Args, Reply};
+
+/// May a command wait for keys that have nothing for it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking<'a> {
+    /// No: in a transaction, or told by a master or a file.
+    Never,
+    /// Yes.
+    May,
+    /// It has waited, and runs again because this key changed; it looks at no other.
+    Woken(&'a [u8]),
+}
+
+/// A command has nothing to answer yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The arguments that are the keys to wait for.
+    pub keys: Range<usize>,
+    /// How long; 0: for ever.
+    pub timeout_ms: u64,
+}
 
 /// The call.
 #[derive(Debug)]
@@ -29,6 +51,10 @@ pub struct Call<'a> {
     pub max_string_bytes: usize,
     /// The handler said itself what is handed on.
     pub rewritten: bool,
+    /// May it wait?
+    pub blocking: Blocking<'a>,
+    /// It wants to; it has written no reply then.
+    pub wait: Option<Wait>,
 }
 
 impl<'a> Call<'a> {
@@ -46,6 +72,39 @@ impl<'a> Call<'a> {
     pub fn propagate(&mut self, args: &[&[u8]]) {
         self.rewritten = true;
         self.db.propagated.push(args.iter());
+    }
+
+    /// True if a command that has waited runs again.
+    pub const fn is_woken(&self) -> bool {
+        matches!(self.blocking, Blocking::Woken(_))
+    }
+
+    /// False if the command runs again because of another key than this one.
+    pub fn may_try(&self, key: &[u8]) -> bool {
+        !matches!(self.blocking, Blocking::Woken(changed) if changed != key)
+    }
+
+    /// Nothing is there: waits for these keys, or answers so where it may not wait.
+    pub fn wait_for(&mut self, keys: Range<usize>, timeout_ms: u64, answer_nothing: fn(&mut Reply<'a>)) {
+        if self.blocking == Blocking::Never {
+            answer_nothing(&mut self.reply);
+        } else {
+            self.wait = Some(Wait { keys, timeout_ms });
+        }
+    }
+
+    /// The argument at `index` as a timeout in seconds; gives milliseconds, 0 for none.
+    pub fn timeout_ms(&self, index: usize) -> Result<u64, Fault> {
+        let seconds = score::parse(self.arg(index));
+        let ms = (seconds.ok_or(text("ERR timeout is not a float or out of range"))? * 1000.0).ceil();
+        // What is too great for Redis' integers comes out negative there.
+        if ms < 0.0 || ms >= i64::MAX as f64 {
+            return Err(text("ERR timeout is negative"));
+        }
+        if ms > (i64::MAX as u64 - self.now.wall.0) as f64 {
+            return Err(text("ERR timeout is out of range"));
+        }
+        Ok(ms as u64)
     }
 
     /// The string of a key, for reading.
@@ -79,6 +138,15 @@ impl<'a> Call<'a> {
         match self.db.read(key, self.now) {
             None => Ok(None),
             Some(Value::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The sorted set of a key, for reading.
+    pub fn zset(&mut self, key: &[u8]) -> Result<Option<&Zset>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::Zset(zset)) => Ok(Some(zset)),
             Some(_) => Err(WRONG_TYPE),
         }
     }
@@ -123,6 +191,32 @@ impl<'a> Call<'a> {
             Some(_) => return Err(WRONG_TYPE),
         }
         Ok(self.db.keys.update(key, |value, env| as_hash(value, env, change)).flatten())
+    }
+
+    /// Changes the sorted set of a key in place, if there is one.
+    pub fn change_zset<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Zset, Env) -> R,
+    ) -> Result<Option<R>, Fault> {
+        match self.db.find_value(key, self.now) {
+            None => return Ok(None),
+            Some(Value::Zset(_)) => {}
+            Some(_) => return Err(WRONG_TYPE),
+        }
+        Ok(self.db.keys.update(key, |value, env| as_zset(value, env, change)).flatten())
+    }
+
+    /// Changes the sorted set of a key, an empty one if there is none.
+    pub fn make_zset<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Zset, Env) -> R) -> Result<R, Fault> {
+        if let Some(Value::Zset(_)) | None = self.db.find_value(key, self.now) {
+            let fresh = || Value::Zset(Arc::default());
+            let wall = self.now.wall;
+            let made =
+                self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_zset(value, env, change));
+            return made.ok_or(WRONG_TYPE);
+        }
+        Err(WRONG_TYPE)
     }
 
     /// Changes the list of a key, an empty one if there is none.
@@ -171,6 +265,13 @@ fn as_list<R>(value: &mut Value, change: impl FnOnce(&mut List) -> R) -> Option<
 fn as_set<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Set, Env) -> R) -> Option<R> {
     match value {
         Value::Set(set) => Some(change(Arc::make_mut(set), env)),
+        _ => None,
+    }
+}
+
+fn as_zset<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Zset, Env) -> R) -> Option<R> {
+    match value {
+        Value::Zset(zset) => Some(change(Arc::make_mut(zset), env)),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::waits::KeyWaits;
 use crate::io::{ConnId, Now, WallMs};
 use crate::keyspace::{EncodingLimits, Entry, HashSeed, Keyspace, Value};
 use crate::random::Random;
@@ -39,6 +40,8 @@ pub struct Db {
     pub propagated: Propagated,
     /// Keys on their way to another server: they may be read, and nothing may change them.
     pub frozen: BTreeSet<Vec<u8>>,
+    /// Who waits for keys.
+    pub waits: KeyWaits,
     watched: BTreeMap<Vec<u8>, BTreeSet<ConnId>>,
     broken: BTreeSet<ConnId>,
 }
@@ -101,6 +104,7 @@ impl Db {
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
             frozen: BTreeSet::new(),
+            waits: KeyWaits::default(),
             watched: BTreeMap::new(),
             broken: BTreeSet::new(),
         }
@@ -172,6 +176,7 @@ impl Db {
     pub fn changed(&mut self, key: &[u8]) {
         self.dirty += 1;
         self.touch_watchers(key);
+        self.waits.note(key);
     }
 
     /// Keys that vanished or changed without a command (a flush, a full resync, lost slots): all of them.

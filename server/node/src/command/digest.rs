@@ -3,7 +3,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Entry, Keyspace, SLOTS, Slot, ValueView};
+use crate::keyspace::{Entry, Keyspace, SLOTS, Slot, ValueView, score};
 
 /// Twenty bytes; zero at first.
 pub type Digest = [u8; 20];
@@ -31,6 +31,7 @@ const fn type_number(value: ValueView<'_>) -> u32 {
         ValueView::String(_) => 0,
         ValueView::List(_) => 1,
         ValueView::Set(_) => 2,
+        ValueView::Zset(_) => 3,
         ValueView::Hash(_) => 4,
     }
 }
@@ -41,6 +42,14 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
         ValueView::String(string) => string.with(|string| mix(digest, string)),
         ValueView::List(list) => list.iter_from(0).for_each(|element| mix(digest, element)),
         ValueView::Set(set) => set.iter_from(0).for_each(|member| member.with(|member| xor(digest, member))),
+        ValueView::Zset(zset) => {
+            for (member, score) in zset.iter_from(0) {
+                let mut pair = Digest::default();
+                mix(&mut pair, member);
+                mix(&mut pair, score::text_17g(score).as_bytes());
+                xor(digest, &pair);
+            }
+        }
         ValueView::Hash(hash) => {
             for (field, value) in hash.iter_from(0) {
                 let mut pair = Digest::default();

@@ -1,5 +1,7 @@
 //! Commands on keys of any type, expiry and iteration.
 
+use std::borrow::Cow;
+
 use super::call::{Call, is};
 use super::db::ExpiryMode;
 use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SYNTAX, WRONG_TYPE, text};
@@ -7,12 +9,13 @@ use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
 use crate::io::WallMs;
 use crate::keyspace::number::IntText;
-use crate::keyspace::{Element, Entry, SLOTS, Slot, Value};
+use crate::keyspace::zset::Zset;
+use crate::keyspace::{Element, Entry, SLOTS, Slot, Value, score};
 
 /// Bits of a key's hash that a SCAN cursor holds: with the 14 of the slot it stays below 2^31, which redis-cli's
 /// import needs.
 const SCAN_BITS: u32 = 17;
-/// Bits of an element's hash that an SSCAN or HSCAN cursor holds.
+/// Bits of an element's hash that an SSCAN, HSCAN or ZSCAN cursor holds.
 const ELEMENT_BITS: u32 = 30;
 
 pub(super) fn del(call: &mut Call<'_>) -> Outcome {
@@ -358,7 +361,24 @@ pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
         Some(_) => return Err(WRONG_TYPE),
     };
     let items = hash.into_iter().flat_map(|hash| hash.iter_from_hash(element_hash(&scan)));
-    let items = items.map(|(hash, field, value)| (hash, Element::Bytes(field), Some(value)));
+    let items = items.map(|(hash, field, value)| (hash, Element::Bytes(field), Some(Cow::Borrowed(value))));
+    let (next, found) = scan_elements(&scan, items);
+    reply_elements(call, next, &found);
+    Ok(())
+}
+
+pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
+    let scan = scan_options(call, 2, false)?;
+    let zset = call.zset(call.arg(1))?;
+    // Redis shows what each encoding holds: texts, or doubles.
+    let text = match zset {
+        Some(Zset::Packed(_)) => score::text_packed,
+        _ => score::text_17g,
+    };
+    let items = zset.into_iter().flat_map(|zset| zset.iter_from_hash(element_hash(&scan)));
+    let items = items.map(|(hash, member, score)| {
+        (hash, Element::Bytes(member), Some(Cow::Owned(text(score).into_bytes())))
+    });
     let (next, found) = scan_elements(&scan, items);
     reply_elements(call, next, &found);
     Ok(())
@@ -370,7 +390,7 @@ fn element_hash(scan: &Scan<'_>) -> u32 {
 
 fn scan_elements<'a>(
     scan: &Scan<'_>,
-    items: impl Iterator<Item = (u32, Element<'a>, Option<&'a [u8]>)>,
+    items: impl Iterator<Item = (u32, Element<'a>, Option<Cow<'a, [u8]>>)>,
 ) -> (u64, Vec<Vec<u8>>) {
     let mut found = Vec::new();
     let mut last = None;
@@ -383,7 +403,7 @@ fn scan_elements<'a>(
         let name = name.to_vec();
         if scan.pattern.is_none_or(|pattern| glob_matches(pattern, &name, false)) {
             found.push(name);
-            found.extend(value.map(<[u8]>::to_vec));
+            found.extend(value.map(Cow::into_owned));
         }
     }
     (0, found)

@@ -7,6 +7,7 @@ use super::fault::{
 use crate::keyspace::list::List;
 use crate::keyspace::number::{IntText, parse_i64};
 use crate::keyspace::{ByteStr, Value};
+use crate::resp::Reply;
 
 /// An end of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,14 @@ impl End {
             () if is(arg, "LEFT") => Ok(Self::Left),
             () if is(arg, "RIGHT") => Ok(Self::Right),
             () => Err(SYNTAX),
+        }
+    }
+
+    /// The command that takes elements from this end.
+    const fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Left => b"LPOP",
+            Self::Right => b"RPOP",
         }
     }
 
@@ -294,21 +303,52 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn lmove(call: &mut Call<'_>) -> Outcome {
     let (from, to) = (End::named(call.arg(3))?, End::named(call.arg(4))?);
-    transfer(call, from, to)
+    if !transfer(call, from, to)? {
+        call.reply.null();
+    }
+    Ok(())
 }
 
 pub(super) fn rpoplpush(call: &mut Call<'_>) -> Outcome {
-    transfer(call, End::Right, End::Left)
+    if !transfer(call, End::Right, End::Left)? {
+        call.reply.null();
+    }
+    Ok(())
 }
 
-fn transfer(call: &mut Call<'_>, from: End, to: End) -> Outcome {
+pub(super) fn blmove(call: &mut Call<'_>) -> Outcome {
+    let (from, to) = (End::named(call.arg(3))?, End::named(call.arg(4))?);
+    let timeout_ms = call.timeout_ms(5)?;
+    if transfer(call, from, to)? {
+        // Of a command that has waited Redis knows no more how the ends were written.
+        let name = |end| if end == End::Left { &b"left"[..] } else { b"right" };
+        let given = [call.arg(3), call.arg(4)];
+        let [from, to] = if call.is_woken() { [name(from), name(to)] } else { given };
+        call.propagate(&[b"LMOVE", call.arg(1), call.arg(2), from, to]);
+    } else {
+        call.wait_for(1..2, timeout_ms, Reply::null);
+    }
+    Ok(())
+}
+
+pub(super) fn brpoplpush(call: &mut Call<'_>) -> Outcome {
+    let timeout_ms = call.timeout_ms(3)?;
+    if transfer(call, End::Right, End::Left)? {
+        call.propagate(&[b"RPOPLPUSH", call.arg(1), call.arg(2)]);
+    } else {
+        call.wait_for(1..2, timeout_ms, Reply::null);
+    }
+    Ok(())
+}
+
+/// Moves an element and answers with it; false if there is none.
+fn transfer(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Fault> {
     let (source, target) = (call.arg(1), call.arg(2));
+    let woken = call.is_woken();
     match call.db.find_value(source, call.now) {
-        None => {
-            call.reply.null();
-            return Ok(());
-        }
+        None => return Ok(false),
         Some(Value::List(_)) => {}
+        Some(_) if woken => return Ok(false),
         Some(_) => return Err(WRONG_TYPE),
     }
     if !matches!(call.db.find_value(target, call.now), None | Some(Value::List(_))) {
@@ -323,52 +363,134 @@ fn transfer(call: &mut Call<'_>, from: End, to: End) -> Outcome {
     } else {
         call.change_list(source, |list| from.pop(list))?
     };
-    let Some(item) = item.flatten() else {
-        call.reply.null();
-        return Ok(());
-    };
+    let Some(item) = item.flatten() else { return Ok(false) };
     if source != target {
         call.make_list(target, |list| to.push(list, &item))?;
         call.db.changed(target);
     }
     call.db.changed(source);
     call.reply.bulk(&item);
+    Ok(true)
+}
+
+pub(super) fn blpop(call: &mut Call<'_>) -> Outcome {
+    blocking_pop(call, End::Left)
+}
+
+pub(super) fn brpop(call: &mut Call<'_>) -> Outcome {
+    blocking_pop(call, End::Right)
+}
+
+fn blocking_pop(call: &mut Call<'_>, end: End) -> Outcome {
+    let last = call.args.len() - 1;
+    let timeout_ms = call.timeout_ms(last)?;
+    for index in 1..last {
+        let key = call.arg(index);
+        let Some(items) = take(call, key, end, 1)? else { continue };
+        call.propagate(&[end.pop_name(), key]);
+        call.reply.array(2);
+        call.reply.bulk(key);
+        items.iter().for_each(|item| call.reply.bulk(item));
+        return Ok(());
+    }
+    call.wait_for(1..last, timeout_ms, Reply::null_array);
     Ok(())
 }
 
+/// Takes from a key for a command that tries several, and may have blocked on them.
+fn take(call: &mut Call<'_>, key: &[u8], end: End, count: usize) -> Result<Option<Vec<ByteStr>>, Fault> {
+    if !call.may_try(key) {
+        return Ok(None);
+    }
+    let woken = call.is_woken();
+    match call.db.find_value(key, call.now) {
+        None => return Ok(None),
+        Some(Value::List(_)) => {}
+        Some(_) if woken => return Ok(None),
+        Some(_) => return Err(WRONG_TYPE),
+    }
+    let items = call.change_list(key, |list| {
+        let count = count.min(list.len());
+        (0..count).filter_map(|_| end.pop(list)).collect()
+    })?;
+    call.db.changed(key);
+    Ok(items)
+}
+
 pub(super) fn lmpop(call: &mut Call<'_>) -> Outcome {
-    let wrong = || text("ERR numkeys should be greater than 0");
-    let keys = parse_i64(call.arg(1)).filter(|&keys| keys > 0).ok_or_else(wrong)? as usize;
-    if keys + 3 > call.args.len() {
+    let wish = MultiPop::parse(call, 1)?;
+    if !wish.pop(call)? {
+        call.reply.null_array();
+    }
+    Ok(())
+}
+
+pub(super) fn blmpop(call: &mut Call<'_>) -> Outcome {
+    let wish = MultiPop::parse(call, 2)?;
+    let timeout_ms = call.timeout_ms(1)?;
+    if !wish.pop(call)? {
+        call.wait_for(wish.keys, timeout_ms, Reply::null_array);
+    }
+    Ok(())
+}
+
+/// What LMPOP and BLMPOP ask for.
+struct MultiPop {
+    /// Arguments that are keys.
+    keys: std::ops::Range<usize>,
+    end: End,
+    count: usize,
+}
+
+impl MultiPop {
+    /// Reads it from the argument that counts the keys on.
+    fn parse(call: &Call<'_>, count_at: usize) -> Result<Self, Fault> {
+        let (keys, next) = counted_keys(call, count_at)?;
+        let end = End::named(call.arg(keys.end))?;
+        let count = pop_count(call, next)?;
+        Ok(Self { keys, end, count })
+    }
+
+    /// Pops from the first key that has something, and answers; false if none has.
+    fn pop(&self, call: &mut Call<'_>) -> Result<bool, Fault> {
+        for index in self.keys.clone() {
+            let key = call.arg(index);
+            let Some(items) = take(call, key, self.end, self.count)? else { continue };
+            call.propagate(&[self.end.pop_name(), key, &IntText::new(items.len() as i64)]);
+            call.reply.array(2);
+            call.reply.bulk(key);
+            call.reply.array(items.len());
+            items.iter().for_each(|item| call.reply.bulk(item));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// The arguments that are keys, counted by the one at `count_at`, and the place behind the word that follows them
+/// (an end of the list or sorted set).
+pub(super) fn counted_keys(
+    call: &Call<'_>,
+    count_at: usize,
+) -> Result<(std::ops::Range<usize>, usize), Fault> {
+    let wrong = text("ERR numkeys should be greater than 0");
+    let keys = parse_i64(call.arg(count_at)).filter(|&keys| keys > 0).ok_or(wrong)?;
+    let first = count_at + 1;
+    if keys >= (call.args.len() - first) as i64 {
         return Err(SYNTAX);
     }
-    let end = End::named(call.arg(2 + keys))?;
-    let count = match call.args.len() - (3 + keys) {
-        0 => 1,
-        2 if is(call.arg(3 + keys), "COUNT") => parse_i64(call.arg(4 + keys))
-            .filter(|&count| count > 0)
-            .ok_or(text("ERR count should be greater than 0"))?
-            as usize,
-        _ => return Err(SYNTAX),
-    };
-    for index in 2..2 + keys {
-        let key = call.arg(index);
-        let popped = call.change_list(key, |list| {
-            let count = count.min(list.len());
-            (0..count).filter_map(|_| end.pop(list)).collect::<Vec<_>>()
-        })?;
-        let Some(items) = popped else { continue };
-        call.db.changed(key);
-        call.reply.array(2);
-        call.reply.bulk(key);
-        call.reply.array(items.len());
-        for item in &items {
-            call.reply.bulk(item);
+    let end = first + keys as usize;
+    Ok((first..end, end + 1))
+}
+
+/// `[COUNT n]` at `index`, the last of a command; 1 without it.
+pub(super) fn pop_count(call: &Call<'_>, index: usize) -> Result<usize, Fault> {
+    match call.args.len() - index {
+        0 => Ok(1),
+        2 if is(call.arg(index), "COUNT") => {
+            let count = parse_i64(call.arg(index + 1)).filter(|&count| count > 0);
+            Ok(count.ok_or(text("ERR count should be greater than 0"))? as usize)
         }
-        let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
-        call.propagate(&[name, key, &IntText::new(items.len() as i64)]);
-        return Ok(());
+        _ => Err(SYNTAX),
     }
-    call.reply.null_array();
-    Ok(())
 }

@@ -16,8 +16,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod waits;
+mod zset_algebra;
+mod zset_ranges;
+mod zsets;
 
-pub use call::{Call, is};
+pub use call::{Blocking, Call, Wait, is};
 pub use db::{Db, ExpiryMode, Propagated};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{
@@ -72,7 +76,8 @@ pub struct KeyPositions {
     pub first: i32,
     pub last: i32,
     pub step: i32,
-    /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`); 0: not so.
+    /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`; behind a key that
+    /// is written: `ZUNIONSTORE`); 0: not so.
     pub count_at: i32,
 }
 
@@ -126,14 +131,17 @@ impl Spec {
         let len = args.len() as i32;
         let (first, last) = if self.run.is(Verb::Migrate) {
             transfer::migrate_key_range(&args)
-        } else if count_at > 0 {
-            let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
-            let last = i64::from(count_at) + count.clamp(0, i64::from(len));
-            (count_at + 1, (last as i32).min(len - 1))
         } else {
             (first, if last < 0 { len + last } else { last.min(len - 1) })
         };
         let indices = if first == 0 { 0..0 } else { first..(last + 1).max(first) };
-        indices.step_by(step.max(1) as usize).filter_map(move |index| args.get(index as usize))
+        let counted = if count_at > 0 {
+            let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
+            let end = i64::from(count_at) + 1 + count.clamp(0, i64::from(len));
+            count_at + 1..(end as i32).min(len).max(count_at + 1)
+        } else {
+            0..0
+        };
+        indices.step_by(step.max(1) as usize).chain(counted).filter_map(move |index| args.get(index as usize))
     }
 }

@@ -4,7 +4,10 @@ use super::flag::{
     ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT,
     PUBSUB, READONLY, STALE, WRITE,
 };
-use super::{KeyPositions, Run, Spec, generic, hashes, lists, sets, strings, transfer};
+use super::{
+    KeyPositions, Run, Spec, generic, hashes, lists, sets, strings, transfer, zset_algebra, zset_ranges,
+    zsets,
+};
 
 /// A command that the node itself carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +98,15 @@ const TWO: KeyPositions = keys(1, 2, 1);
 const ALL: KeyPositions = keys(1, -1, 1);
 const PAIRS: KeyPositions = keys(1, -1, 2);
 const COUNTED: KeyPositions = KeyPositions { first: 0, last: 0, step: 0, count_at: 1 };
+/// The last argument is a timeout.
+const TIMED: KeyPositions = keys(1, -2, 1);
+/// As [`COUNTED`], behind a timeout.
+const TIMED_COUNTED: KeyPositions = KeyPositions { count_at: 2, ..COUNTED };
+/// A key that is written, then as [`COUNTED`].
+const STORE_COUNTED: KeyPositions = KeyPositions { first: 1, last: 1, step: 1, count_at: 2 };
 const W: u32 = WRITE;
+/// Of commands that may wait.
+const B: u32 = NOSCRIPT | BLOCKING;
 const R: u32 = READONLY;
 const SERVED: u32 = LOADING | STALE;
 
@@ -107,6 +118,14 @@ pub static TABLE: &[Spec] = &[
     node("auth", -2, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Auth),
     node("bgrewriteaof", 1, ADMIN | NOSCRIPT, Verb::BgRewriteAof),
     node("bgsave", -1, ADMIN | NOSCRIPT, Verb::BgSave),
+    data("blmove", 6, W | DENYOOM | B, TWO, lists::blmove),
+    data("blmpop", -5, W | BLOCKING, TIMED_COUNTED, lists::blmpop),
+    data("blpop", -3, W | B, TIMED, lists::blpop),
+    data("brpop", -3, W | B, TIMED, lists::brpop),
+    data("brpoplpush", 4, W | DENYOOM | B, TWO, lists::brpoplpush),
+    data("bzmpop", -5, W | BLOCKING, TIMED_COUNTED, zsets::bzmpop),
+    data("bzpopmax", -3, W | B | FAST, TIMED, zsets::bzpopmax),
+    data("bzpopmin", -3, W | B | FAST, TIMED, zsets::bzpopmin),
     node("client", -2, NOSCRIPT | SERVED, Verb::Client),
     node("cluster", -2, SERVED, Verb::Cluster),
     node("command", -1, SERVED, Verb::Command),
@@ -252,4 +271,36 @@ pub static TABLE: &[Spec] = &[
     node("unwatch", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Unwatch),
     node("wait", 3, NOSCRIPT | BLOCKING, Verb::Wait),
     Spec { keys: ALL, ..node("watch", -2, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Watch) },
+    data("zadd", -4, W | DENYOOM | FAST, ONE, zsets::zadd),
+    data("zcard", 2, R | FAST, ONE, zsets::zcard),
+    data("zcount", 4, R | FAST, ONE, zset_ranges::zcount),
+    data("zdiff", -3, R, COUNTED, zset_algebra::zdiff),
+    data("zdiffstore", -4, W | DENYOOM, STORE_COUNTED, zset_algebra::zdiffstore),
+    data("zincrby", 4, W | DENYOOM | FAST, ONE, zsets::zincrby),
+    data("zinter", -3, R, COUNTED, zset_algebra::zinter),
+    data("zintercard", -3, R, COUNTED, zset_algebra::zintercard),
+    data("zinterstore", -4, W | DENYOOM, STORE_COUNTED, zset_algebra::zinterstore),
+    data("zlexcount", 4, R | FAST, ONE, zset_ranges::zlexcount),
+    data("zmpop", -4, W, COUNTED, zsets::zmpop),
+    data("zmscore", -3, R | FAST, ONE, zsets::zmscore),
+    data("zpopmax", -2, W | FAST, ONE, zsets::zpopmax),
+    data("zpopmin", -2, W | FAST, ONE, zsets::zpopmin),
+    data("zrandmember", -2, R, ONE, zsets::zrandmember),
+    data("zrange", -4, R, ONE, zset_ranges::zrange),
+    data("zrangebylex", -4, R, ONE, zset_ranges::zrangebylex),
+    data("zrangebyscore", -4, R, ONE, zset_ranges::zrangebyscore),
+    data("zrangestore", -5, W | DENYOOM, TWO, zset_ranges::zrangestore),
+    data("zrank", 3, R | FAST, ONE, zsets::zrank),
+    data("zrem", -3, W | FAST, ONE, zsets::zrem),
+    data("zremrangebylex", 4, W, ONE, zset_ranges::zremrangebylex),
+    data("zremrangebyrank", 4, W, ONE, zset_ranges::zremrangebyrank),
+    data("zremrangebyscore", 4, W, ONE, zset_ranges::zremrangebyscore),
+    data("zrevrange", -4, R, ONE, zset_ranges::zrevrange),
+    data("zrevrangebylex", -4, R, ONE, zset_ranges::zrevrangebylex),
+    data("zrevrangebyscore", -4, R, ONE, zset_ranges::zrevrangebyscore),
+    data("zrevrank", 3, R | FAST, ONE, zsets::zrevrank),
+    data("zscan", -3, R, ONE, generic::zscan),
+    data("zscore", 3, R | FAST, ONE, zsets::zscore),
+    data("zunion", -3, R, COUNTED, zset_algebra::zunion),
+    data("zunionstore", -4, W | DENYOOM, STORE_COUNTED, zset_algebra::zunionstore),
 ];

@@ -1,5 +1,6 @@
 //! Commands as a client sees them, on a dataset alone.
 
+use super::call::Blocking;
 use super::*;
 use crate::io::{Mono, Now, WallMs};
 use crate::keyspace::{EncodingLimits, HashSeed};
@@ -34,6 +35,8 @@ impl Bench {
             name: spec.name,
             max_string_bytes: 1 << 29,
             rewritten: false,
+            blocking: Blocking::Never,
+            wait: None,
         };
         let outcome = handler(&mut call);
         let rewritten = call.rewritten;

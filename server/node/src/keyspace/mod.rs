@@ -2,7 +2,7 @@
 //!
 //! The keyspace is 16384 persistent tries, one a slot ([`trie`]): a [`Snapshot`] clones the roots, and a write to
 //! what a snapshot shares copies a leaf of at most 64 keys and its branches. Big values are shared, not copied:
-//! sets and hashes are tries themselves, lists are chunked. So no write stalls for longer than the copy of a few
+//! sets and hashes are tries themselves, sorted sets a trie and a tree, lists are chunked. So no write stalls for longer than the copy of a few
 //! kilobytes, whatever the size of a slot or a value.
 //!
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
@@ -13,10 +13,13 @@ pub mod hashtable;
 pub mod list;
 pub mod number;
 pub mod packed;
+pub mod ranktree;
+pub mod score;
 pub mod set;
 pub mod slot;
 pub mod trie;
 pub mod value;
+pub mod zset;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
+    ZsetView,
 };
 
 use crate::io::WallMs;

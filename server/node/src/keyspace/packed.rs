@@ -1,5 +1,5 @@
-//! A sequence of short byte strings in one buffer: what a small hash is made of. One allocation, no pointers;
-//! searched from the front, as Redis' listpack.
+//! A sequence of short byte strings in one buffer: what a small hash or sorted set is made of. One
+//! allocation, no pointers; searched from the front, as Redis' listpack.
 
 /// The sequence.
 #[derive(Clone, Debug, Default)]
@@ -8,7 +8,7 @@ pub struct Packed {
     len: usize,
 }
 
-#[allow(clippy::len_without_is_empty, clippy::iter_without_into_iter)] // used by `Hash` only, which needs neither
+#[allow(clippy::len_without_is_empty, clippy::iter_without_into_iter)] // used by values only, which need neither
 impl Packed {
     /// Number of strings.
     pub const fn len(&self) -> usize {
@@ -59,6 +59,23 @@ impl Packed {
         self.bytes.drain(from..to);
         self.len -= 2;
         true
+    }
+
+    /// Puts a pair before the one at `rank`, or at the end.
+    pub fn insert_pair(&mut self, rank: usize, field: &[u8], value: &[u8]) {
+        let mut iter = self.iter();
+        for _ in 0..rank * 2 {
+            iter.next();
+        }
+        let at = self.bytes.len() - iter.rest.len();
+        let mut record = Vec::with_capacity(field.len() + value.len() + 10);
+        for item in [field, value] {
+            write_len(&mut record, item.len());
+            record.extend_from_slice(item);
+        }
+        self.bytes.reserve_exact(record.len());
+        self.bytes.splice(at..at, record);
+        self.len += 2;
     }
 
     /// Offsets of the pair's begin, of its value record, and of its end.

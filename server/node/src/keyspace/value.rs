@@ -7,9 +7,12 @@ use super::hash::HashSeed;
 use super::hashtable::{self, Hash};
 use super::list::List;
 use super::number::{IntText, parse_i64};
+use super::score::Score;
 use super::set::{self, Set};
+use super::zset::{self, Zset};
 
-/// When small encodings give way to tables (`hash-max-listpack-*`, `set-max-intset-entries`).
+/// When small encodings give way to tables (`hash-max-listpack-*`, `set-max-intset-entries`,
+/// `zset-max-listpack-*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodingLimits {
     /// Fields of a packed hash.
@@ -18,11 +21,21 @@ pub struct EncodingLimits {
     pub hash_max_listpack_value: usize,
     /// Members of an integer set.
     pub set_max_intset_entries: usize,
+    /// Members of a packed sorted set.
+    pub zset_max_listpack_entries: usize,
+    /// Bytes of a member of a packed sorted set.
+    pub zset_max_listpack_value: usize,
 }
 
 impl Default for EncodingLimits {
     fn default() -> Self {
-        Self { hash_max_listpack_entries: 512, hash_max_listpack_value: 64, set_max_intset_entries: 512 }
+        Self {
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            set_max_intset_entries: 512,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+        }
     }
 }
 
@@ -33,6 +46,15 @@ pub struct Env {
     pub seed: HashSeed,
     /// Limits of small encodings.
     pub limits: EncodingLimits,
+}
+
+impl Env {
+    /// As it is, but sorted sets are never in their small form.
+    #[must_use]
+    pub const fn without_small_sorted_sets(mut self) -> Self {
+        self.limits.zset_max_listpack_entries = 0;
+        self
+    }
 }
 
 /// A value. Aggregates are never empty while they are in the keyspace.
@@ -50,6 +72,8 @@ pub enum Value {
     Set(Arc<Set>),
     /// A hash.
     Hash(Arc<Hash>),
+    /// A sorted set.
+    Zset(Arc<Zset>),
 }
 
 /// The parts of a value as a file or a stream gives them.
@@ -63,6 +87,8 @@ pub enum ValueParts {
     Set(Vec<Vec<u8>>),
     /// Pairs.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Members with scores, in any order.
+    Zset(Vec<(Vec<u8>, Score)>),
 }
 
 /// A string that may be held as an integer.
@@ -100,6 +126,8 @@ pub enum ValueView<'a> {
     Set(SetView<'a>),
     /// A hash.
     Hash(HashView<'a>),
+    /// A sorted set.
+    Zset(ZsetView<'a>),
 }
 
 /// A list's elements.
@@ -170,6 +198,37 @@ impl<'a> HashView<'a> {
     }
 }
 
+/// A sorted set's pairs.
+#[derive(Clone, Copy, Debug)]
+pub struct ZsetView<'a>(&'a Zset);
+
+impl<'a> ZsetView<'a> {
+    /// True while it is small.
+    pub const fn is_packed(self) -> bool {
+        matches!(self.0, Zset::Packed(_))
+    }
+    /// Number of pairs.
+    pub const fn len(self) -> usize {
+        self.0.len()
+    }
+    /// True without pairs.
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+    /// The pairs from `rank` on, ascending.
+    pub fn iter_from(self, rank: usize) -> zset::Iter<'a> {
+        self.0.iter_from(rank)
+    }
+    /// The pairs without the first `skipped`, descending; cheap to resume.
+    pub fn iter_back(self, skipped: usize) -> zset::Iter<'a> {
+        match self.len().checked_sub(skipped + 1) {
+            Some(rank) => self.0.iter_back_from(rank),
+            // Nothing is left: from behind the end on.
+            None => self.0.iter_from(self.len()),
+        }
+    }
+}
+
 impl Value {
     /// A string value; held as an integer if it is one.
     pub fn string(bytes: &[u8]) -> Self {
@@ -204,6 +263,15 @@ impl Value {
                 }
                 Self::Hash(Arc::new(hash))
             }
+            ValueParts::Zset(pairs) => {
+                let mut zset = Zset::default();
+                for (member, score) in pairs {
+                    if zset.set(env, member, score.0).is_some() {
+                        return Err(PartsError::Duplicate);
+                    }
+                }
+                Self::Zset(Arc::new(zset))
+            }
         };
         if value.is_empty() { Err(PartsError::Empty) } else { Ok(value) }
     }
@@ -215,6 +283,7 @@ impl Value {
             Self::List(list) => list.is_empty(),
             Self::Set(set) => set.is_empty(),
             Self::Hash(hash) => hash.is_empty(),
+            Self::Zset(zset) => zset.is_empty(),
         }
     }
 
@@ -225,6 +294,7 @@ impl Value {
             Self::List(list) => list.len(),
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
+            Self::Zset(zset) => zset.len(),
         }
     }
 
@@ -235,6 +305,7 @@ impl Value {
             Self::List(list) => Arc::get_mut(list).is_none_or(List::free_some),
             Self::Set(set) => Arc::get_mut(set).is_none_or(Set::free_some),
             Self::Hash(hash) => Arc::get_mut(hash).is_none_or(Hash::free_some),
+            Self::Zset(zset) => Arc::get_mut(zset).is_none_or(Zset::free_some),
         }
     }
 
@@ -245,6 +316,7 @@ impl Value {
             Self::List(_) => "list",
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -262,6 +334,10 @@ impl Value {
             Self::Hash(hash) => match **hash {
                 Hash::Packed(_) => "listpack",
                 Hash::Table(_) => "hashtable",
+            },
+            Self::Zset(zset) => match **zset {
+                Zset::Packed(_) => "listpack",
+                Zset::Table(_) => "skiplist",
             },
         }
     }
@@ -285,6 +361,7 @@ impl Value {
             Self::List(list) => ValueView::List(ListView(list)),
             Self::Set(set) => ValueView::Set(SetView(set)),
             Self::Hash(hash) => ValueView::Hash(HashView(hash)),
+            Self::Zset(zset) => ValueView::Zset(ZsetView(zset)),
         }
     }
 
@@ -297,6 +374,7 @@ impl Value {
             Self::List(list) => list.heap_bytes() + 80,
             Self::Set(set) => set.heap_bytes() + 48,
             Self::Hash(hash) => hash.heap_bytes() + 48,
+            Self::Zset(zset) => zset.heap_bytes() + 48,
         }
     }
 }

@@ -139,6 +139,7 @@ impl Node {
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
             self.abort_migrations();
+            self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
         }
         self.db.expiry = self.expiry_mode();

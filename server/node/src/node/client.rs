@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::blocking::Waiting;
 use crate::command::Spec;
 use crate::io::{Mono, Outbox};
 use crate::pubsub::Kind;
@@ -57,6 +58,8 @@ pub enum Blocked {
     Output,
     /// For a file: SAVE or CONFIG REWRITE.
     Disk,
+    /// For keys that have nothing for it yet.
+    Keys,
     /// In MIGRATE.
     Migrate,
     /// For a key that is on its way to another server; the command that waits is still in the input.
@@ -98,6 +101,8 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
     pub blocked: Option<Blocked>,
+    /// The command that waits for keys.
+    pub waiting: Option<Box<Waiting>>,
     /// What it is blocked in is not to be answered (`CLIENT REPLY`).
     pub awaits_mute: bool,
     /// The replication offset after its last write, for WAIT.
@@ -131,6 +136,7 @@ impl Client {
             reply_mode: ReplyMode::On,
             subscriptions: BTreeSet::new(),
             blocked: None,
+            waiting: None,
             awaits_mute: false,
             last_write_offset: 0,
             closing: false,
@@ -149,7 +155,7 @@ impl Client {
         for (set, letter) in [
             (is_replica, 'S'),
             (self.transaction.is_some(), 'x'),
-            (matches!(self.blocked, Some(Blocked::Wait | Blocked::Migrate)), 'b'),
+            (matches!(self.blocked, Some(Blocked::Wait | Blocked::Keys | Blocked::Migrate)), 'b'),
             (!self.subscriptions.is_empty(), 'P'),
             (self.readonly, 'r'),
             (self.closing, 'c'),

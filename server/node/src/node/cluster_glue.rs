@@ -174,7 +174,10 @@ impl Node {
                     self.db.expiry = self.expiry_mode();
                 }
                 // WAIT is ended by replication when this node becomes a replica.
-                Action::UnblockClients => self.abort_migrations(),
+                Action::UnblockClients => {
+                    self.abort_migrations();
+                    self.end_all_waits();
+                }
                 Action::DeleteSlotKeys { slot } => self.delete_slot(slot),
                 Action::SlotLeft { slot } => self.slot_left(slot),
                 Action::FlushAll => {

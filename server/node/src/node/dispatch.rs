@@ -3,7 +3,7 @@
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
-use crate::command::{Call, Fault, Run, Spec, Verb, lookup, shown};
+use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, lookup, shown};
 use crate::config::Key;
 use crate::io::{ConnId, LogLevel};
 use crate::keyspace::Slot;
@@ -163,7 +163,7 @@ impl Node {
         step
     }
 
-    fn count_error(&mut self, reply_at: usize) {
+    pub(super) fn count_error(&mut self, reply_at: usize) {
         if let Some([b'-', rest @ ..]) = self.scratch.get(reply_at..) {
             let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
             let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
@@ -203,6 +203,9 @@ impl Node {
                 }
                 let step = self.run(conn, client, spec, args);
                 self.hand_on(true);
+                if self.db.waits.has_changed() {
+                    self.serve_waiting();
+                }
                 if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
                     client.last_write_offset = self.replication.offset();
                 }
@@ -429,7 +432,13 @@ impl Node {
         args: Args<'_>,
     ) -> Result<Step, Fault> {
         match spec.run {
-            Run::Data(_) => self.run_data(spec, args, client.protocol).map(|()| Step::Done),
+            Run::Data(_) => {
+                let blocking = if client.in_exec { Blocking::Never } else { Blocking::May };
+                if let Some(wait) = self.run_call(spec, args, client.protocol, blocking)? {
+                    self.wait_for_keys(conn, client, spec, args, wait);
+                }
+                Ok(Step::Done)
+            }
             Run::Node(verb) => self.run_verb(conn, client, verb, spec, args),
         }
     }
@@ -441,7 +450,18 @@ impl Node {
         args: Args<'_>,
         protocol: Protocol,
     ) -> Result<(), Fault> {
-        let Run::Data(handler) = spec.run else { return Ok(()) };
+        self.run_call(spec, args, protocol, Blocking::Never).map(|_| ())
+    }
+
+    /// As [`Self::run_data`]; gives what the command waits for instead of an answer.
+    pub(super) fn run_call(
+        &mut self,
+        spec: &'static Spec,
+        args: Args<'_>,
+        protocol: Protocol,
+        blocking: Blocking<'_>,
+    ) -> Result<Option<Wait>, Fault> {
+        let Run::Data(handler) = spec.run else { return Ok(None) };
         let dirty = self.db.dirty;
         let mut call = Call {
             now: self.now,
@@ -451,14 +471,16 @@ impl Node {
             name: spec.name,
             max_string_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
             rewritten: false,
+            blocking,
+            wait: None,
         };
         let outcome = handler(&mut call);
-        let rewritten = call.rewritten;
+        let (rewritten, wait) = (call.rewritten, call.wait.take());
         if self.db.dirty > dirty && !rewritten {
             let all: Vec<&[u8]> = args.iter().collect();
             self.db.propagated.push(all.into_iter());
         }
-        outcome
+        outcome.map(|()| wait)
     }
 
     /// `MULTI`

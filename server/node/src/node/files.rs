@@ -248,6 +248,8 @@ impl Node {
                     name: spec.name,
                     max_string_bytes,
                     rewritten: true,
+                    blocking: crate::command::Blocking::Never,
+                    wait: None,
                 };
                 // What failed when it was executed fails again: nothing was done then either.
                 let _ = handler(&mut call);

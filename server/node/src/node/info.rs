@@ -102,7 +102,8 @@ impl Node {
         section.line("maxclients", self.config.uint(Key::Maxclients));
         let blocked = self.conns.values().filter(|state| match &state.kind {
             super::ConnKind::Client(Some(client)) => {
-                matches!(client.blocked, Some(super::Blocked::Wait | super::Blocked::Migrate))
+                use super::Blocked::{Keys, Migrate, Wait};
+                matches!(client.blocked, Some(Wait | Keys | Migrate))
             }
             _ => false,
         });

@@ -140,6 +140,8 @@ impl Node {
                     self.db.frozen.remove(key);
                 }
                 self.resume(Blocked::Frozen);
+                self.db.waits.note_all();
+                self.serve_waiting();
             }
             Action::Answer { client, outcome } => {
                 let offset = self.replication.offset();

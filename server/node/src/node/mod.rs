@@ -2,9 +2,10 @@
 //!
 //! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
 //! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
-//! out what those rooms want · `files` tickets, saving and loading · `info` the INFO text.
+//! out what those rooms want · [`blocking`] clients that wait for keys · `files` tickets, saving and loading · `info` the INFO text.
 
 mod admin;
+mod blocking;
 mod client;
 mod cluster_glue;
 mod debug;
@@ -31,6 +32,7 @@ use crate::pubsub::PubSub;
 use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
+use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind};
 use files::Files;
 use tickets::Tickets;
@@ -115,6 +117,8 @@ pub struct Node {
     active_expire: bool,
     next_cron: Mono,
     more_expiry: bool,
+    /// Of clients that wait for keys.
+    deadlines: Deadlines,
     stats: Stats,
     /// Clients that may go on with what they sent.
     wake: Vec<ConnId>,
@@ -163,6 +167,7 @@ impl Node {
             active_expire: true,
             next_cron: now.mono.plus_ms(CRON_MS),
             more_expiry: false,
+            deadlines: Deadlines::default(),
             stats: Stats::default(),
             wake: Vec::new(),
             scratch: Vec::new(),
@@ -231,6 +236,7 @@ impl Node {
             cluster,
             self.replication.next_deadline(),
             migrations,
+            self.deadlines.next(),
             pause,
             self.failover_pause,
         ]
@@ -438,7 +444,8 @@ impl Node {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let ConnKind::Client(client) = &mut state.kind else { return };
         self.clients -= 1;
-        let Some(client) = client.take() else { return };
+        let Some(mut client) = client.take() else { return };
+        self.forget_waiting(conn, &mut client);
         for (kind, name) in &client.subscriptions {
             self.pubsub.unsubscribe(*kind, conn, name);
         }
@@ -519,9 +526,11 @@ impl Node {
         if self.migrations.next_deadline(self.holds_writes()).is_some_and(|deadline| deadline <= now) {
             self.migrate(Migrations::tick);
         }
+        self.end_waits_due();
         if self.next_cron <= now {
             self.next_cron = now.plus_ms(CRON_MS);
             self.client_cron();
+            self.redirect_waiting();
             self.file_cron();
             self.sample();
         }
@@ -634,5 +643,7 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         hash_max_listpack_entries: config.uint(Key::HashMaxListpackEntries) as usize,
         hash_max_listpack_value: config.uint(Key::HashMaxListpackValue) as usize,
         set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
+        zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
+        zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
     }
 }

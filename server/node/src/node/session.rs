@@ -302,18 +302,33 @@ impl Node {
             }
             b"unblock" => {
                 arity(args.len() == 3 || args.len() == 4)?;
+                let with_error = match args.get(3) {
+                    None => false,
+                    Some(reason) if is(reason, "TIMEOUT") => false,
+                    Some(reason) if is(reason, "ERROR") => true,
+                    Some(_) => return Err(text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+                };
                 let id = parse_i64(&args[2]).ok_or(NOT_INTEGER)?;
                 let found = self.conns.iter().find_map(|(conn, state)| match &state.kind {
                     ConnKind::Client(Some(other)) if other.id as i64 == id => Some((*conn, other.blocked)),
                     _ => None,
                 });
-                let done = if let Some((other, Some(Blocked::Wait))) = found {
-                    let offset_acked = self.acked_for(other);
-                    self.replication.cancel_wait(other);
-                    self.unblock(other, |reply| reply.int(offset_acked as i64));
-                    true
-                } else {
-                    false
+                const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+                let done = match found {
+                    Some((other, Some(Blocked::Wait))) => {
+                        let offset_acked = self.acked_for(other);
+                        self.replication.cancel_wait(other);
+                        self.unblock(other, |reply| match with_error {
+                            true => reply.error(UNBLOCKED),
+                            false => reply.int(offset_acked as i64),
+                        });
+                        true
+                    }
+                    Some((other, Some(Blocked::Keys))) => self.end_wait(other, |reply| match with_error {
+                        true => reply.error(UNBLOCKED),
+                        false => reply.null_array(),
+                    }),
+                    _ => false,
                 };
                 self.reply(client).bool(done);
             }

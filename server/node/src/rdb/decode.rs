@@ -5,6 +5,7 @@
 
 use super::{MAGIC, MAX_STRING_BYTES, RdbError, VERSION, crc64, opcode, packed, value_type};
 use crate::keyspace::ValueParts;
+use crate::keyspace::score::{self, Score};
 
 /// What a decoder gives, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ fn is_empty_collection(value: &ValueParts) -> bool {
         ValueParts::String(_) => false,
         ValueParts::List(elements) | ValueParts::Set(elements) => elements.is_empty(),
         ValueParts::Hash(pairs) => pairs.is_empty(),
+        ValueParts::Zset(pairs) => pairs.is_empty(),
     }
 }
 
@@ -99,6 +101,12 @@ enum Partial {
     Hash {
         left: u64,
         pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+    /// Scores as texts (3) or as eight bytes (5).
+    Zset {
+        left: u64,
+        binary: bool,
+        pairs: Vec<(Vec<u8>, Score)>,
     },
     /// A quicklist: nodes of ziplists (14), or each preceded by its container's kind (18).
     Nodes {
@@ -268,6 +276,19 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// A score as old files have it: its text behind a length byte, or a byte that means one of three.
+    fn score_text(&mut self) -> Step<f64> {
+        Ok(match self.byte()? {
+            0xff => f64::NEG_INFINITY,
+            0xfe => f64::INFINITY,
+            0xfd => f64::NAN,
+            len => {
+                let text = self.take(usize::from(len))?;
+                score::parse_bound(text).ok_or(RdbError::Corrupt("a score is no number"))?
+            }
+        })
+    }
+
     /// A length that counts bytes.
     fn byte_length(&mut self) -> Step<usize> {
         let len = self.length()?;
@@ -428,10 +449,14 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::SET_INTSET
         | value_type::SET_LISTPACK
         | value_type::HASH_ZIPLIST
-        | value_type::HASH_LISTPACK => Ok(Partial::Blob(value_type)),
+        | value_type::HASH_LISTPACK
+        | value_type::ZSET_ZIPLIST
+        | value_type::ZSET_LISTPACK => Ok(Partial::Blob(value_type)),
         value_type::LIST
         | value_type::SET
         | value_type::HASH
+        | value_type::ZSET
+        | value_type::ZSET_2
         | value_type::LIST_QUICKLIST
         | value_type::LIST_QUICKLIST_2 => Ok(Partial::Count(value_type)),
         _ => Err(RdbError::UnsupportedType {
@@ -453,6 +478,8 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 value_type::SET_INTSET => ValueParts::Set(packed::intset(&blob)?),
                 value_type::SET_LISTPACK => ValueParts::Set(packed::listpack(&blob)?),
                 value_type::HASH_ZIPLIST => ValueParts::Hash(packed::pairs(packed::ziplist(&blob)?)?),
+                value_type::ZSET_ZIPLIST => ValueParts::Zset(packed::scored(packed::ziplist(&blob)?)?),
+                value_type::ZSET_LISTPACK => ValueParts::Zset(packed::scored(packed::listpack(&blob)?)?),
                 _ => ValueParts::Hash(packed::pairs(packed::listpack(&blob)?)?),
             }));
         }
@@ -462,6 +489,9 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 value_type::LIST => Partial::List { left, elements: Vec::new() },
                 value_type::SET => Partial::Set { left, elements: Vec::new() },
                 value_type::HASH => Partial::Hash { left, pairs: Vec::new() },
+                value_type::ZSET | value_type::ZSET_2 => {
+                    Partial::Zset { left, binary: *value_type == value_type::ZSET_2, pairs: Vec::new() }
+                }
                 other => Partial::Nodes {
                     left,
                     with_container: other == value_type::LIST_QUICKLIST_2,
@@ -478,6 +508,17 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
         Partial::Hash { left, pairs } => {
             if *left > 0 {
                 pairs.push((input.string()?, input.string()?));
+                *left -= 1;
+            }
+        }
+        Partial::Zset { left, binary, pairs } => {
+            if *left > 0 {
+                let member = input.string()?;
+                let score = if *binary { f64::from_le_bytes(input.array()?) } else { input.score_text()? };
+                if score.is_nan() {
+                    return Err(RdbError::Corrupt("a sorted set has a score that is no number").into());
+                }
+                pairs.push((member, Score(score)));
                 *left -= 1;
             }
         }
@@ -501,6 +542,7 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
         }
         Partial::Set { left: 0, elements } => Some(ValueParts::Set(std::mem::take(elements))),
         Partial::Hash { left: 0, pairs } => Some(ValueParts::Hash(std::mem::take(pairs))),
+        Partial::Zset { left: 0, pairs, .. } => Some(ValueParts::Zset(std::mem::take(pairs))),
         _ => None,
     })
 }

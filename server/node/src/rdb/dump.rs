@@ -1,6 +1,7 @@
 //! The payload of DUMP and RESTORE (so of MIGRATE too): one value in RDB form with version and checksum.
 
 use super::decode::single_value;
+use super::encode::zset_listpack;
 use super::listpack::ListpackWriter;
 use super::write::{put_integer_string, put_len, put_packed_string};
 use super::{VERSION, crc64, value_type};
@@ -28,7 +29,7 @@ const LIST_ELEMENT_OVERHEAD: usize = 8;
 const LIST_PLAIN_BYTES: usize = 1 << 30;
 
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
-/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes).
+/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
     encode_with(value, usize::MAX)
 }
@@ -131,6 +132,18 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
             for (field, value) in hash.iter_from(0) {
                 put_string(out, field);
                 put_string(out, value);
+            }
+        }
+        ValueView::Zset(zset) if zset.is_packed() => {
+            out.push(value_type::ZSET_LISTPACK);
+            put_packed_string(out, &zset_listpack(zset));
+        }
+        ValueView::Zset(zset) => {
+            out.push(value_type::ZSET_2);
+            put_len(out, zset.len() as u64);
+            for (member, score) in zset.iter_back(0) {
+                put_packed_string(out, member);
+                out.extend_from_slice(&score.to_le_bytes());
             }
         }
     }

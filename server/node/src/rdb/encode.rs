@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::listpack::ListpackWriter;
 use super::write::{put_aux, put_database, put_header, put_integer_string, put_key, put_len, put_string};
 use super::{crc64, opcode, value_type};
 use crate::io::WallMs;
-use crate::keyspace::{Element, SLOTS, Slot, Snapshot, ValueView};
+use crate::keyspace::{Element, SLOTS, Slot, Snapshot, ValueView, ZsetView, score};
 
 /// The version of Redis that the file claims to be from; what it can hold is that version's.
 const REDIS_VERSION: &str = "7.0.15";
@@ -145,6 +146,8 @@ pub(super) const fn type_of(value: ValueView<'_>) -> u8 {
         ValueView::List(_) => value_type::LIST,
         ValueView::Set(_) => value_type::SET,
         ValueView::Hash(_) => value_type::HASH,
+        ValueView::Zset(zset) if zset.is_packed() => value_type::ZSET_LISTPACK,
+        ValueView::Zset(_) => value_type::ZSET_2,
     }
 }
 
@@ -155,6 +158,8 @@ pub(super) fn put_count(out: &mut Vec<u8>, value: ValueView<'_>) {
         ValueView::List(list) => put_len(out, list.len() as u64),
         ValueView::Set(set) => put_len(out, set.len() as u64),
         ValueView::Hash(hash) => put_len(out, hash.len() as u64),
+        ValueView::Zset(zset) if zset.is_packed() => {}
+        ValueView::Zset(zset) => put_len(out, zset.len() as u64),
     }
 }
 
@@ -180,7 +185,27 @@ pub(super) fn put_elements(
                 put_string(out, value);
             })
         }
+        ValueView::Zset(zset) if zset.is_packed() => {
+            put_string(out, &zset_listpack(zset));
+            None
+        }
+        ValueView::Zset(zset) => {
+            put_until(out, from, max_bytes, zset.iter_back(from), |out, (member, score)| {
+                put_string(out, member);
+                out.extend_from_slice(&score.to_le_bytes());
+            })
+        }
     }
+}
+
+/// A small sorted set as Redis holds it: members and scores, ascending.
+pub(super) fn zset_listpack(zset: ZsetView<'_>) -> Vec<u8> {
+    let mut packed = ListpackWriter::new();
+    for (member, score) in zset.iter_from(0) {
+        packed.push(member);
+        packed.push(score::text_packed(score).as_bytes());
+    }
+    packed.finish()
 }
 
 fn put_element(out: &mut Vec<u8>, element: Element<'_>) {

@@ -3,7 +3,7 @@
 //! - [`SnapshotEncoder`] turns a keyspace snapshot into RDB bytes, a piece at a time, on whatever thread the shell
 //!   (or the simulator) chooses.
 //! - [`RdbDecoder`] takes bytes as they come and gives keys; it knows nothing of the node. It accepts what Redis 6.2
-//!   (version 9) and 7.0 (version 10) write for strings, lists, sets and hashes.
+//!   (version 9) and 7.0 (version 10) write for strings, lists, sets, hashes and sorted sets.
 //! - [`dump`] holds the DUMP and RESTORE payload.
 
 mod crc64;
@@ -42,24 +42,27 @@ mod opcode {
     pub const END: u8 = 0xff;
 }
 
-/// Type bytes of the values that are read; the first four are also written.
+/// Type bytes of the values that are read; some are also written.
 mod value_type {
     pub const STRING: u8 = 0;
     pub const LIST: u8 = 1;
     pub const SET: u8 = 2;
+    pub const ZSET: u8 = 3;
     pub const HASH: u8 = 4;
+    pub const ZSET_2: u8 = 5;
     pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
+    pub const ZSET_ZIPLIST: u8 = 12;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const LIST_QUICKLIST: u8 = 14;
     pub const HASH_LISTPACK: u8 = 16;
+    pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
     pub const SET_LISTPACK: u8 = 20;
 
     /// What a type that is not read is called, for the error.
     pub const fn name(value_type: u8) -> &'static str {
         match value_type {
-            3 | 5 | 12 | 17 => "sorted set",
             6 | 7 => "module value",
             9 => "zipmap hash",
             15 | 19 | 21 => "stream",

@@ -3,6 +3,7 @@
 
 use super::RdbError;
 use super::listpack::back_len_bytes;
+use crate::keyspace::score::{Score, parse_bound};
 
 type Elements = Vec<Vec<u8>>;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -168,6 +169,18 @@ pub fn pairs(elements: Elements) -> Result<Pairs, RdbError> {
         pairs.push((field, value));
     }
     Ok(pairs)
+}
+
+/// Pairs up elements that stand for member, score, member, score.
+pub fn scored(elements: Elements) -> Result<Vec<(Vec<u8>, Score)>, RdbError> {
+    let pairs =
+        pairs(elements).map_err(|_| RdbError::Packed("sorted set", "has a member without a score"))?;
+    let scored = pairs.into_iter().map(|(member, score)| {
+        let score =
+            parse_bound(&score).ok_or(RdbError::Packed("sorted set", "has a score that is no number"))?;
+        Ok((member, Score(score)))
+    });
+    scored.collect()
 }
 
 /// Expands LZF-compressed bytes to exactly `len` bytes.

@@ -2,6 +2,7 @@
 
 use crate::keyspace::Element;
 use crate::keyspace::number::IntText;
+use crate::keyspace::score::text_17g;
 
 /// The version of the protocol that a client speaks (`HELLO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,19 @@ impl<'a> Reply<'a> {
 
     pub fn int(&mut self, value: i64) {
         self.prefixed(b':', value);
+    }
+
+    /// A number with a fraction: a string for RESP2; 17 digits, as Redis 7.0.
+    pub fn double(&mut self, value: f64) {
+        let text = text_17g(value);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                self.out.extend_from_slice(text.as_bytes());
+                self.crlf();
+            }
+        }
     }
 
     pub fn bool(&mut self, value: bool) {
