@@ -136,13 +136,13 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
         }
         ValueView::Zset(zset) if zset.is_packed() => {
             out.push(value_type::ZSET_LISTPACK);
-            put_packed_string(out, &zset_listpack(zset));
+            put_string(out, &zset_listpack(zset));
         }
         ValueView::Zset(zset) => {
             out.push(value_type::ZSET_2);
             put_len(out, zset.len() as u64);
             for (member, score) in zset.iter_back(0) {
-                put_packed_string(out, member);
+                put_string(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
         }
