@@ -48,6 +48,7 @@ fn manual_failover(servers: &Servers, replica: usize, way: &[&str]) {
 }
 
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
+    servers.until_settled();
     let before = servers.nodes[to].slots();
     let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
     cluster(

@@ -134,6 +134,7 @@ fn redis_benchmark_runs_through_a_reshard() {
 }
 
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
+    servers.until_settled();
     let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
     redis_cli::cluster(
         "reshard",

@@ -6,7 +6,7 @@ use redis_protocol::redis_keyslot;
 
 use crate::common::load::{Load, LoadOptions, keys_in};
 use crate::common::lock::real_processes;
-use crate::common::redis_cli::{attempt, check};
+use crate::common::redis_cli::{attempt, check, checked};
 use crate::common::servers::{Reply, Servers, texts};
 use crate::{Mix, busy_slots};
 
@@ -44,6 +44,7 @@ fn fix_all(mix: Mix) {
             for owner in owners {
                 let broken = Broken::new(&servers, owner, next[owner]);
                 next[owner] += 1;
+                servers.until_settled();
                 match turn.checked_sub(2) {
                     Some(case) => broken.repair(&CASES[case], &[]),
                     None if turn == 0 => several_holders(&broken),

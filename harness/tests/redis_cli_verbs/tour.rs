@@ -115,6 +115,7 @@ fn set_timeout(servers: &Servers) {
 fn reshard(servers: &Servers) {
     let id = |node: usize| servers.nodes[node].id();
     for (from, to, count) in [(0, 1, 120), (1, 2, 200), (2, 0, 100)] {
+        servers.until_settled();
         let before = [servers.nodes[from].slots(), servers.nodes[to].slots()];
         let ids = [id(from), id(to)];
         let slots = count.to_string();
@@ -137,6 +138,7 @@ fn reshard(servers: &Servers) {
         assert_eq!(after, [before[0] - count, before[1] + count]);
         check(&servers.nodes[to].address());
     }
+    servers.until_settled();
     let before = servers.nodes[1].slots();
     cluster(
         "reshard",
@@ -191,6 +193,7 @@ fn hold_a_slot_open(servers: &Servers, load: &Load, keys: &[String]) {
     assert_eq!(importer.ask(&["EXISTS", first, second]).expect("an answer"), Reply::Integer(2));
 
     let before = to.slots();
+    servers.until_settled();
     cluster("fix", &[&from.address()]);
     assert_eq!(to.slots(), before, "redis-cli gives it to the one with the most keys");
     check(&from.address());
@@ -204,6 +207,7 @@ fn add_nodes(servers: &Servers) {
     servers.until_one(&[0, 1, 2, 3, 4, 5, 6]);
     let id = servers.nodes[6].id();
     // Too small an imbalance for the default threshold: nothing is to be done without the empty master.
+    servers.until_settled();
     let weight = format!("{id}=0.1");
     let simulated = cluster(
         "rebalance",
@@ -268,6 +272,7 @@ fn shrink(servers: &Servers) {
     let [six, seven] = [6, 7].map(|node| servers.nodes[node].id());
     let refused = attempt("del-node", &[&entry, &six]);
     assert!(refused.text.contains("is not empty! Reshard data away and try again."), "{}", refused.text);
+    servers.until_settled();
     cluster("rebalance", &[&entry, "--cluster-weight", &format!("{six}=0")]);
     assert_eq!(servers.nodes[6].slots(), 0);
     cluster("del-node", &[&entry, &seven]);
