@@ -83,7 +83,12 @@ impl Server {
 
     fn wait_until_it_answers(&self) {
         let until = Instant::now() + Duration::from_secs(20);
-        while Client::connect(&self.ip).is_none_or(|mut client| client.ask("PING") != "+PONG|") {
+        let answers = |mut client: Client| {
+            // While it loads, it answers the PING that ends a reply with an error: no end would come.
+            let timeout = Some(Duration::from_millis(500));
+            client.stream.set_read_timeout(timeout).is_ok() && client.ask("PING") == "+PONG|"
+        };
+        while !Client::connect(&self.ip).is_some_and(answers) {
             assert!(Instant::now() < until, "{:?} does not answer on {}", self.kind, self.ip);
             std::thread::sleep(Duration::from_millis(50));
         }
