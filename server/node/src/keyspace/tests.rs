@@ -64,14 +64,56 @@ fn a_snapshot_does_not_see_later_writes() {
 }
 
 #[test]
+fn a_snapshot_of_a_big_sorted_set_shares_all_that_later_writes_do_not_touch() {
+    let mut keys = keyspace();
+    let pairs = (0..50_000).map(|n| (format!("member {n}").into_bytes(), score::Score(f64::from(n % 1000))));
+    keys.load(b"z", &ValueParts::Zset(pairs.collect()), None).unwrap();
+    let view = |snapshot: &Snapshot| {
+        let entry = snapshot.iter().next().map(|key| key.value);
+        let Some(ValueView::Zset(zset)) = entry else { panic!("a sorted set") };
+        zset.iter_from(0).map(|(member, score)| (member.to_vec(), score)).collect::<Vec<_>>()
+    };
+    let frozen = keys.snapshot();
+    let before = view(&frozen);
+    for n in 0..50_000u32 {
+        keys.update(b"z", |value, env| {
+            let Value::Zset(zset) = value else { panic!("a sorted set") };
+            let member = format!("member {}", n.wrapping_mul(7919) % 60_000).into_bytes();
+            // The set's parts are shared: neither write copies more than leaves and branches.
+            let zset = Arc::make_mut(zset);
+            if n % 3 == 0 {
+                zset.remove(env, &member);
+            } else {
+                zset.set(env, &member, f64::from(n));
+            }
+        });
+        if n % 10_000 == 0 {
+            assert_eq!(view(&frozen), before);
+        }
+    }
+    assert_eq!((before.len(), view(&frozen) == before), (50_000, true));
+    assert!(before.is_sorted_by(|a, b| (a.1, &a.0) < (b.1, &b.0)));
+    let after = view(&keys.snapshot());
+    assert!(after != before && after.is_sorted_by(|a, b| (a.1, &a.0) < (b.1, &b.0)));
+}
+
+#[test]
 fn memory_is_all_given_back() {
     let mut keys = keyspace();
     for number in 0..300u64 {
         let key = format!("key {number}");
-        let parts = match number % 4 {
+        let parts = match number % 5 {
             0 => ValueParts::String(vec![b'x'; number as usize]),
             1 => ValueParts::List((0..number).map(|item| format!("{item:030}").into_bytes()).collect()),
             2 => ValueParts::Set((0..number * 3).map(|item| item.to_string().into_bytes()).collect()),
+            3 => ValueParts::Zset(
+                (0..number * 3)
+                    .map(|item| (vec![b'm'; item as usize / 9 + 1], item))
+                    .collect::<BTreeMap<_, _>>()
+                    .into_iter()
+                    .map(|(member, item)| (member, score::Score(item as f64)))
+                    .collect(),
+            ),
             _ => ValueParts::Hash(
                 (0..number * 3).map(|item| (item.to_string().into_bytes(), vec![b'v'; 70])).collect(),
             ),

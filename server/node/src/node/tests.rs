@@ -1,5 +1,6 @@
 //! The node as its shell and clients see it: a tiny shell with a disk that the test controls.
 
+mod blocking;
 mod migrate;
 
 use std::collections::BTreeMap;
