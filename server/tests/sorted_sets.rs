@@ -486,3 +486,48 @@ fn a_waiting_client_can_be_unblocked_by_another() {
     pair.ask("APPEND k 0123456789012345678901234567890123456789");
     pair.assert_equal();
 }
+
+/// Writes to one server, makes the other its replica, writes on: both hold the same in the end.
+fn replicate(master: &Server, replica: &Server) {
+    let mut writer = Client::connect(&master.ip).unwrap();
+    let mut reader = Client::connect(&replica.ip).unwrap();
+    let mut dice = Dice(99);
+    let mut write = |requests: usize| {
+        for _ in 0..requests {
+            let line = dice.request();
+            if !line.starts_with('B') && !line.starts_with("HELLO") {
+                writer.ask(&line);
+            }
+        }
+        // Some that are big.
+        for from in 0..50 {
+            let pairs: Vec<String> =
+                (0..40).map(|n| format!("{}.25 big{}", n * from, requests + n + 40 * from)).collect();
+            writer.ask(&format!("ZADD big {}", pairs.join(" ")));
+        }
+        writer.ask("DEBUG DIGEST")
+    };
+    write(3000);
+    assert_eq!(reader.ask(&format!("REPLICAOF {} {}", master.ip, side_by_side::PORT)), "+OK|");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !reader.ask("INFO replication").contains("master_link_status:up") {
+        assert!(Instant::now() < until, "the replica is not in sync");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let wanted = write(3000);
+    while reader.ask("DEBUG DIGEST") != wanted {
+        assert!(Instant::now() < until, "the replica holds something else");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(reader.ask("ZCARD big"), ":4000|");
+}
+
+#[test]
+fn sorted_sets_are_replicated_to_a_real_server_and_from_one() {
+    let args: Vec<&str> = ARGS.into_iter().chain(["--repl-diskless-sync-delay", "0"]).collect();
+    for (master, replica, number) in [(Kind::Ours, Kind::Redis, 40), (Kind::Redis, Kind::Ours, 42)] {
+        let master = Server::start(master, number, &args);
+        let replica = Server::start(replica, number + 1, &args);
+        replicate(&master, &replica);
+    }
+}

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use slotstorm_node::aof::{AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode};
 use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotId, Ticket, WallMs};
+use slotstorm_node::keyspace::score::Score;
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{SnapshotEncoder, SnapshotUse, aux_fields};
 use slotstorm_node::replication::commands::{CommandParser, write_command};
@@ -113,12 +114,15 @@ fn sample() -> Keyspace {
     let pairs = |count| texts(count).into_iter().map(|text| (text, b"12".to_vec())).collect();
     put("h", &ValueParts::Hash(pairs(3)), None);
     put("H", &ValueParts::Hash(pairs(5000)), Some(4_102_444_800_999));
+    let scored = |count| texts(count).into_iter().zip(0..).map(|(text, n)| (text, Score(f64::from(n) / 2.0)));
+    put("z", &ValueParts::Zset(scored(3).collect()), None);
+    put("Z", &ValueParts::Zset(scored(5000).collect()), Some(4_102_444_801_000));
     keys
 }
 
 fn assert_holds_sample(server: &RealServer) {
-    let checks: [(&[&str], &str); 9] = [
-        (&["DBSIZE"], ":8\r\n"),
+    let checks: [(&[&str], &str); 13] = [
+        (&["DBSIZE"], ":10\r\n"),
         (&["GET", "s"], "$5\r\nhello\r\n"),
         (&["GET", "n"], "$6\r\n-70000\r\n"),
         (&["PEXPIRETIME", "H"], ":4102444800999\r\n"),
@@ -127,6 +131,10 @@ fn assert_holds_sample(server: &RealServer) {
         (&["SISMEMBER", "i", "5000000000"], ":1\r\n"),
         (&["SCARD", "S"], ":5000\r\n"),
         (&["HGET", "H", "element 4999"], "$2\r\n12\r\n"),
+        (&["ZSCORE", "z", "element 1"], "$3\r\n0.5\r\n"),
+        (&["OBJECT", "ENCODING", "z"], "$8\r\nlistpack\r\n"),
+        (&["ZREVRANK", "Z", "element 4998"], ":1\r\n"),
+        (&["ZCARD", "Z"], ":5000\r\n"),
     ];
     for (args, reply) in checks {
         assert_eq!(server.ask(args), reply, "{args:?}");

@@ -390,7 +390,9 @@ fn blocking_pop(call: &mut Call<'_>, end: End) -> Outcome {
         call.propagate(&[end.pop_name(), key]);
         call.reply.array(2);
         call.reply.bulk(key);
-        items.iter().for_each(|item| call.reply.bulk(item));
+        for item in &items {
+            call.reply.bulk(item);
+        }
         return Ok(());
     }
     call.wait_for(1..last, timeout_ms, Reply::null_array);
@@ -460,7 +462,9 @@ impl MultiPop {
             call.reply.array(2);
             call.reply.bulk(key);
             call.reply.array(items.len());
-            items.iter().for_each(|item| call.reply.bulk(item));
+            for item in &items {
+                call.reply.bulk(item);
+            }
             return Ok(true);
         }
         Ok(false)

@@ -55,7 +55,7 @@ enum Source<'a> {
     Nothing,
 }
 
-impl<'a> Source<'a> {
+impl Source<'_> {
     fn len(self) -> usize {
         match self {
             Self::Set(set) => set.len(),
@@ -181,37 +181,34 @@ impl<'a> Request<'a> {
         // Smallest first, as in Redis: sums depend on the order.
         sources.sort_by_key(|(source, _)| source.len());
         let weighed = |score: f64, weight: f64| Some(score * weight).filter(|it| !it.is_nan()).unwrap_or(0.0);
-        match self.operation {
-            Operation::Union => {
-                for (source, weight) in sources {
-                    source.each(|member, score| {
-                        let mut score = weighed(score, weight);
-                        if let Some(other) = result.score(env, member) {
-                            score = self.aggregate.of(other, score);
-                            // 0 may become -0, which would count as no change.
-                            if score == 0.0 {
-                                result.remove(env, member);
-                            }
+        if self.operation == Operation::Union {
+            for (source, weight) in sources {
+                source.each(|member, score| {
+                    let mut score = weighed(score, weight);
+                    if let Some(other) = result.score(env, member) {
+                        score = self.aggregate.of(other, score);
+                        // 0 may become -0, which would count as no change.
+                        if score == 0.0 {
+                            result.remove(env, member);
                         }
-                        result.set(env, member, score);
-                    });
-                }
-            }
-            _ => {
-                let Some(((first, weight), others)) = sources.split_first() else { return result };
-                first.each(|member, score| {
-                    let start = Some(weighed(score, *weight));
-                    let all = others.iter().fold(start, |all, (other, weight)| {
-                        let other = other.score(env, member)? * weight;
-                        Some(self.aggregate.of(all?, other))
-                    });
-                    let wanted = self.limit == 0 || result.len() < self.limit;
-                    if let Some(score) = all.filter(|_| wanted) {
-                        result.set(env, member, score);
                     }
+                    result.set(env, member, score);
                 });
             }
+            return result;
         }
+        let Some(((first, weight), others)) = sources.split_first() else { return result };
+        first.each(|member, score| {
+            let start = Some(weighed(score, *weight));
+            let all = others.iter().fold(start, |all, (other, weight)| {
+                let other = other.score(env, member)? * weight;
+                Some(self.aggregate.of(all?, other))
+            });
+            let wanted = self.limit == 0 || result.len() < self.limit;
+            if let Some(score) = all.filter(|_| wanted) {
+                result.set(env, member, score);
+            }
+        });
         result
     }
 }

@@ -26,7 +26,7 @@ struct AddOptions {
 /// What adding did.
 #[derive(Default)]
 struct Added {
-    added: i64,
+    new: i64,
     updated: i64,
     /// The last score that was set, or confirmed.
     score: Option<f64>,
@@ -86,13 +86,13 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
     if done.not_a_number {
         return Err(text("ERR resulting score is not a number (NaN)"));
     }
-    if done.added + done.updated > 0 {
+    if done.new + done.updated > 0 {
         call.db.changed(key);
     }
     match done.score {
         Some(score) if options.increment => call.reply.double(score),
         None if options.increment => call.reply.null(),
-        _ => call.reply.int(done.added + if options.count_changed { done.updated } else { 0 }),
+        _ => call.reply.int(done.new + if options.count_changed { done.updated } else { 0 }),
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ impl Added {
             }
         }
         match zset.set(env, member, score) {
-            None => self.added += 1,
+            None => self.new += 1,
             #[allow(clippy::float_cmp)] // as Redis compares
             Some(old) if old != score => self.updated += 1,
             Some(_) => {}
@@ -419,7 +419,9 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
         put_pairs(&mut call.reply, found.len(), borrowed(&found), true);
     } else {
         call.reply.array(found.len());
-        found.iter().for_each(|(member, _)| call.reply.bulk(member));
+        for (member, _) in &found {
+            call.reply.bulk(member);
+        }
     }
     Ok(())
 }

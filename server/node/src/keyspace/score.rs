@@ -22,6 +22,7 @@ pub fn text_17g(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
+    #[allow(clippy::float_cmp)] // exactly the question
     if value == value.trunc() && value.abs() < 1e15 && !(value == 0.0 && value.is_sign_negative()) {
         return String::from_utf8_lossy(&IntText::new(value as i64)).into_owned();
     }

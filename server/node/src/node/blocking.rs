@@ -165,7 +165,7 @@ impl Node {
             && deadline <= self.now.mono
         {
             self.deadlines.0.pop_first();
-            self.end_wait(conn, |reply| reply.null_array());
+            self.end_wait(conn, Reply::null_array);
         }
     }
 

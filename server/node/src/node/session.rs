@@ -318,15 +318,21 @@ impl Node {
                     Some((other, Some(Blocked::Wait))) => {
                         let offset_acked = self.acked_for(other);
                         self.replication.cancel_wait(other);
-                        self.unblock(other, |reply| match with_error {
-                            true => reply.error(UNBLOCKED),
-                            false => reply.int(offset_acked as i64),
+                        self.unblock(other, |reply| {
+                            if with_error {
+                                reply.error(UNBLOCKED);
+                            } else {
+                                reply.int(offset_acked as i64);
+                            }
                         });
                         true
                     }
-                    Some((other, Some(Blocked::Keys))) => self.end_wait(other, |reply| match with_error {
-                        true => reply.error(UNBLOCKED),
-                        false => reply.null_array(),
+                    Some((other, Some(Blocked::Keys))) => self.end_wait(other, |reply| {
+                        if with_error {
+                            reply.error(UNBLOCKED);
+                        } else {
+                            reply.null_array();
+                        }
                     }),
                     _ => false,
                 };
