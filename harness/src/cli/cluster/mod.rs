@@ -162,7 +162,7 @@ struct Words {
 }
 
 /// `redis-cli --cluster VERB ARGS...`: `words` are the verb and its arguments.
-#[allow(dead_code, clippy::needless_pass_by_value)] // the redis-cli personality calls it, and hands over what it read
+#[allow(clippy::needless_pass_by_value)] // the redis-cli personality hands over what it read
 pub fn run_words(words: Vec<OsString>, auth: Auth) -> ExitCode {
     match Words::try_parse_from(words) {
         Ok(Words { command: ClusterCommand::Up(_) }) => {
