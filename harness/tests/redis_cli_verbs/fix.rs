@@ -229,7 +229,8 @@ impl<'a> Broken<'a> {
         let ill = ["[WARNING]", "[ERR]"].iter().any(|word| seen.text.contains(word));
         assert!(ill, "{name}: check sees nothing:\n{}", seen.text);
         let fixed = attempt("fix", &[&[entry.as_str()], with].concat());
-        check(&entry);
+        let left = checked(&entry).err();
+        assert!(left.is_none(), "{name}: fix said\n{}\nand left\n{}", fixed.text, left.unwrap_or_default());
         let owners = self.owners();
         assert_eq!(owners.len(), 1, "{name}: owned by {owners:?}\n{}", fixed.text);
         match case.end {
