@@ -33,8 +33,8 @@ fn every_type_that_real_servers_send_is_found_wherever_the_stream_is_cut() {
         sent.push((stream.len() as u64, frame.len() as u32, kind, frame[40..80].to_vec()));
         stream.extend(frame);
     }
-    for number in 0..KINDS.len() {
-        assert!(sent.iter().any(|(_, _, kind, _)| usize::from(*kind) == number), "no {}", KINDS[number]);
+    for (number, kind) in (0_u16..).zip(KINDS) {
+        assert!(sent.iter().any(|(_, _, sent, _)| *sent == number), "no {kind}");
     }
     for cut in [1, 15, 79, 1460, stream.len()] {
         let (mut scanner, mut found) = (FrameScanner::default(), Vec::new());
