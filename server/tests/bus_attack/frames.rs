@@ -21,7 +21,7 @@ impl Forger<'_> {
     /// included.
     pub fn any(&mut self, sender: NodeId) -> Vec<u8> {
         let member = self.member();
-        let mut header = self.header_of(&member, sender);
+        let mut header = header_of(&member, sender);
         for _ in 0..self.random.below(4) {
             self.mutate(&mut header);
         }
@@ -34,7 +34,7 @@ impl Forger<'_> {
     /// A packet as `member` itself could have sent it but for fields that carry no claim: all that Redis believes by
     /// design (epochs that could be, slots, roles, failures, addresses, pauses, ghosts) stays true.
     pub fn harmless(&mut self, member: &Member) -> Vec<u8> {
-        let mut header = self.header_of(member, member.id);
+        let mut header = header_of(member, member.id);
         header.pport = 0;
         header.state = self.random.next_u64() as u8;
         header.mflags[1] = self.random.next_u64() as u8;
@@ -93,26 +93,6 @@ impl Forger<'_> {
 
     pub fn member(&mut self) -> Member {
         self.members[self.random.below(self.members.len() as u64) as usize].clone()
-    }
-
-    /// The header that `member` would send, under an id.
-    pub fn header_of(&self, member: &Member, sender: NodeId) -> Header {
-        let role = if member.master.is_some() { NodeFlags::REPLICA } else { NodeFlags::MASTER };
-        Header {
-            sender,
-            port: PORT,
-            pport: 0,
-            cport: BUS_PORT,
-            ip: String::new(),
-            current_epoch: member.current_epoch,
-            config_epoch: member.config_epoch,
-            offset: 1000,
-            slots: member.slots.clone(),
-            master: member.master,
-            flags: role | NodeFlags::MYSELF,
-            state: 0,
-            mflags: [0; 3],
-        }
     }
 
     fn mutate(&mut self, header: &mut Header) {
@@ -250,5 +230,25 @@ impl Forger<'_> {
         for byte in frame.iter_mut().skip(at).take(len) {
             *byte = self.random.next_u64() as u8;
         }
+    }
+}
+
+/// The header that `member` would send, under an id.
+pub fn header_of(member: &Member, sender: NodeId) -> Header {
+    let role = if member.master.is_some() { NodeFlags::REPLICA } else { NodeFlags::MASTER };
+    Header {
+        sender,
+        port: PORT,
+        pport: 0,
+        cport: BUS_PORT,
+        ip: String::new(),
+        current_epoch: member.current_epoch,
+        config_epoch: member.config_epoch,
+        offset: 1000,
+        slots: member.slots.clone(),
+        master: member.master,
+        flags: role | NodeFlags::MYSELF,
+        state: 0,
+        mflags: [0; 3],
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use slotstorm_node::cluster::bus::{Body, Gossip, Packet, PingKind, encode};
 use slotstorm_node::cluster::{NodeFlags, NodeId, SlotBitmap};
 
-use crate::frames::Forger;
+use crate::frames::{Forger, header_of};
 use crate::servers::{BUS_PORT, Cluster, NODE_TIMEOUT_MS, NODES, PORT};
 use slotstorm_node::random::Random;
 
@@ -89,7 +89,7 @@ fn tell(cluster: &Cluster, lie: Lie, from_home: bool) -> (String, bool) {
     let elsewhere = format!("{network}.199");
     let forger = Forger { random: Random::seeded(1), members: &cluster.members, home: &elsewhere };
     let body = Body::Ping { kind: PingKind::Ping, gossip: Vec::new(), extensions: Vec::new() };
-    let mut packet = Packet { header: forger.header_of(speaker, speaker.id), body };
+    let mut packet = Packet { header: header_of(speaker, speaker.id), body };
     lie(&mut packet, &forger);
     let frame = encode(&packet);
     let mut links = Vec::new();

@@ -205,7 +205,7 @@ fn dial(from: &str, to: &str, deaf: bool) -> TcpStream {
     if !deaf {
         let mut reader = stream.try_clone().unwrap();
         std::thread::spawn(move || {
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             while matches!(reader.read(&mut buffer), Ok(read) if read > 0) {}
         });
     }

@@ -2,6 +2,7 @@
 //! the attacker speaks for all of them and for strangers. Between the packets time passes, links come and go,
 //! saves fail, commands arrive. The script of an attack is bytes: the fuzzer's, or a kept file's.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use super::bus::{self, Body, Extension, Gossip, Header, Packet, PingKind};
@@ -150,8 +151,9 @@ fn conf(me: u8) -> String {
         let own = if node == me { "myself," } else { "" };
         let (first, last) = slots_of(node);
         let slots = if node < 3 { format!(" {first}-{last}") } else { String::new() };
-        text += &format!(
-            "{} {}:6379@16379 {own}{role} {master} 0 1 {} connected{slots}\n",
+        let _ = writeln!(
+            text,
+            "{} {}:6379@16379 {own}{role} {master} 0 1 {} connected{slots}",
             id_of(node),
             ip_of(node),
             node % 3 + 1
@@ -342,7 +344,13 @@ impl Attack {
             && heard.as_ref().is_none_or(|packet| {
                 packet.header.sender == me || self.cluster.nodes.find(&packet.header.sender).is_none()
             });
-        let before = (stranger || heard.is_none()).then(|| self.view());
+        let before = (stranger || heard.is_none()).then(|| {
+            // What the node is about to do by itself is no work of the stranger's.
+            for _ in 0..4 {
+                self.turn(|_, _| ());
+            }
+            self.view()
+        });
         let (epoch, clock) = (self.cluster.nodes.me().config_epoch, self.cluster.current_epoch);
         let mine = (!self.cluster.i_am_replica()).then(|| self.cluster.nodes.me().slots.clone());
         self.fed += frame.len();
@@ -370,10 +378,10 @@ impl Attack {
         let id = if sender == NODES + 3 { self.cluster.my_id() } else { id_of(sender) };
         let header = Header {
             sender: id,
-            port: self.port(script, 6379),
-            pport: self.port(script, 0),
-            cport: self.port(script, 16379),
-            ip: self.ip(script, sender),
+            port: Self::port(script, 6379),
+            pport: Self::port(script, 0),
+            cport: Self::port(script, 16379),
+            ip: Self::ip(script, sender),
             current_epoch: self.epoch(script),
             config_epoch: self.epoch(script),
             offset: script.u64(),
@@ -384,9 +392,9 @@ impl Attack {
             mflags: [script.byte() & 3, 0, 0],
         };
         let body = match script.below(14) {
-            0..=2 => self.ping(script, PingKind::Ping),
-            3..=4 => self.ping(script, PingKind::Pong),
-            5 => self.ping(script, PingKind::Meet),
+            0..=2 => Self::ping(script, PingKind::Ping),
+            3..=4 => Self::ping(script, PingKind::Pong),
+            5 => Self::ping(script, PingKind::Meet),
             6 => Body::Fail { failed: Some(id_of(script.below(NODES + 1))) },
             7 => {
                 let channel = script.bytes(20);
@@ -405,7 +413,7 @@ impl Attack {
         Packet { header, body }
     }
 
-    fn ping(&self, script: &mut Script<'_>, kind: PingKind) -> Body {
+    fn ping(script: &mut Script<'_>, kind: PingKind) -> Body {
         let entries = script.below(5);
         let gossip = (0..entries).map(|_| {
             let about = script.below(26);
@@ -413,10 +421,10 @@ impl Attack {
                 id: Some(id_of(about)),
                 ping_sent_s: script.u64() as u32,
                 pong_received_s: script.u64() as u32,
-                ip: self.ip(script, about),
-                port: self.port(script, 6379),
-                cport: self.port(script, 16379),
-                pport: self.port(script, 0),
+                ip: Self::ip(script, about),
+                port: Self::port(script, 6379),
+                cport: Self::port(script, 16379),
+                pport: Self::port(script, 0),
                 flags: NodeFlags(script.u16()),
             }
         });
@@ -434,11 +442,11 @@ impl Attack {
         Body::Ping { kind, gossip, extensions }
     }
 
-    fn port(&self, script: &mut Script<'_>, usual: u16) -> u16 {
+    fn port(script: &mut Script<'_>, usual: u16) -> u16 {
         if script.below(4) == 0 { script.u16() } else { usual }
     }
 
-    fn ip(&self, script: &mut Script<'_>, of: u8) -> String {
+    fn ip(script: &mut Script<'_>, of: u8) -> String {
         match script.below(6) {
             0 => String::new(),
             1 => ip_of(script.below(NODES + 2)).to_string(),
