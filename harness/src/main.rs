@@ -19,7 +19,12 @@ mod verdict;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os();
+    match cli::Role::of(args.next().as_deref()) {
+        Some(cli::Role::Server) => return slotstorm_server::run_as_redis_server(args.collect()),
+        Some(cli::Role::Client) => return cli::redis_cli::main(args.collect()),
+        None => {}
+    }
     match args.next() {
         Some(verb) if verb == "server" => slotstorm_server::run(args.collect()),
         Some(verb) if verb == "__keeper" => backend::process::keeper::main(),

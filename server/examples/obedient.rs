@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use slotstorm_node::config::Config;
 use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Ticket};
 use slotstorm_server::machine::Machine;
-use slotstorm_server::startup::{Boot, run_with};
+use slotstorm_server::startup::{Boot, Called, run_with};
 
 fn main() -> ExitCode {
-    run_with(std::env::args_os().skip(1).collect(), Obedient::new)
+    run_with(std::env::args_os().skip(1).collect(), Called::Slotstorm, Obedient::new)
 }
 
 /// Answers each line with itself, or does what it says.

@@ -21,9 +21,17 @@ use slotstorm_node::node::{Node, NodeBoot};
 
 /// Runs a node until it is told to stop. `args` are redis-server's, without the program's name.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    startup::run_with(args, |boot| {
-        let node =
-            NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
-        Node::new(node, boot.effects)
-    })
+    startup::run_with(args, startup::Called::Slotstorm, make_node)
+}
+
+/// The same, called by the name `redis-server`: standalone unless the configuration says `cluster-enabled yes`, or says
+/// nothing of it but names a `cluster-config-file`.
+pub fn run_as_redis_server(args: Vec<OsString>) -> ExitCode {
+    startup::run_with(args, startup::Called::RedisServer, make_node)
+}
+
+fn make_node(boot: startup::Boot<'_>) -> Node {
+    let node =
+        NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+    Node::new(node, boot.effects)
 }

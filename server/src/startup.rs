@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -28,6 +29,15 @@ const REDIS_VERSION: &str = "7.0.15";
 const RESERVED_FILES: u64 = 32;
 /// Set for the child that `daemonize` starts: it leaves the terminal's session.
 const DAEMON_MARK: &str = "SLOTSTORM_SERVER_DAEMON";
+
+/// The name by which the program was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// `slotstorm server`: a cluster node unless told otherwise.
+    Slotstorm,
+    /// `redis-server`: standalone unless told otherwise.
+    RedisServer,
+}
 
 /// What a machine is made from.
 pub struct Boot<'a> {
@@ -56,8 +66,12 @@ enum StartError {
 }
 
 /// Runs a server with the arguments of redis-server around the machine that `make` makes.
-pub fn run_with<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> M) -> ExitCode {
-    match start(args, make) {
+pub fn run_with<M: Machine>(
+    args: Vec<OsString>,
+    called: Called,
+    make: impl FnOnce(Boot<'_>) -> M,
+) -> ExitCode {
+    match start(args, called, make) {
         Ok(code) => ExitCode::from(code as u8),
         Err(StartError::Logged) => ExitCode::FAILURE,
         Err(error) => {
@@ -67,23 +81,27 @@ pub fn run_with<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> 
     }
 }
 
-fn start<M: Machine>(args: Vec<OsString>, make: impl FnOnce(Boot<'_>) -> M) -> Result<i32, StartError> {
+fn start<M: Machine>(
+    args: Vec<OsString>,
+    called: Called,
+    make: impl FnOnce(Boot<'_>) -> M,
+) -> Result<i32, StartError> {
     let args: Result<Vec<String>, OsString> = args.into_iter().map(OsString::into_string).collect();
     let args = args.map_err(|word| {
         StartError::Plain(format!("this argument is not UTF-8: {}", word.to_string_lossy()))
     })?;
     let serve = match parse_args(&args).map_err(StartError::Plain)? {
         CommandLine::Version => {
-            println!("Slotstorm server v={VERSION} redis={REDIS_VERSION} bits=64");
+            println!("{}", version(called));
             return Ok(0);
         }
         CommandLine::Help => {
-            print!("{HELP}");
+            print!("{}", help(called));
             return Ok(0);
         }
         CommandLine::Serve(serve) => serve,
     };
-    let mut config = load_config(&serve)?;
+    let mut config = load_config(&serve, called)?;
     let mut log = Log::to_stdout();
     let started_in = std::env::current_dir();
     enter_directory(&mut config, &mut log)?;
@@ -121,6 +139,12 @@ fn serve_until_told<M: Machine>(
         "Redis version={REDIS_VERSION}, bits=64, slotstorm={VERSION}, pid={pid}, just started"
     ));
     log.warning("Configuration loaded");
+    if config.implies_cluster {
+        log.warning(
+            "A cluster-config-file is given and cluster-enabled is not: running in cluster mode. \
+             (Redis' own redis-server would run standalone.)",
+        );
+    }
     log.role = 'M';
     raise_file_limit(&mut config, &mut log);
     let listeners = open_listeners(&config, &mut log)?;
@@ -146,7 +170,7 @@ fn serve_until_told<M: Machine>(
 
 // ---- Configuration
 
-fn load_config(serve: &ServeArgs) -> Result<Config, StartError> {
+fn load_config(serve: &ServeArgs, called: Called) -> Result<Config, StartError> {
     let path = serve.file.as_deref().map(std::path::absolute).transpose();
     let path =
         path.map_err(|error| StartError::Plain(format!("Fatal error, no current directory: {error}")))?;
@@ -156,7 +180,12 @@ fn load_config(serve: &ServeArgs) -> Result<Config, StartError> {
         let read = io::stdin().read_to_string(&mut stdin);
         read.map_err(|error| StartError::Plain(format!("Fatal error, can't read standard input: {error}")))?;
     }
-    let source = Source { file: file.as_deref().unwrap_or_default(), stdin: &stdin, args: &serve.lines };
+    let source = Source {
+        file: file.as_deref().unwrap_or_default(),
+        stdin: &stdin,
+        args: &serve.lines,
+        standalone_unless_told: called == Called::RedisServer,
+    };
     let mut config = Config::load(source, &mut read_included).map_err(|error| match error {
         LoadError::Include(sentence) => StartError::Plain(sentence),
         error => StartError::Config(error.to_string()),
@@ -234,8 +263,11 @@ fn daemonize(serve: &ServeArgs, started_in: io::Result<PathBuf>) -> Result<(), S
     // The child reads the same arguments, so relative paths in them must mean the same to it.
     let failed = |error| StartError::Plain(format!("Can't daemonize: {error}"));
     let started_in = started_in.map_err(failed)?;
+    let mut args = std::env::args_os();
     let child = Command::new("/proc/self/exe")
-        .args(std::env::args_os().skip(1))
+        // The name by which it was called says what it is.
+        .arg0(args.next().unwrap_or_else(|| "slotstorm".into()))
+        .args(args)
         .env(DAEMON_MARK, "1")
         .current_dir(started_in)
         .stdin(Stdio::null())
@@ -357,12 +389,49 @@ fn said(error: &io::Error) -> String {
     }
 }
 
-const HELP: &str = "\
-Usage: slotstorm server [CONFIG-FILE] [--DIRECTIVE VALUE]... [-]
+fn version(called: Called) -> String {
+    match called {
+        Called::Slotstorm => format!("Slotstorm server v={VERSION} redis={REDIS_VERSION} bits=64"),
+        // Programs look for `v=`.
+        Called::RedisServer => {
+            format!(
+                "Redis server v={REDIS_VERSION} sha=00000000:0 malloc=mimalloc bits=64 build=slotstorm-{VERSION}"
+            )
+        }
+    }
+}
 
-A Redis Cluster node. It takes the configuration files, directives and command line of redis-server, and is in
-cluster mode unless 'cluster-enabled no' is given. A lone '-' reads more configuration from standard input.
+fn help(called: Called) -> String {
+    let (name, mode) = match called {
+        Called::Slotstorm => {
+            ("slotstorm server", "It is in cluster mode unless 'cluster-enabled no' is given.")
+        }
+        Called::RedisServer => (
+            "redis-server",
+            "It is in cluster mode if 'cluster-enabled yes' is given, or a cluster-config-file (or \
+             cluster-save-config)\nand nothing is said of cluster-enabled; Redis' own server would be standalone then.",
+        ),
+    };
+    format!(
+        "\
+Usage: {name} [CONFIG-FILE] [--DIRECTIVE VALUE]... [-]
+       {name} --version | --help
 
-  slotstorm server --port 7000 --cluster-node-timeout 2000
-  slotstorm server /etc/redis/redis.conf --appendonly yes
-";
+A Redis Cluster node ({REDIS_VERSION}'s behaviour, by slotstorm {VERSION}). It takes the configuration files, directives and
+command line of redis-server; later ones win. A lone '-' reads more configuration from standard input. Files are
+relative to 'dir', which is the current directory if nothing is said.
+
+{mode}
+
+Only here:
+  --cluster-save-config    takes no value: the cluster-config-file (nodes.conf) is written at the start and after each
+                           change. This server always does so; the flag says it.
+
+Not supported: --sentinel, --test-memory, --check-system, TLS, ACL users, modules.
+
+  {name} --port 7000 --cluster-node-timeout 2000
+  {name} --port 7000 --cluster-config-file nodes-7000.conf --cluster-save-config
+  {name} /etc/redis/redis.conf --appendonly yes
+"
+    )
+}

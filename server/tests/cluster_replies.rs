@@ -169,3 +169,85 @@ fn four(kind: Kind, first: u8) -> Side {
     }
     side
 }
+
+/// A master of one kind and its replica of the other: messages of PUBLISH and SPUBLISH cross the bus both ways.
+#[test]
+fn messages_cross_the_bus_of_a_mixed_shard_both_ways() {
+    for (master, replica, first) in [(Kind::Ours, Kind::Redis, 40), (Kind::Redis, Kind::Ours, 50)] {
+        let (mut a, mut b) = (Side::start(master, first, 1), Side::start(replica, first + 1, 1));
+        a.ask(0, "CLUSTER ADDSLOTSRANGE 0 16383");
+        b.ask(0, &format!("CLUSTER MEET {} {PORT}", a.servers[0].ip));
+        a.until(0, "CLUSTER INFO", "cluster_known_nodes:2");
+        let id = a.ids[0].clone();
+        b.until(0, &format!("CLUSTER REPLICATE {id}"), "+OK");
+        a.until(0, "CLUSTER SLOTS", &b.servers[0].ip);
+        for side in [&mut a, &mut b] {
+            side.until(0, "CLUSTER INFO", "cluster_state:ok");
+        }
+        for (from, to) in [(0, 1), (1, 0)] {
+            let sides = [&mut a, &mut b];
+            let mut listener = Client::connect(&sides[to].servers[0].ip).unwrap();
+            assert!(listener.ask("SSUBSCRIBE ch").contains("ssubscribe"));
+            assert!(listener.ask("SUBSCRIBE news").contains("subscribe"));
+            let mut heard = String::new();
+            let until = Instant::now() + Duration::from_secs(20);
+            while !(heard.contains("smessage|$2|ch|$5|shard") && heard.contains("message|$4|news|$3|all")) {
+                assert!(Instant::now() < until, "{from} to {to}: {heard}");
+                sides[from].clients[0].ask("SPUBLISH ch shard");
+                sides[from].clients[0].ask("PUBLISH news all");
+                heard += &listener.ask("PING x");
+            }
+        }
+        for side in [&mut a, &mut b] {
+            let info = side.clients[0].ask("CLUSTER INFO");
+            for line in ["publishshard_sent", "publishshard_received", "publish_sent", "publish_received"] {
+                assert!(info.contains(&format!("cluster_stats_messages_{line}:")), "{line}: {info}");
+            }
+        }
+    }
+}
+
+/// `CONFIG SET` of cluster directives is kept by CONFIG REWRITE and read at the next start, on both sides alike.
+#[test]
+fn a_rewritten_config_keeps_the_cluster_directives() {
+    for (kind, number) in [(Kind::Redis, 60), (Kind::Ours, 61)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.conf");
+        std::fs::write(&file, "cluster-enabled yes\nenable-debug-command yes\n").unwrap();
+        let file = file.to_str().unwrap();
+        let settings = [
+            ("cluster-node-timeout", "7000"),
+            ("cluster-migration-barrier", "2"),
+            ("cluster-replica-validity-factor", "3"),
+            ("cluster-require-full-coverage", "no"),
+            ("cluster-replica-no-failover", "yes"),
+            ("cluster-allow-replica-migration", "no"),
+            ("cluster-allow-reads-when-down", "yes"),
+            ("cluster-allow-pubsubshard-when-down", "no"),
+            ("cluster-link-sendbuf-limit", "1048576"),
+            ("cluster-announce-ip", "10.1.2.3"),
+            ("cluster-announce-port", "7001"),
+            ("cluster-announce-bus-port", "17001"),
+            ("cluster-announce-hostname", "node.example.org"),
+            ("cluster-preferred-endpoint-type", "hostname"),
+        ];
+        {
+            let server = Server::start_with_file(kind, number, file);
+            let mut client = Client::connect(&server.ip).unwrap();
+            for (name, value) in settings {
+                assert_eq!(client.ask(&format!("CONFIG SET {name} {value}")), "+OK|", "{kind:?} {name}");
+            }
+            assert_eq!(client.ask("CONFIG REWRITE"), "+OK|", "{kind:?}");
+        }
+        // The first server's directory went with it.
+        let text = std::fs::read_to_string(file).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("dir ")).collect();
+        std::fs::write(file, kept.join("\n")).unwrap();
+        let server = Server::start_with_file(kind, number, file);
+        let mut client = Client::connect(&server.ip).unwrap();
+        for (name, value) in settings {
+            let got = client.ask(&format!("CONFIG GET {name}"));
+            assert!(got.ends_with(&format!("|{value}|")), "{kind:?} {name}: {got}");
+        }
+    }
+}

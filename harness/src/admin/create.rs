@@ -123,7 +123,8 @@ pub async fn create<R: Reach>(
     let mut nodes: Vec<_> = plan.members.iter().map(|member| connection(reach, member.address)).collect();
 
     let up = nodes.iter_mut().zip(&plan.members).map(|(node, member)| greet(reach, node, member, deadline));
-    let ids: Vec<String> = join_all(up).await.into_iter().collect::<Result<_, _>>()?;
+    let ids: Vec<String> =
+        join_all(up).await.into_iter().map(|greeted| Ok(greeted?.id)).collect::<Result<_, CreateError>>()?;
     progress(Progress::Up { at: reach.now() });
 
     let masters = plan.masters();
@@ -175,17 +176,47 @@ pub async fn create<R: Reach>(
     Ok(Created { ids, whole, took: reach.now() - begun })
 }
 
+/// A node that can become a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Empty {
+    pub id: String,
+    /// Where it listens for its peers.
+    pub bus_port: u16,
+}
+
+/// Looks whether servers that should run already do, and are empty.
+pub async fn inspect<R: Reach>(
+    reach: &R,
+    addresses: &[SocketAddr],
+    timeout_ms: u64,
+) -> Vec<Result<Empty, CreateError>> {
+    let look = async |address: &SocketAddr| {
+        let member = Member {
+            name: address.to_string(),
+            address: *address,
+            announced: *address,
+            bus_port: 0,
+            master: None,
+        };
+        // One attempt is enough to know that nothing listens: the clock is asked again only after a first answer.
+        let mut node = connection(reach, *address);
+        node.ask_text(&["PING"], reach.now() + ms(timeout_ms)).await?;
+        greet(reach, &mut node, &member, reach.now() + ms(timeout_ms)).await
+    };
+    join_all(addresses.iter().map(look)).await
+}
+
 fn all_ok(results: Vec<Result<(), CreateError>>) -> Result<(), CreateError> {
     results.into_iter().collect()
 }
 
-/// Waits until the node answers; it must be empty. Its id.
+/// Waits until the node answers; it must be empty.
 async fn greet<R: Reach>(
     reach: &R,
     node: &mut Connection<R::Mailbox>,
     member: &Member,
     deadline: Nanos,
-) -> Result<String, CreateError> {
+) -> Result<Empty, CreateError> {
     let (name, address) = (member.name.clone(), member.address);
     let mut last = None;
     let id = loop {
@@ -224,7 +255,14 @@ async fn greet<R: Reach>(
         }
     };
     match why {
-        None => Ok(id),
+        None => {
+            let table = super::fleet::nodes_of(node, deadline).await?;
+            let own = table.iter().find(|line| line.myself());
+            Ok(Empty {
+                id,
+                bus_port: own.map_or(address.port().saturating_add(10_000), |line| line.bus_port),
+            })
+        }
         Some(why) => Err(CreateError::NotEmpty { name, address, why }),
     }
 }

@@ -1,19 +1,35 @@
-//! What an operator does to a cluster: make it, and wait until it is whole. Pure: everything goes through [`Reach`]
-//! (any [`World`], or plain addresses) or through the text that a server answered.
+//! What an operator does to a cluster: make it, grow and shrink it, move its slots, fail it over, mend it, wait until
+//! it is whole. Pure: everything goes through [`Reach`] (any [`World`], or plain addresses) or through the text that a
+//! server answered. Every flow has time-outs and answers with what was done and what was not.
 
+pub mod allocation;
+pub mod backup;
 pub mod converge;
 pub mod create;
+pub mod failover;
+pub mod fix;
+pub mod fleet;
+pub mod health;
+pub mod import;
+pub mod membership;
+pub mod migrate;
+pub mod mover;
+pub mod note;
 pub mod parse;
+pub mod reshard;
 pub mod resp;
+pub mod slots;
 
+use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 
 use slotstorm_checker::record::Nanos;
 use slotstorm_fabric::Endpoint;
 
-use crate::backend::{Mailbox, World};
+use crate::backend::{Mailbox, SeenBy, World};
 
 /// All that an administrator needs of a world: a clock and a way to reach servers at their real addresses.
 pub trait Reach: Clone + 'static {
@@ -26,6 +42,14 @@ pub trait Reach: Clone + 'static {
     fn sleep_until(&self, at: Nanos) -> impl Future<Output = ()>;
     /// A fresh mailbox of the controller.
     fn mailbox(&self) -> Self::Mailbox;
+    /// Where the administrator reaches a node that the cluster knows at `announced`.
+    fn reachable_at(&self, announced: SocketAddr) -> SocketAddr {
+        announced
+    }
+    /// What every new connection says first.
+    fn login(&self) -> Option<Login> {
+        None
+    }
 }
 
 impl<W: World> Reach for W {
@@ -41,6 +65,36 @@ impl<W: World> Reach for W {
 
     fn mailbox(&self) -> Self::Mailbox {
         World::mailbox(self, Endpoint::Controller)
+    }
+
+    fn reachable_at(&self, announced: SocketAddr) -> SocketAddr {
+        (1..=self.nodes())
+            .find(|node| self.address(*node, SeenBy::Cluster) == announced)
+            .map_or(announced, |node| self.address(node, SeenBy::Controller))
+    }
+}
+
+/// A user's name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// `None`: the default user.
+    pub user: Option<String>,
+    pub password: String,
+}
+
+impl Login {
+    /// `AUTH` and its arguments.
+    pub fn command(&self) -> Vec<&str> {
+        let mut words = vec!["AUTH"];
+        words.extend(self.user.as_deref());
+        words.push(&self.password);
+        words
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Login({})", self.user.as_deref().unwrap_or("default")) // never the password
     }
 }
 
@@ -64,3 +118,6 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
     .await;
     outputs.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 use slotstorm_checker::record::Nanos;
 
-use super::Reach;
+use super::{Login, Reach, ms};
 use crate::backend::{LinkEvent, LinkId, Mailbox};
 
 /// A server's reply.
@@ -40,18 +40,28 @@ impl AskError {
     }
 }
 
+/// A piece of a snapshot that arrives.
+#[derive(Debug)]
+pub enum Snapshot<'b> {
+    /// First of all: how long it is, if the server knows.
+    Length(Option<u64>),
+    /// Its bytes, in order.
+    Piece(&'b [u8]),
+}
+
 /// A connection on which one asks and waits.
 pub struct Connection<M: Mailbox> {
     mailbox: M,
     address: SocketAddr,
+    login: Option<Login>,
     link: Option<LinkId>,
     inbox: BytesMut,
 }
 
 impl<M: Mailbox> Connection<M> {
-    /// Dials at the first request, and again after a loss.
-    pub fn new(mailbox: M, address: SocketAddr) -> Self {
-        Self { mailbox, address, link: None, inbox: BytesMut::new() }
+    /// Dials at the first request, and again after a loss; each time it logs in first.
+    pub fn new(mailbox: M, address: SocketAddr, login: Option<Login>) -> Self {
+        Self { mailbox, address, login, link: None, inbox: BytesMut::new() }
     }
 
     /// Where it goes.
@@ -60,7 +70,7 @@ impl<M: Mailbox> Connection<M> {
     }
 
     /// One command. A server's error is [`AskError::Server`].
-    pub async fn ask(&mut self, words: &[&str], deadline: Nanos) -> Result<Reply, AskError> {
+    pub async fn ask<W: AsRef<[u8]>>(&mut self, words: &[W], deadline: Nanos) -> Result<Reply, AskError> {
         let mut replies = self.pipeline(&[words], deadline).await?;
         match replies.pop() {
             Some(Reply::Error(text)) => Err(AskError::Server {
@@ -80,7 +90,11 @@ impl<M: Mailbox> Connection<M> {
     }
 
     /// Several commands in one write; the replies in order, errors among them.
-    pub async fn pipeline(&mut self, commands: &[&[&str]], deadline: Nanos) -> Result<Vec<Reply>, AskError> {
+    pub async fn pipeline<W: AsRef<[u8]>>(
+        &mut self,
+        commands: &[&[W]],
+        deadline: Nanos,
+    ) -> Result<Vec<Reply>, AskError> {
         let outcome = self.exchange(commands, deadline).await;
         if outcome.is_err() {
             self.hang_up(); // a late reply must not answer the next question
@@ -88,33 +102,169 @@ impl<M: Mailbox> Connection<M> {
         outcome
     }
 
-    async fn exchange(&mut self, commands: &[&[&str]], deadline: Nanos) -> Result<Vec<Reply>, AskError> {
-        let link = *self.link.get_or_insert_with(|| self.mailbox.connect(self.address));
+    async fn exchange<W: AsRef<[u8]>>(
+        &mut self,
+        commands: &[&[W]],
+        deadline: Nanos,
+    ) -> Result<Vec<Reply>, AskError> {
         let mut request = Vec::new();
+        let (link, fresh) = self.open(&mut request);
         for words in commands {
             encode(words, &mut request);
         }
         self.mailbox.send(link, request);
+        if fresh {
+            let greeting = self.reply(deadline, || "AUTH".to_owned()).await?;
+            self.check_login(&greeting)?;
+        }
         let mut replies = Vec::with_capacity(commands.len());
+        for words in commands {
+            replies.push(self.reply(deadline, || command_name(words)).await?);
+        }
+        Ok(replies)
+    }
+
+    /// The link, dialled if there is none; true if a login was put in front of `request`.
+    fn open(&mut self, request: &mut Vec<u8>) -> (LinkId, bool) {
+        match (self.link, &self.login) {
+            (Some(link), _) => (link, false),
+            (None, login) => {
+                if let Some(login) = login {
+                    encode(&login.command(), request);
+                }
+                let fresh = login.is_some();
+                (*self.link.insert(self.mailbox.connect(self.address)), fresh)
+            }
+        }
+    }
+
+    /// A server without a password takes everybody, as redis-cli sees it.
+    fn check_login(&self, greeting: &Reply) -> Result<(), AskError> {
+        match greeting {
+            Reply::Error(text) if !text.contains("without any password configured") => {
+                Err(AskError::Server {
+                    address: self.address,
+                    command: "AUTH".to_owned(),
+                    text: text.to_string(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn reply(&mut self, deadline: Nanos, command: impl Fn() -> String) -> Result<Reply, AskError> {
+        let address = self.address;
         loop {
-            while replies.len() < commands.len() {
-                match decode_bytes_mut(&mut self.inbox) {
-                    Ok(Some((reply, _, _))) => replies.push(reply),
-                    Ok(None) => break,
-                    Err(error) => return Err(self.nonsense(commands[replies.len()], error.details())),
+            match decode_bytes_mut(&mut self.inbox) {
+                Ok(Some((reply, _, _))) => return Ok(reply),
+                Ok(None) => {}
+                Err(error) => {
+                    let why = error.details().to_owned();
+                    return Err(AskError::Nonsense { address, command: command(), why });
                 }
             }
-            if replies.len() == commands.len() {
-                return Ok(replies);
-            }
-            let address = self.address;
+            let bytes = self.more(deadline).await?;
+            self.inbox.extend_from_slice(&bytes);
+        }
+    }
+
+    /// The next bytes from the server.
+    async fn more(&mut self, deadline: Nanos) -> Result<Vec<u8>, AskError> {
+        let address = self.address;
+        loop {
             match self.mailbox.next(deadline).await {
                 None => return Err(AskError::Timeout { address }),
                 Some(LinkEvent::Connected(_)) => {}
-                Some(LinkEvent::Received(_, bytes)) => self.inbox.extend_from_slice(&bytes),
-                Some(LinkEvent::Refused(_, why)) => return Err(AskError::Refused { address, why }),
-                Some(LinkEvent::Closed(_, why)) => return Err(AskError::Closed { address, why }),
+                Some(LinkEvent::Received(_, bytes)) => return Ok(bytes),
+                Some(LinkEvent::Refused(_, why)) => {
+                    self.link = None;
+                    return Err(AskError::Refused { address, why });
+                }
+                Some(LinkEvent::Closed(_, why)) => {
+                    self.link = None;
+                    return Err(AskError::Closed { address, why });
+                }
             }
+        }
+    }
+
+    /// Asks for a snapshot as a replica of old does (SYNC) and hands its bytes to `sink` as they come; its length.
+    /// `quiet_ms` may pass between two pieces. The connection is closed afterwards: what follows is a stream.
+    pub async fn snapshot(
+        &mut self,
+        now: impl Fn() -> Nanos,
+        quiet_ms: u64,
+        mut sink: impl FnMut(Snapshot<'_>) -> Result<(), String>,
+    ) -> Result<u64, AskError> {
+        self.hang_up();
+        let outcome = self.receive_snapshot(&now, quiet_ms, &mut sink).await;
+        self.hang_up();
+        outcome
+    }
+
+    async fn receive_snapshot(
+        &mut self,
+        now: &impl Fn() -> Nanos,
+        quiet_ms: u64,
+        sink: &mut impl FnMut(Snapshot<'_>) -> Result<(), String>,
+    ) -> Result<u64, AskError> {
+        let address = self.address;
+        let nonsense = |why: String| AskError::Nonsense { address, command: "SYNC".to_owned(), why };
+        let mut request = Vec::new();
+        let (link, fresh) = self.open(&mut request);
+        request.extend_from_slice(b"SYNC\r\n");
+        self.mailbox.send(link, request);
+        if fresh {
+            let greeting = self.reply(now() + ms(quiet_ms), || "AUTH".to_owned()).await?;
+            self.check_login(&greeting)?;
+        }
+        let header = loop {
+            // While it prepares the file, a master sends empty lines so that nobody hangs up.
+            while self.inbox.first() == Some(&b'\n') {
+                self.inbox.advance(1);
+            }
+            if let Some(end) = self.inbox.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.inbox.split_to(end + 2);
+                break String::from_utf8_lossy(&line[..end]).into_owned();
+            }
+            let bytes = self.more(now() + ms(quiet_ms)).await?;
+            self.inbox.extend_from_slice(&bytes);
+        };
+        if let Some(text) = header.strip_prefix('-') {
+            return Err(AskError::Server { address, command: "SYNC".to_owned(), text: text.to_owned() });
+        }
+        let size = header.strip_prefix('$').ok_or_else(|| nonsense(format!("{header:?} is no length")))?;
+        // A master that writes no file names a mark of 40 bytes instead of the length.
+        let mark = size.strip_prefix("EOF:").map(|mark| mark.as_bytes().to_vec());
+        let length = match &mark {
+            Some(_) => None,
+            None => Some(size.parse::<u64>().map_err(|_| nonsense(format!("{size:?} is no length")))?),
+        };
+        sink(Snapshot::Length(length)).map_err(nonsense)?;
+        let mut taken = 0;
+        loop {
+            let held = self.inbox.len();
+            let (ready, done) = match (&mark, length) {
+                (Some(mark), _) if held >= mark.len() && self.inbox.ends_with(mark) => {
+                    (held - mark.len(), true)
+                }
+                (Some(mark), _) => (held.saturating_sub(mark.len()), false),
+                (None, length) => {
+                    let missing = length.unwrap_or(0) - taken;
+                    let ready = missing.min(held as u64);
+                    (ready as usize, ready == missing)
+                }
+            };
+            if ready > 0 {
+                let piece = self.inbox.split_to(ready);
+                taken += piece.len() as u64;
+                sink(Snapshot::Piece(&piece)).map_err(nonsense)?;
+            }
+            if done {
+                return Ok(taken);
+            }
+            let bytes = self.more(now() + ms(quiet_ms)).await?;
+            self.inbox.extend_from_slice(&bytes);
         }
     }
 
@@ -125,14 +275,14 @@ impl<M: Mailbox> Connection<M> {
         }
     }
 
-    fn nonsense(&self, words: &[&str], why: &str) -> AskError {
+    fn nonsense<W: AsRef<[u8]>>(&self, words: &[W], why: &str) -> AskError {
         AskError::Nonsense { address: self.address, command: command_name(words), why: why.to_owned() }
     }
 }
 
 /// Opens a connection as the controller does.
 pub fn connection<R: Reach>(reach: &R, address: SocketAddr) -> Connection<R::Mailbox> {
-    Connection::new(reach.mailbox(), address)
+    Connection::new(reach.mailbox(), address, reach.login())
 }
 
 /// A request as an array of bulk strings.
@@ -156,8 +306,9 @@ pub fn text_of(reply: &Reply) -> Option<String> {
 }
 
 /// The command's words as a person would name it, without its arguments' bulk.
-fn command_name(words: &[&str]) -> String {
-    words.iter().take(3).copied().collect::<Vec<_>>().join(" ")
+fn command_name<W: AsRef<[u8]>>(words: &[W]) -> String {
+    let words = words.iter().take(3).map(|word| String::from_utf8_lossy(word.as_ref()).into_owned());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@
 //! 254 bad usage, 255 panic.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: files, the terminal, entropy for seeds
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 mod check;
-mod cluster;
+pub mod cluster;
 mod doctor;
+pub mod redis_cli;
 mod run;
 mod screen;
 mod terminal;
@@ -23,6 +25,26 @@ const BROKEN: u8 = 3;
 /// A bug of ours.
 const PANIC: i32 = 255;
 
+/// What the binary is when it is called by another name than its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A node, with redis-server's command line.
+    Server,
+    /// A client, with redis-cli's command line.
+    Client,
+}
+
+impl Role {
+    /// By the first argument, which a link's name comes as.
+    pub fn of(called: Option<&OsStr>) -> Option<Self> {
+        match Path::new(called?).file_name()?.to_str()? {
+            "redis-server" | "valkey-server" => Some(Self::Server),
+            "redis-cli" | "valkey-cli" => Some(Self::Client),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Parser)]
 #[command(
     name = "slotstorm",
@@ -32,7 +54,9 @@ const PANIC: i32 = 255;
                   slotstorm run --sut /usr/bin/redis-server        the same on an unmodified redis-server\n  \
                   slotstorm run results/latest/repro.toml          the last run once more\n  \
                   slotstorm check results/latest                   judge a stored run again\n\n\
-                  Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made, 254 bad usage"
+                  Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made, 254 bad usage\n\n\
+                  Called by the name redis-server (or valkey-server) it is a server with that one's arguments,\n\
+                  called redis-cli (or valkey-cli) a client: `ln -s $(which slotstorm) redis-cli`"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -13,6 +13,8 @@ pub mod aof;
 pub mod cluster;
 pub mod command;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod io;
 pub mod keyspace;
 pub mod migrate;

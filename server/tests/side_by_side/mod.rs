@@ -1,4 +1,5 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
+#![allow(dead_code)] // each test binary uses a part
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,8 +15,8 @@ const MARK: &str = "mark-of-the-end";
 /// Client port of every server.
 pub const PORT: u16 = 7000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// Whose program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Ours,
     Redis,
@@ -40,17 +41,23 @@ pub struct Server {
 }
 
 impl Server {
+    /// As [`Self::start`], with a configuration file as its first argument.
+    pub fn start_with_file(kind: Kind, number: u8, file: &str) -> Self {
+        Self::start_as(kind, number, &[file], &[])
+    }
+
     /// Starts a server on the `number`-th address of this process.
     pub fn start(kind: Kind, number: u8, args: &[&str]) -> Self {
+        Self::start_as(kind, number, &[], args)
+    }
+
+    fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
         let dir = TempDir::new().unwrap();
         let port = PORT.to_string();
-        let mut all: Vec<String> =
-            ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"]
-                .into_iter()
-                .chain(args.iter().copied())
-                .map(str::to_owned)
-                .collect();
+        let base = ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
+        let words = before.iter().copied().chain(base).chain(args.iter().copied());
+        let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
         let child = Self::spawn(kind, &all);
         let server = Self { kind, ip: ip.clone(), dir, child };
@@ -83,15 +90,18 @@ impl Server {
 
     fn wait_until_it_answers(&self) {
         let until = Instant::now() + Duration::from_secs(20);
-        let answers = |mut client: Client| {
-            // While it loads, it answers the PING that ends a reply with an error: no end would come.
-            let timeout = Some(Duration::from_millis(500));
-            client.stream.set_read_timeout(timeout).is_ok() && client.ask("PING") == "+PONG|"
-        };
-        while !Client::connect(&self.ip).is_some_and(answers) {
+        while !self.answers() {
             assert!(Instant::now() < until, "{:?} does not answer on {}", self.kind, self.ip);
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Does a PING get its PONG, and not `-LOADING`?
+    fn answers(&self) -> bool {
+        let Some(mut client) = Client::connect(&self.ip) else { return false };
+        let mut reply = [0; 5];
+        let asked = client.stream.write_all(b"PING\r\n");
+        asked.is_ok() && client.stream.read_exact(&mut reply).is_ok() && &reply == b"+PONG"
     }
 }
 

@@ -69,6 +69,16 @@ impl Election {
         self.asked.filter(|asked| *asked == epoch)
     }
 
+    #[cfg(test)]
+    pub fn count_for_tests(&mut self, voter: NodeIdx) {
+        self.voters.insert(voter);
+    }
+
+    #[cfg(test)]
+    pub fn votes_for_tests(&self) -> usize {
+        self.voters.len()
+    }
+
     /// When votes are asked for, or were.
     #[cfg(test)]
     pub const fn scheduled(&self) -> Option<Mono> {
@@ -295,8 +305,8 @@ impl Cluster {
         let better = |idx: &&NodeIdx| {
             let node = self.nodes.get(**idx);
             let ahead = node.repl_offset > mine || (fast && node.repl_offset == mine && node.id < my_id);
-            let runs = !node.flags.any(NodeFlags::NOFAILOVER) && !(fast && node.failed());
-            **idx != MYSELF && runs && ahead
+            let out = node.flags.any(NodeFlags::NOFAILOVER) || (fast && node.failed());
+            **idx != MYSELF && !out && ahead
         };
         self.nodes.get(master).replicas.iter().filter(better).count() as u64
     }

@@ -61,6 +61,16 @@ impl NodeFlags {
         Self(self.0 & !bits.0)
     }
 
+    /// Without a role if both are claimed: a node is one or the other, and its next header says which.
+    #[must_use]
+    pub const fn one_role(self) -> Self {
+        if self.any(Self::MASTER) && self.any(Self::REPLICA) {
+            Self(self.0 & !(Self::MASTER.0 | Self::REPLICA.0))
+        } else {
+            self
+        }
+    }
+
     /// From the comma list of a nodes.conf line; the unknown word if there is one. valkey's words are
     /// accepted.
     pub fn parse(list: &str) -> Result<Self, String> {

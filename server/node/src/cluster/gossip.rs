@@ -187,9 +187,12 @@ impl Cluster {
         if entry.flags.any(NodeFlags::NOADDR) || entry.ip.is_empty() || self.is_blacklisted(&id, turn) {
             return;
         }
+        if !self.has_room_for_gossip() {
+            return;
+        }
         // What only its holder may say of a node is not taken from others.
         let own = NodeFlags::MYSELF | NodeFlags::HANDSHAKE | NodeFlags::MEET;
-        let mut node = Node::new(id, entry.flags.without(own), turn.now.mono);
+        let mut node = Node::new(id, entry.flags.without(own).one_role(), turn.now.mono);
         node.ip.clone_from(&entry.ip);
         (node.port, node.pport, node.cport) = (entry.port, entry.pport, entry.cport);
         self.nodes.add(node);

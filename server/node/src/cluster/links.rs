@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub peer_ip: Option<IpAddr>,
     pub local_ip: Option<IpAddr>,
     pub reader: FrameReader,
+    /// It claimed to be a node that talks to me from elsewhere, and that was logged.
+    pub doubted: bool,
     /// Packets for a connection that is still being made.
     pending: Option<Vec<Vec<u8>>>,
 }
@@ -51,6 +53,7 @@ impl Link {
             peer_ip: None,
             local_ip: None,
             reader: FrameReader::default(),
+            doubted: false,
             pending: outbound.then(Vec::new),
         }
     }
@@ -244,12 +247,15 @@ impl Cluster {
         let Some(link) = self.links.remove(&conn) else { return false };
         self.outgoing.retain(|(to, _)| *to != conn);
         if let Some(idx) = link.node.filter(|idx| self.nodes.exists(*idx)) {
+            // A node may have called twice: the call that goes on is still its.
+            let other = self.links.iter().rev().find(|(_, link)| !link.outbound && link.node == Some(idx));
+            let other = other.map(|(conn, _)| *conn);
             let node = self.nodes.get_mut(idx);
             if node.outbound == Some(conn) {
                 node.outbound = None;
             }
             if node.inbound == Some(conn) {
-                node.inbound = None;
+                node.inbound = other;
             }
         }
         true

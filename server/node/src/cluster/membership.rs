@@ -23,7 +23,7 @@ impl Cluster {
             let node = self.nodes.get(idx);
             node.in_handshake() && node.ip == ip && node.port == header.port && node.cport == header.cport
         });
-        if running || ip.is_empty() {
+        if running || ip.is_empty() || !self.has_room_for_a_handshake() {
             return;
         }
         self.add_handshake(ip, (header.port, header.pport, header.cport), NodeFlags::HANDSHAKE, turn);
@@ -67,7 +67,7 @@ impl Cluster {
             let node = self.nodes.get_mut(idx);
             node.flags.set(NodeFlags::HANDSHAKE | NodeFlags::MEET, false);
             let role = header.flags.0 & (NodeFlags::MASTER | NodeFlags::REPLICA).0;
-            node.flags |= NodeFlags(role);
+            node.flags |= NodeFlags(role).one_role();
             node.data_received = Some(turn.now.mono);
             node.pong_received = Some(turn.now.mono);
             node.ping_sent = None;

@@ -34,14 +34,19 @@
 //!
 //! # Deviations from 7.0.15 on purpose, all compatible on the wire
 //!
-//! F-01 (`election`, `roles`), F-10 (`process`, `election`), F-27 (`slot_claims`), F-46 (`roles`), F-47b
-//! (`failure_detection`), F-48 (`nodes_conf`), F-49 (`save`). F-51 (`adopt`) is as 7.0.15 does it.
+//! F-01 (`election`, `roles`), F-06 and F-07 (`slot_claims`), F-10 (`process`, `election`), F-11 to F-13
+//! (`process`, `slot_claims`), F-27 (`slot_claims`), F-46 (`roles`), F-47b and F-47c (`failure_detection`), F-48
+//! (`nodes_conf`), F-49 (`save`), F-54 (`links`). F-51 (`adopt`) is as 7.0.15 does it.
 //! Failovers are faster unless `failover-timing` says `redis` (`timing`).
 //! Timers use monotonic time, so that clock jumps do not touch failure detection (F-47d).
+//! An id speaks from one place at a time, and an epoch that nobody can have minted is not believed (`credence`).
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod attack;
 mod bitmap;
 pub mod bus;
 mod commands;
+mod credence;
 mod election;
 mod failure_detection;
 mod flags;
@@ -61,6 +66,8 @@ mod roles;
 mod save;
 mod settings;
 mod slot_claims;
+#[cfg(any(test, feature = "fuzzing"))]
+mod soundness;
 mod state;
 mod stats;
 mod table;
@@ -73,6 +80,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use attack::{bus_node, nodes_conf_text};
 pub use bitmap::{SLOTS, SlotBitmap};
 pub use flags::NodeFlags;
 pub use id::NodeId;
@@ -347,7 +356,8 @@ impl Cluster {
             }
         }
         self.last_vote_epoch = conf.last_vote_epoch;
-        self.current_epoch = conf.current_epoch.max(self.nodes.max_config_epoch());
+        // Epochs that are in use, and one that I voted in, have been reached.
+        self.current_epoch = conf.current_epoch.max(conf.last_vote_epoch).max(self.nodes.max_config_epoch());
     }
 
     /// Brings my own line up to date with the settings.

@@ -5,6 +5,9 @@ use super::bus::{self, Body, Extension, Header, MFLAG_PAUSED, Packet, PingKind};
 use super::{Cluster, MYSELF, NodeFlags, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel};
 
+/// Pings of a link on which more than this waits to be read stay unanswered: some hundred PONGs.
+const UNREAD_PONGS_MAX_BYTES: usize = 1 << 20;
+
 impl Cluster {
     /// One whole frame of a link.
     pub(super) fn process_frame(&mut self, conn: ConnId, frame: &[u8], turn: &mut Turn<'_>) {
@@ -27,11 +30,12 @@ impl Cluster {
     fn process(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn<'_>) {
         let Packet { header, body } = packet;
         let Some(link) = self.links.get(&conn) else { return };
-        let outbound = link.outbound;
+        let (outbound, dialled) = (link.outbound, link.node);
         // My own words come back only through a confused network.
-        let sender = self.nodes.find(&header.sender).filter(|idx| *idx != MYSELF);
+        let named = self.nodes.find(&header.sender).filter(|idx| *idx != MYSELF);
+        let sender = named.filter(|idx| outbound || self.believed(*idx, conn, turn));
         // On a link that I dialled, somebody else than expected: handled with the pings below.
-        let stranger = outbound && link.node != sender;
+        let stranger = outbound && dialled != sender;
         let known = sender.filter(|idx| !stranger && !self.nodes.get(*idx).in_handshake());
         if let Some(idx) = sender {
             self.nodes.get_mut(idx).data_received = Some(turn.now.mono);
@@ -40,15 +44,20 @@ impl Cluster {
             }
         }
         let news = known.map(|idx| self.note_epochs(idx, &header, turn));
+        // Who lies about epochs counts as alive and may gossip; no order, vote or claim is taken from it.
+        let heard = known.filter(|_| news != Some(News::Implausible));
         match body {
             Body::Ping { kind, gossip, extensions } => {
                 if kind != PingKind::Pong {
                     self.learn_my_address(conn, kind, turn);
                     // A MEET may also come from this very node: a link to oneself makes no acquaintance.
-                    if sender.is_none() && kind == PingKind::Meet && header.sender != self.my_id() {
+                    if named.is_none() && kind == PingKind::Meet && header.sender != self.my_id() {
                         self.meet_back(conn, &header, turn);
                     }
-                    self.send_ping(conn, PingKind::Pong, turn);
+                    // Who does not read what he asked for is not answered for ever.
+                    if turn.facts.outbox_len(conn) <= UNREAD_PONGS_MAX_BYTES {
+                        self.send_ping(conn, PingKind::Pong, turn);
+                    }
                 }
                 if outbound && !self.identify(conn, &header, turn) {
                     return;
@@ -61,7 +70,7 @@ impl Cluster {
                 self.process_gossip(idx, &gossip, turn);
                 self.process_extensions(idx, extensions, turn);
             }
-            Body::Fail { failed } => match (known, failed) {
+            Body::Fail { failed } => match (heard, failed) {
                 (Some(idx), Some(failed)) => self.fail_announced(idx, &failed, turn),
                 _ => turn.log(
                     LogLevel::Notice,
@@ -74,22 +83,22 @@ impl Cluster {
                 }
             }
             Body::AuthRequest => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.consider_vote(idx, &header, turn);
                 }
             }
             Body::AuthAck => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.count_vote(idx, header.current_epoch);
                 }
             }
             Body::MfStart => {
-                if let Some(idx) = known {
+                if let Some(idx) = heard {
                     self.manual_failover_requested(idx, conn, turn);
                 }
             }
             Body::Update { node, config_epoch, slots } => {
-                if let (Some(_), Some(about)) = (known, node.and_then(|id| self.nodes.find(&id))) {
+                if let (Some(_), Some(about)) = (heard, node.and_then(|id| self.nodes.find(&id))) {
                     self.update_received(about, config_epoch, &slots, turn);
                 }
             }
@@ -102,6 +111,16 @@ impl Cluster {
 
     /// Epochs and offset of a known sender. Tells whether the packet is news of its role and slots.
     fn note_epochs(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) -> News {
+        if !self.plausible_epoch(header.current_epoch) || !self.plausible_epoch(header.config_epoch) {
+            turn.log(
+                LogLevel::Verbose,
+                format!(
+                    "Node {} says epochs {} and {}, which nobody can have minted: not believed.",
+                    header.sender, header.current_epoch, header.config_epoch
+                ),
+            );
+            return News::Implausible;
+        }
         self.observe_epoch(header.current_epoch);
         let paused_master =
             self.my_master() == Some(idx) && self.i_am_replica() && header.mflags[0] & MFLAG_PAUSED != 0;
@@ -146,6 +165,9 @@ impl Cluster {
         if own_link && kind == PingKind::Pong {
             self.pong_received(idx, turn);
         }
+        if news == News::Implausible {
+            return;
+        }
         if news == News::History {
             turn.log(
                 LogLevel::Debug,
@@ -169,7 +191,8 @@ impl Cluster {
             self.set_as_master(idx);
             return;
         };
-        if self.nodes.get(idx).is_master() {
+        // Also one of which no role was known yet.
+        if !self.nodes.get(idx).is_replica() {
             let left = self.nodes.get(idx).slots.clone();
             self.slots.release_all(&mut self.nodes, idx);
             let flags = &mut self.nodes.get_mut(idx).flags;
@@ -244,7 +267,8 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         // What I own is mine to say.
-        if about == MYSELF || self.nodes.get(about).config_epoch >= config_epoch {
+        let old = self.nodes.get(about).config_epoch >= config_epoch;
+        if about == MYSELF || old || !self.plausible_epoch(config_epoch) {
             return;
         }
         self.set_as_master(about);
@@ -281,4 +305,5 @@ impl Cluster {
 enum News {
     Fresh,
     History,
+    Implausible,
 }

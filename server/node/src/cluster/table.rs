@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::bitmap::{SLOTS, SlotBitmap};
+use super::credence::Place;
 use super::flags::NodeFlags;
 use super::id::NodeId;
 use crate::io::{ConnId, Mono};
@@ -51,6 +52,8 @@ pub(super) struct Node {
     pub outbound: Option<ConnId>,
     /// The last link on which it called me.
     pub inbound: Option<ConnId>,
+    /// Where its last believed words on a link of its own came from.
+    pub calls_from: Option<Place>,
     /// Who said that it failed, and when.
     pub fail_reports: BTreeMap<NodeIdx, Mono>,
 }
@@ -81,6 +84,7 @@ impl Node {
             cport: 0,
             outbound: None,
             inbound: None,
+            calls_from: None,
             fail_reports: BTreeMap::new(),
         }
     }

@@ -200,5 +200,5 @@ pub(super) fn migrate_key_range(args: &Args<'_>) -> (i32, i32) {
 pub fn migrate_payload(entry: &Entry, now: WallMs) -> (u64, Vec<u8>) {
     // 0 would mean "for ever".
     let ttl_ms = entry.expire_at().map_or(0, |at| at.0.saturating_sub(now.0).max(1));
-    (ttl_ms, dump::encode(entry.value().view()))
+    (ttl_ms, dump::encode_for_transfer(entry.value().view()))
 }

@@ -16,6 +16,9 @@ pub struct Source<'a> {
     pub stdin: &'a str,
     /// Lines from the command line.
     pub args: &'a str,
+    /// As redis-server: `cluster-enabled no` unless the text says otherwise. But where the text names a
+    /// `cluster-config-file` (or `cluster-save-config`) and says nothing of `cluster-enabled`, a cluster is meant.
+    pub standalone_unless_told: bool,
 }
 
 /// A file that an `include` names, read by the caller.
@@ -49,8 +52,8 @@ pub enum LoadError {
 }
 
 impl Config {
-    /// Makes a configuration: redis-server's defaults, but with `cluster-enabled yes` unless the text says
-    /// no; then each line of `source`. `include` gives the files that an include's pattern stands for.
+    /// Makes a configuration: redis-server's defaults, but (unless [`Source::standalone_unless_told`]) with
+    /// `cluster-enabled yes`; then each line of `source`. `include` gives the files that an include's pattern stands for.
     ///
     /// # Errors
     /// The first line that is wrong, values that do not go together, or what `include` says.
@@ -67,8 +70,13 @@ impl Config {
                 text.push_str(more);
             }
         }
-        let mut loader = Loader { config: &mut config, include, depth: 0 };
+        let mut loader = Loader { config: &mut config, include, depth: 0, named: Named::default() };
         loader.text(&text)?;
+        let named = loader.named;
+        if source.standalone_unless_told && !named.cluster_enabled {
+            config.put(Key::ClusterEnabled, Value::Flag(named.cluster_file));
+            config.implies_cluster = named.cluster_file;
+        }
         config.check_whole()?;
         Ok(config)
     }
@@ -95,6 +103,14 @@ struct Loader<'a> {
     config: &'a mut Config,
     include: &'a mut dyn FnMut(&str) -> Result<Vec<IncludedFile>, String>,
     depth: usize,
+    named: Named,
+}
+
+/// Directives that count by being named at all.
+#[derive(Clone, Copy, Default)]
+struct Named {
+    cluster_enabled: bool,
+    cluster_file: bool,
 }
 
 impl Loader<'_> {
@@ -118,6 +134,11 @@ impl Loader<'_> {
         let words = split_words(line).ok_or("Unbalanced quotes in configuration line")?;
         let [name, values @ ..] = words.as_slice() else { return Ok(()) };
         if let Some(key) = Key::by_name(name) {
+            match key {
+                Key::ClusterEnabled => self.named.cluster_enabled = true,
+                Key::ClusterConfigFile | Key::ClusterSaveConfig => self.named.cluster_file = true,
+                _ => {}
+            }
             return self.config.read_directive(key, values).map_err(LineError::Here);
         }
         match (name.to_ascii_lowercase().as_str(), values) {

@@ -32,13 +32,20 @@ pub struct Config {
     saves_are_set: bool,
     /// Absolute path of the file that `CONFIG REWRITE` writes, if the server was started with one.
     pub file: Option<String>,
+    /// It is a cluster node only because a `cluster-config-file` was named: see [`Source::standalone_unless_told`].
+    pub implies_cluster: bool,
 }
 
 impl Default for Config {
     /// redis-server's defaults, except that `port` and the rest may still be set by [`Config::load`].
     fn default() -> Self {
         let read = |key: &Key| default_value(*key);
-        Self { values: KEYS.iter().map(read).collect(), saves_are_set: false, file: None }
+        Self {
+            values: KEYS.iter().map(read).collect(),
+            saves_are_set: false,
+            file: None,
+            implies_cluster: false,
+        }
     }
 }
 

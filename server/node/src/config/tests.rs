@@ -136,6 +136,20 @@ fn command_lines_are_understood_as_redis_does() {
 }
 
 #[test]
+fn called_redis_server_it_is_standalone_until_a_cluster_is_meant() {
+    let load = |text: &str| {
+        let source = Source { file: text, standalone_unless_told: true, ..Source::default() };
+        Config::load(source, &mut |_| Ok(Vec::new())).unwrap()
+    };
+    let mode = |text: &str| (load(text).flag(Key::ClusterEnabled), load(text).implies_cluster);
+    assert_eq!(mode("port 7000\ncluster-node-timeout 2000"), (false, false));
+    assert_eq!(mode("cluster-config-file nodes-7000.conf"), (true, true));
+    assert_eq!(mode("cluster-save-config"), (true, true));
+    assert_eq!(mode("cluster-enabled no\ncluster-config-file nodes.conf"), (false, false));
+    assert_eq!(mode("cluster-config-file nodes.conf\ncluster-enabled yes"), (true, false));
+}
+
+#[test]
 fn cluster_save_config_takes_no_value() {
     for words in [&["--cluster-save-config"][..], &["--cluster-save-config", "--port", "7000"][..]] {
         let config = from_command_line(words).unwrap();
@@ -160,7 +174,7 @@ fn the_command_line_names_a_file_standard_input_and_other_modes() {
 
 #[test]
 fn command_line_lines_come_after_the_file_and_count_on() {
-    let source = Source { file: "hz 20", stdin: "", args: "hz \"x\" " };
+    let source = Source { file: "hz 20", args: "hz \"x\" ", ..Source::default() };
     let error = Config::load(source, &mut |_| Ok(Vec::new())).unwrap_err().to_string();
     assert!(error.starts_with("Reading the configuration file, at line 2\n>>> 'hz \"x\"'"), "{error}");
 }

@@ -38,7 +38,7 @@ impl Bench {
         // Set at start only, most of them, so through the text of a file.
         let lines: Vec<String> = directives.iter().map(|(name, value)| format!("{name} {value}")).collect();
         let text = lines.join("\n");
-        let source = crate::config::Source { file: &text, stdin: "", args: "" };
+        let source = crate::config::Source { file: &text, ..Default::default() };
         if !directives.is_empty() {
             config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
         }
@@ -313,7 +313,7 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
          vars currentEpoch 1 lastVoteEpoch 0\n"
     );
     let text = "cluster-enabled yes\nappendonly yes";
-    let source = crate::config::Source { file: text, stdin: "", args: "" };
+    let source = crate::config::Source { file: text, ..Default::default() };
     let config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
     let mut now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
     let mut effects = Effects::default();

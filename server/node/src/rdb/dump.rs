@@ -31,8 +31,19 @@ const LIST_PLAIN_BYTES: usize = 1 << 30;
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
 /// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
+    encode_with(value, usize::MAX)
+}
+
+/// As [`encode`], for a value that is on its way to another server: strings of more than a megabyte go as they are.
+/// Compressing them would keep this node deaf for longer than it takes to send them.
+pub fn encode_for_transfer(value: ValueView<'_>) -> Vec<u8> {
+    const COMPRESS_BELOW_BYTES: usize = 1 << 20;
+    encode_with(value, COMPRESS_BELOW_BYTES)
+}
+
+fn encode_with(value: ValueView<'_>, compress_below: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    put_value(&mut out, value);
+    put_value(&mut out, value, compress_below);
     out.extend_from_slice(&(VERSION as u16).to_le_bytes());
     let crc = crc64(0, &out);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -42,7 +53,7 @@ pub fn encode(value: ValueView<'_>) -> Vec<u8> {
 /// Bytes of the value itself in a payload, as `DEBUG OBJECT` tells them.
 pub fn value_bytes(value: ValueView<'_>) -> usize {
     let mut out = Vec::new();
-    put_value(&mut out, value);
+    put_value(&mut out, value, usize::MAX);
     out.len() - 1
 }
 
@@ -79,7 +90,8 @@ fn plain_string(value_type: u8, value: &[u8]) -> Option<&[u8]> {
     (value.len() as u64 == head + len).then(|| &value[head as usize..])
 }
 
-fn put_value(out: &mut Vec<u8>, value: ValueView<'_>) {
+fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
+    let put_string = |out: &mut Vec<u8>, string: &[u8]| put_packed_string(out, string, compress_below);
     match value {
         ValueView::String(Element::Int(int)) => {
             out.push(value_type::STRING);
@@ -87,22 +99,22 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>) {
         }
         ValueView::String(Element::Bytes(bytes)) => {
             out.push(value_type::STRING);
-            put_packed_string(out, bytes);
+            put_string(out, bytes);
         }
         ValueView::List(list) => {
             out.push(value_type::LIST_QUICKLIST_2);
-            put_list(out, list.iter_from(0));
+            put_list(out, list.iter_from(0), put_string);
         }
         ValueView::Set(set) => {
             if let Some(ints) = set.ints() {
                 out.push(value_type::SET_INTSET);
-                put_packed_string(out, &intset(ints));
+                put_string(out, &intset(ints));
                 return;
             }
             out.push(value_type::SET);
             put_len(out, set.len() as u64);
             for member in set.iter_from(0) {
-                member.with(|member| put_packed_string(out, member));
+                member.with(|member| put_string(out, member));
             }
         }
         ValueView::Hash(hash) if hash.is_packed() => {
@@ -112,25 +124,25 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>) {
                 packed.push(field);
                 packed.push(value);
             }
-            put_packed_string(out, &packed.finish());
+            put_string(out, &packed.finish());
         }
         ValueView::Hash(hash) => {
             out.push(value_type::HASH);
             put_len(out, hash.len() as u64);
             for (field, value) in hash.iter_from(0) {
-                put_packed_string(out, field);
-                put_packed_string(out, value);
+                put_string(out, field);
+                put_string(out, value);
             }
         }
         ValueView::Zset(zset) if zset.is_packed() => {
             out.push(value_type::ZSET_LISTPACK);
-            put_packed_string(out, &zset_listpack(zset));
+            put_string(out, &zset_listpack(zset));
         }
         ValueView::Zset(zset) => {
             out.push(value_type::ZSET_2);
             put_len(out, zset.len() as u64);
             for (member, score) in zset.iter_back(0) {
-                put_packed_string(out, member);
+                put_string(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
         }
@@ -138,7 +150,11 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>) {
 }
 
 /// A quicklist: nodes filled from the head on, as pushes at the tail fill them.
-fn put_list<'a>(out: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>) {
+fn put_list<'a>(
+    out: &mut Vec<u8>,
+    elements: impl Iterator<Item = &'a [u8]>,
+    put_string: impl Fn(&mut Vec<u8>, &[u8]),
+) {
     const PLAIN: u64 = 1;
     const PACKED: u64 = 2;
     let mut nodes = 0;
@@ -148,7 +164,7 @@ fn put_list<'a>(out: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>) {
         if node.count() > 0 {
             let full = std::mem::replace(node, ListpackWriter::new());
             put_len(body, PACKED);
-            put_packed_string(body, &full.finish());
+            put_string(body, &full.finish());
             nodes += 1;
         }
     };
@@ -157,7 +173,7 @@ fn put_list<'a>(out: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>) {
         if element.len() >= LIST_PLAIN_BYTES {
             close(&mut node, &mut body);
             put_len(&mut body, PLAIN);
-            put_packed_string(&mut body, element);
+            put_string(&mut body, element);
             plain_nodes += 1;
             continue;
         }

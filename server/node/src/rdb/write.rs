@@ -29,10 +29,12 @@ pub fn put_string(out: &mut Vec<u8>, string: &[u8]) {
     }
 }
 
-/// As [`put_string`], compressed where that saves bytes: what Redis writes with `rdbcompression yes`.
-pub fn put_packed_string(out: &mut Vec<u8>, string: &[u8]) {
+/// As [`put_string`], compressed where that saves bytes (what Redis writes with `rdbcompression yes`), if it is
+/// shorter than `compress_below`.
+pub fn put_packed_string(out: &mut Vec<u8>, string: &[u8], compress_below: usize) {
     const NOT_BELOW: usize = 20;
-    let packed = if string.len() > NOT_BELOW { lzf::compress(string) } else { None };
+    let packed =
+        if string.len() > NOT_BELOW && string.len() < compress_below { lzf::compress(string) } else { None };
     match packed {
         Some(packed) => {
             out.push(0xc3);

@@ -260,7 +260,8 @@ fn length_line(
         None if window.len() > INLINE_MAX => Err(too_big),
         None => Ok(None),
         Some(end) if end + 1 >= line.len() => Ok(None),
-        Some(end) => Ok(Some((parse_i64(&line[1..end]), start + end + 2))),
+        // The line may be empty, without even its mark.
+        Some(end) => Ok(Some((line.get(1..end).and_then(parse_i64), start + end + 2))),
     }
 }
 

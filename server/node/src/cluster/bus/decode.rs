@@ -46,7 +46,7 @@ pub fn decode(frame: &[u8]) -> Result<Packet, Malformed> {
         port: u16_at(frame, 10),
         pport: u16_at(frame, 2246),
         cport: u16_at(frame, 2248),
-        ip: text(&frame[2168..2214]),
+        ip: text(&frame[2168..2213]),
         current_epoch: u64_at(frame, 16),
         config_epoch: u64_at(frame, 24),
         offset: u64_at(frame, 32),
@@ -176,7 +176,7 @@ fn gossip_entry(entry: &[u8]) -> Gossip {
         id: NodeId::parse(&entry[..40]),
         ping_sent_s: u32_at(entry, 40),
         pong_received_s: u32_at(entry, 44),
-        ip: text(&entry[48..94]),
+        ip: text(&entry[48..93]),
         port: u16_at(entry, 94),
         cport: u16_at(entry, 96),
         flags: NodeFlags(u16_at(entry, 98)),
@@ -184,7 +184,7 @@ fn gossip_entry(entry: &[u8]) -> Gossip {
     }
 }
 
-/// Text up to the first NUL. What could break a line of nodes.conf or a reply never gets further than this.
+/// Text up to the first NUL. (The last byte of a field of fixed length is one, whatever stands there.) What could break a line of nodes.conf or a reply never gets further than this.
 fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     let clean = |byte: &u8| byte.is_ascii_alphanumeric() || b".:-_%".contains(byte);

@@ -379,6 +379,12 @@ impl Bench {
         self.with(to, |cluster, turn| cluster.link_received(conn, &bytes, turn));
     }
 
+    /// Is there another link than that to the node, and is it up?
+    pub fn sent_on_new_link(&self, node: usize, other: NodeId, old: ConnId) -> bool {
+        let conn = self.view(node, other).outbound;
+        conn.is_some_and(|conn| conn != old && self.at(node).links[&conn].peer_ip.is_some())
+    }
+
     /// A PING without gossip.
     pub fn ping(&mut self, from: usize, to: usize, change: impl FnOnce(&mut bus::Header)) {
         self.gossip(from, to, vec![], change);

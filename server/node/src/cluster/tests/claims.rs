@@ -282,3 +282,18 @@ fn a_reset_leaves_nothing_and_tells_shard_subscribers() {
     assert!(bench.nodes[0].seen.contains(&Action::SlotLeft { slot: 5460 }));
     assert!(!bench.nodes[0].seen.contains(&Action::FlushAll), "a master has no keys to lose");
 }
+
+#[test]
+fn a_master_that_is_mistaken_for_a_replica_is_taken_back_with_its_slots() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let other = bench.id(0);
+    for to in [0, 2, 3, 4, 5] {
+        bench.inject(1, to, |packet| {
+            packet.body = Body::Ping { kind: bus::PingKind::Ping, gossip: vec![], extensions: vec![] };
+            packet.header.master = Some(other);
+        });
+    }
+    bench.run(3 * NT);
+    assert!((0..6).all(|node| bench.at(node).is_ok()));
+    assert_eq!(bench.view(0, bench.id(1)).slots.len(), 5461);
+}

@@ -11,11 +11,21 @@ struct Ask<'a> {
     write: bool,
     asking: bool,
     readonly: bool,
+    migrate: bool,
+    shard_pubsub: bool,
 }
 
 impl Default for Ask<'_> {
     fn default() -> Self {
-        Self { keys: &[(0, b"a")], here: &[], write: false, asking: false, readonly: false }
+        Self {
+            keys: &[(0, b"a")],
+            here: &[],
+            write: false,
+            asking: false,
+            readonly: false,
+            migrate: false,
+            shard_pubsub: false,
+        }
     }
 }
 
@@ -27,8 +37,8 @@ fn route(bench: &Bench, node: usize, ask: &Ask<'_>) -> String {
         write: ask.write,
         asking: ask.asking,
         readonly_client: ask.readonly,
-        migrate: false,
-        shard_pubsub: false,
+        migrate: ask.migrate,
+        shard_pubsub: ask.shard_pubsub,
     });
     route.error().unwrap_or_else(|| "local".to_owned())
 }
@@ -198,4 +208,49 @@ fn publish_reaches_everyone_and_spublish_the_shard() {
     };
     assert_eq!((1..6).filter(|n| heard(*n, false)).count(), 5);
     assert_eq!((1..6).filter(|n| heard(*n, true)).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn migrate_works_on_an_open_slot_from_either_end() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (from, to) = (bench.id(0), bench.id(1));
+    let migrate = Ask { migrate: true, ..Ask::default() };
+    assert_eq!(route(&bench, 1, &migrate), "MOVED 0 127.22.0.1:6379");
+    bench.ok(1, &format!("SETSLOT 0 IMPORTING {from}"));
+    bench.ok(0, &format!("SETSLOT 0 MIGRATING {to}"));
+    assert_eq!([route(&bench, 0, &migrate), route(&bench, 1, &migrate)], ["local", "local"]);
+}
+
+#[test]
+fn shard_messages_are_served_by_the_shard_and_while_down_if_they_may() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let ask = Ask { shard_pubsub: true, ..Ask::default() };
+    assert_eq!(route(&bench, 3, &ask), "local");
+    assert_eq!(route(&bench, 4, &ask), "MOVED 0 127.22.0.1:6379");
+    let to = bench.id(1);
+    bench.ok(0, &format!("SETSLOT 0 MIGRATING {to}"));
+    assert_eq!(route(&bench, 0, &ask), "local", "a channel is no key that could have moved");
+    bench.ok(0, "DELSLOTS 1");
+    assert_eq!(route(&bench, 0, &ask), "local");
+    bench.set(0, |settings| settings.allow_pubsubshard_when_down = false);
+    assert_eq!(route(&bench, 0, &ask), "CLUSTERDOWN The cluster is down");
+}
+
+#[test]
+fn a_blocked_reader_of_a_replica_stays_only_for_its_own_masters_slots() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let blocked = |bench: &Bench, node: usize, slot, readonly_client, read_only_command| {
+        bench.at(node).route_blocked(BlockedQuery { slot, readonly_client, read_only_command })
+    };
+    let other = slots_of(1, 3).0;
+    assert_eq!(blocked(&bench, 3, 0, true, true), Route::Local);
+    assert!(matches!(blocked(&bench, 3, other, true, true), Route::Moved { .. }));
+    assert!(matches!(blocked(&bench, 3, 0, true, false), Route::Moved { .. }));
+    assert!(matches!(blocked(&bench, 3, 0, false, true), Route::Moved { .. }));
+    bench.set(0, |settings| settings.require_full_coverage = false);
+    bench.ok(0, "DELSLOTS 0");
+    assert_eq!(blocked(&bench, 0, 0, false, false), Route::NotServed);
+    bench.set(0, |settings| settings.require_full_coverage = true);
+    bench.with(0, |_, _| {});
+    assert_eq!(blocked(&bench, 0, 1, false, false), Route::Down);
 }

@@ -160,7 +160,7 @@ proptest! {
         }
         bench.run(3000);
         for node in 0..6 {
-            check_table(bench.at(node));
+            bench.at(node).check_table();
             let text = bench.at(node).nodes_conf_text_for_tests(&bench);
             prop_assert!(nodes_conf::parse(text.as_bytes()).is_ok(), "{}", text);
         }
@@ -174,26 +174,4 @@ impl Cluster {
             Turn { now: bench.now(), facts: &facts, next_conn: &mut ConnId(1), actions: &mut Vec::new() };
         self.nodes_conf_text(&turn)
     }
-}
-
-/// Every relation of the table from both sides.
-fn check_table(cluster: &Cluster) {
-    let mut owned = 0;
-    for idx in cluster.nodes.by_id() {
-        let node = cluster.nodes.get(idx);
-        owned += node.slots.len();
-        assert_eq!(node.slots.iter().count(), usize::from(node.slots.len()));
-        assert!(node.slots.iter().all(|slot| cluster.slots.owner(slot) == Some(idx)));
-        for replica in &node.replicas {
-            assert_eq!(cluster.nodes.get(*replica).master, Some(idx));
-        }
-        if let Some(master) = node.master {
-            assert!(cluster.nodes.get(master).replicas.contains(&idx));
-        }
-        for conn in [node.outbound, node.inbound].into_iter().flatten() {
-            assert!(cluster.links.contains_key(&conn));
-        }
-    }
-    assert_eq!(owned, cluster.slots.assigned());
-    assert!(cluster.nodes.me().flags.any(NodeFlags::MYSELF));
 }

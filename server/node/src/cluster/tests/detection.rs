@@ -215,3 +215,37 @@ fn a_pong_on_the_link_that_the_node_dialled_proves_nothing() {
     });
     assert!(bench.view(1, ill).suspected());
 }
+
+#[test]
+fn a_ping_of_the_node_is_a_sign_of_life_too() {
+    let mut bench = Bench::original(5, 0, NT);
+    let (id, sent, at) = (bench.id(4), bench.now_ms, bench.mono());
+    bench.view_mut(0, id).ping_sent = Some(at);
+    bench.now_ms = sent + 1000;
+    bench.ping(4, 0, |_| {});
+    bench.cut.insert((4, 0));
+    bench.cron_at(0, sent + NT + 1000);
+    assert!(!bench.view(0, id).suspected());
+}
+
+#[test]
+fn a_ping_that_was_outstanding_stays_so_over_a_new_link() {
+    // A process that accepts connections and says nothing is not alive.
+    let mut bench = Bench::original(3, 0, NT);
+    let (id, at) = (bench.id(1), bench.mono());
+    bench.lost_types.insert((1, 0, bus::PacketType::Pong as u16));
+    bench.view_mut(0, id).ping_sent = Some(at);
+    let conn = bench.view(0, id).outbound.unwrap();
+    bench.with(0, |cluster, turn| cluster.drop_link(conn, turn));
+    bench.until(500, "a new link that is up", |b| b.sent_on_new_link(0, id, conn));
+    assert_eq!(bench.view(0, id).ping_sent, Some(at));
+}
+
+#[test]
+fn the_word_of_a_forgotten_reporter_is_forgotten_too() {
+    let (mut bench, ill) = silent_fifth();
+    report(&mut bench, 1, 0, ill, NodeFlags::PFAIL);
+    let reporter = bench.id(1);
+    bench.ok(0, &format!("FORGET {reporter}"));
+    assert_eq!(bench.command(0, &format!("COUNT-FAILURE-REPORTS {ill}")), Reply::Integer(0));
+}

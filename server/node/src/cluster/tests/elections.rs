@@ -181,3 +181,70 @@ fn siblings_follow_the_one_that_was_elected() {
     let id = bench.id(new);
     bench.until(1000, "it follows", |b| b.at(sibling).my_master() == b.at(sibling).nodes.find(&id));
 }
+
+#[test]
+fn a_promotion_is_told_to_everyone_at_once_but_not_before_it_is_on_disk() {
+    let (mut bench, _) = asked_in_vain();
+    bench.run(10);
+    bench.nodes[3].disk_fails = true;
+    bench.record = true;
+    vote(&mut bench);
+    assert!(!bench.at(3).i_am_replica());
+    bench.run(50);
+    assert!(bench.wire_log.iter().all(|seen| seen.from != 3 || seen.packet.header.master.is_some()));
+    bench.nodes[3].disk_fails = false;
+    let new = bench.id(3);
+    bench.until(200, "everyone knows", |b| [1, 2, 4, 5].iter().all(|n| b.view(*n, new).slots.len() == 5461));
+}
+
+#[test]
+fn a_promotion_is_heard_within_a_few_milliseconds() {
+    let (mut bench, _) = asked_in_vain();
+    let new = bench.id(3);
+    vote(&mut bench);
+    bench.run(5);
+    assert!([1, 2, 4, 5].iter().all(|n| bench.view(*n, new).slots.len() == 5461));
+}
+
+#[test]
+fn f01_an_election_ends_with_the_promotion_and_with_another_master() {
+    let (mut bench, _) = asked_in_vain();
+    vote(&mut bench);
+    assert_eq!(bench.at(3).election.scheduled(), None);
+    let (mut bench, _) = asked_in_vain();
+    let other = bench.id(1);
+    bench.ok(3, &format!("REPLICATE {other}"));
+    assert_eq!(bench.at(3).election.scheduled(), None);
+}
+
+#[test]
+fn a_promoted_replica_may_be_lent_a_replica() {
+    let mut bench = failed_master(1);
+    for replica in [4, 5] {
+        let id = bench.id(replica);
+        bench.ok(1, &format!("FORGET {id}"));
+    }
+    let new = bench.id(3);
+    bench.ping(3, 1, |header| {
+        header.master = None;
+        header.slots = SlotBitmap::new();
+    });
+    assert!(bench.view(1, new).flags.any(NodeFlags::MIGRATE_TO));
+}
+
+#[test]
+fn only_masters_with_slots_vote() {
+    let (mut bench, _) = asked_in_vain();
+    let epoch = bench.at(3).current_epoch;
+    let slotless = bench.id(2);
+    let (first, last) = bench::slots_of(2, 3);
+    bench.ok(3, &format!("DELSLOTSRANGE {first} {last}"));
+    for voter in [4, 5, 2] {
+        bench.inject(voter, 3, |packet| {
+            packet.body = Body::AuthAck;
+            packet.header.current_epoch = epoch;
+        });
+    }
+    assert!(bench.view(3, slotless).is_master() && bench.at(3).i_am_replica());
+    assert_eq!(bench.at(3).election.votes_for_tests(), 0);
+}

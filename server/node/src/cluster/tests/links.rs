@@ -130,7 +130,7 @@ fn a_stranger_gets_a_pong_and_teaches_nothing() {
     let mut bench = Bench::cluster(3, 0, NT);
     let other = bench.id(2);
     let (stranger, unheard) =
-        (NodeId::random(&mut Random::seeded(1)), NodeId::random(&mut Random::seeded(2)));
+        (NodeId::random(&mut Random::seeded(901)), NodeId::random(&mut Random::seeded(902)));
     let mut entry = bench.entry(0, other, NodeFlags::MASTER);
     entry.id = Some(unheard);
     bench.record = true;
@@ -146,7 +146,7 @@ fn a_stranger_gets_a_pong_and_teaches_nothing() {
 #[test]
 fn another_name_behind_a_known_address_costs_the_known_node_its_address() {
     let mut bench = Bench::cluster(3, 0, NT);
-    let (known, stranger) = (bench.id(1), NodeId::random(&mut Random::seeded(1)));
+    let (known, stranger) = (bench.id(1), NodeId::random(&mut Random::seeded(901)));
     let conn = bench.view(0, known).outbound.unwrap();
     answer(&mut bench, 0, conn, 1, |header| header.sender = stranger);
     let node = bench.view(0, known);
@@ -155,11 +155,22 @@ fn another_name_behind_a_known_address_costs_the_known_node_its_address() {
 
 /// A PONG as node `from` would send it, on a link that `node` dialled.
 fn answer(bench: &mut Bench, node: usize, conn: ConnId, from: usize, change: impl FnOnce(&mut bus::Header)) {
+    say(bench, node, conn, from, PingKind::Pong, change);
+}
+
+fn say(
+    bench: &mut Bench,
+    node: usize,
+    conn: ConnId,
+    from: usize,
+    kind: PingKind,
+    change: impl FnOnce(&mut bus::Header),
+) {
     let facts = bench::NodeFacts::default();
     let turn = Turn { now: bench.now(), facts: &facts, next_conn: &mut ConnId(1), actions: &mut Vec::new() };
     let mut header = bench.at(from).header(&turn);
     change(&mut header);
-    let body = Body::Ping { kind: PingKind::Pong, gossip: vec![], extensions: vec![] };
+    let body = Body::Ping { kind, gossip: vec![], extensions: vec![] };
     let bytes = bus::encode(&bus::Packet { header, body });
     bench.with(node, |cluster, turn| cluster.link_received(conn, &bytes, turn));
 }
@@ -207,11 +218,11 @@ fn gossip_brings_no_node_without_an_address_or_with_flags_that_are_not_its_own()
         ip: ip.to_owned(),
         ..base.clone()
     };
-    let good = with(3, base.flags, "127.22.0.9");
+    let good = with(903, base.flags, "127.22.0.9");
     let id = good.id.unwrap();
     let entries = vec![
-        with(1, NodeFlags::MASTER | NodeFlags::NOADDR, "127.22.0.9"),
-        with(2, NodeFlags::MASTER, ""),
+        with(901, NodeFlags::MASTER | NodeFlags::NOADDR, "127.22.0.9"),
+        with(902, NodeFlags::MASTER, ""),
         good,
         bus::Gossip { id: None, ..base.clone() },
     ];
@@ -363,4 +374,93 @@ fn a_master_that_loads_takes_no_call_and_a_replica_does() {
         bench.with(node, |cluster, turn| cluster.link_accepted(ConnId(900_000), peer, peer, turn));
         assert_eq!(bench.at(node).links.contains_key(&ConnId(900_000)), taken);
     }
+}
+
+#[test]
+fn a_known_node_that_is_met_at_a_new_address_has_moved() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let id = bench.id(1);
+    // Its own pings, which would tell the same, do not arrive.
+    bench.lost_types.insert((1, 0, PacketType::Ping as u16));
+    bench.view_mut(0, id).port = 7000;
+    bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
+    bench.until(500, "its address is known", |b| b.view(0, id).port == 6379 && b.at(0).nodes.len() == 3);
+}
+
+#[test]
+fn a_ping_on_a_link_that_i_dialled_moves_nobody() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let id = bench.id(1);
+    let conn = bench.view(0, id).outbound.unwrap();
+    say(&mut bench, 0, conn, 1, PingKind::Ping, |header| header.port = 7777);
+    assert_eq!(bench.view(0, id).port, 6379);
+}
+
+#[test]
+fn a_voter_that_is_forgotten_has_not_voted() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let voter = bench.id(1);
+    let idx = bench.at(3).nodes.find(&voter).unwrap();
+    bench.at_mut(3).election.count_for_tests(idx);
+    bench.ok(3, &format!("FORGET {voter}"));
+    assert_eq!(bench.at(3).election.votes_for_tests(), 0);
+}
+
+#[test]
+fn after_a_hard_reset_the_clock_that_is_announced_begins_at_zero() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.ok(0, "RESET HARD");
+    bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
+    bench.record = true;
+    bench.until(500, "a MEET", |b| !b.sent(0, PacketType::Meet).is_empty());
+    assert_eq!(bench.sent(0, PacketType::Meet)[0].packet.header.current_epoch, 0);
+}
+
+#[test]
+fn a_reset_closes_even_a_slot_that_is_imported_from_myself() {
+    let mut bench = Bench::strangers(1, NT);
+    let me = bench.id(0);
+    bench.ok(0, &format!("SETSLOT 1 IMPORTING {me}"));
+    bench.ok(0, "RESET");
+    assert!(bench.at(0).slots.importing.is_empty());
+}
+
+#[test]
+fn nothing_is_sent_on_a_link_that_was_dropped_in_the_same_batch() {
+    let mut bench = Bench::cluster(2, 0, NT);
+    let conn = bench.view(0, bench.id(1)).outbound.unwrap();
+    let left = bench.with(0, |cluster, turn| {
+        cluster.publish(false, b"c", b"m", turn);
+        cluster.drop_link(conn, turn);
+        cluster.outgoing.len()
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_node_in_handshake_gets_no_broadcast() {
+    let mut bench = Bench::strangers(2, NT);
+    bench.lost_types.insert((1, 0, PacketType::Pong as u16));
+    bench.lost_types.insert((1, 0, PacketType::Ping as u16));
+    bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
+    bench.run(300);
+    bench.record = true;
+    bench.with(0, |cluster, turn| cluster.publish(false, b"c", b"m", turn));
+    bench.run(5);
+    assert!(bench.sent(0, PacketType::Publish).is_empty());
+}
+
+#[test]
+fn after_a_hard_reset_no_epoch_of_the_former_life_counts_as_saved() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    bench.ok(0, "RESET HARD");
+    bench.run(10);
+    bench.nodes[0].disk_fails = true;
+    bench.ok(0, &format!("MEET {} 6379", ip_of(1)));
+    bench.until(1000, "it hears of an epoch", |b| b.at(0).current_epoch > 0);
+    bench.record = true;
+    bench.run(NT);
+    let said =
+        bench.wire_log.iter().filter(|seen| seen.from == 0).map(|seen| seen.packet.header.current_epoch);
+    assert_eq!(said.max(), Some(0), "nothing but zero is on disk");
 }

@@ -236,3 +236,26 @@ fn a_vote_by_hand_is_asked_for_with_the_force_bit_and_others_without() {
     };
     assert!(force(true) && !force(false));
 }
+
+#[test]
+fn only_the_master_says_that_it_is_paused_and_only_while_it_is() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.record = true;
+    bench.ok(3, "FAILOVER");
+    bench.until(1000, "promotion", |b| !b.at(3).i_am_replica());
+    let promoted = bench.now_ms;
+    bench.run(NT);
+    let paused = |s: &&bench::Sighting| s.packet.header.mflags[0] & MFLAG_PAUSED != 0;
+    let by_replica =
+        bench.wire_log.iter().filter(paused).filter(|s| s.from == 3 && s.packet.header.master.is_some());
+    assert_eq!(by_replica.count(), 0);
+    let later = bench.wire_log.iter().filter(paused).filter(|s| s.from == 3 && s.at_ms > promoted + 5);
+    assert_eq!(later.count(), 0, "the winner is not paused");
+}
+
+#[test]
+fn force_begins_in_the_same_batch() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    bench.ok(3, "FAILOVER FORCE");
+    assert!(bench.logged(3, "Start of election delayed for 0 milliseconds"));
+}

@@ -5,6 +5,7 @@ mod claims;
 mod clients;
 mod codec;
 mod collisions;
+mod credence;
 mod detection;
 mod durability;
 mod elections;
