@@ -7,42 +7,11 @@ mod common;
 
 use std::time::Duration;
 
+use common::formed::mixed;
 use common::lock::real_processes;
-use common::servers::{Kind, Reply, Server, Servers};
+use common::servers::{Reply, Server, Servers};
 
 const SECONDS_20: Duration = Duration::from_secs(20);
-
-/// Masters E0, R1, E2; their replicas R3, E4, R5: each of the other kind.
-fn mixed() -> Servers {
-    use Kind::{Embedded, Redis};
-    let servers = Servers::start(&[Embedded, Redis, Embedded, Redis, Embedded, Redis], 2000);
-    let first = &servers.nodes[0];
-    for (index, range) in [("0", "5460"), ("5461", "10922"), ("10923", "16383")].iter().enumerate() {
-        servers.nodes[index].must(&["CLUSTER", "ADDSLOTSRANGE", range.0, range.1]);
-    }
-    for (index, node) in servers.nodes.iter().enumerate() {
-        node.must(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
-    }
-    for node in &servers.nodes[1..] {
-        node.must(&["CLUSTER", "MEET", &first.ip, "7000"]);
-    }
-    servers.until("all nodes know each other", SECONDS_20, |s| s.all_ok(6).then_some(()));
-    for (replica, master) in [(3, 0), (4, 1), (5, 2)] {
-        let id = servers.nodes[master].id();
-        servers.nodes[replica].must(&["CLUSTER", "REPLICATE", &id]);
-    }
-    for replica in 3..6 {
-        in_sync(&servers, replica);
-    }
-    servers.until("all is ok", SECONDS_20, |s| s.all_ok(6).then_some(()));
-    servers
-}
-
-fn in_sync(servers: &Servers, replica: usize) {
-    servers.until("the replica is in sync", SECONDS_20, |s| {
-        (s.nodes[replica].info("master_link_status").as_deref() == Some("up")).then_some(())
-    });
-}
 
 /// Sets a key on whoever owns its slot, following one redirection; true if acknowledged.
 fn set(servers: &Servers, key: &str, value: &str) -> bool {
@@ -98,6 +67,12 @@ fn masters_of_both_kinds_fail_over_to_replicas_of_the_other() {
     let _lock = real_processes();
     let mut servers = mixed();
     assert!(keys().all(|key| set(&servers, &key, "first")));
-    fail_over(&mut servers, 0, 3, "second"); // embedded -> redis-server
-    fail_over(&mut servers, 1, 4, "third"); // redis-server -> embedded
+    for (timing, [first, second]) in [("fast", [(0, 3), (1, 4)]), ("redis", [(3, 0), (4, 1)])] {
+        for (master, replica) in [first, second] {
+            for embedded in [0, 2, 4] {
+                servers.nodes[embedded].must(&["CONFIG", "SET", "failover-timing", timing]);
+            }
+            fail_over(&mut servers, master, replica, &format!("{timing} {master}"));
+        }
+    }
 }

@@ -2,7 +2,11 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod formed;
+pub mod load;
 pub mod lock;
+pub mod redis_cli;
+pub mod routed;
 pub mod servers;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -270,6 +270,16 @@ impl Outbox {
         result
     }
 
+    /// Appends `bytes` without copying them, if they are many.
+    pub fn write_vec(&mut self, gate: Ticket, bytes: Vec<u8>) {
+        const MANY: usize = 16 * 1024;
+        if bytes.len() < MANY {
+            return self.write(gate, &bytes);
+        }
+        self.len += bytes.len();
+        self.segments.push_back(Segment { gate, bytes: SegmentBytes::Owned(bytes), sent: 0 });
+    }
+
     /// Appends a range of a shared chunk without copying it.
     pub fn write_shared(&mut self, gate: Ticket, chunk: Arc<[u8]>, start: usize, end: usize) {
         debug_assert!(start <= end && end <= chunk.len());

@@ -5,7 +5,7 @@
 //! (`slotstorm-server`) and in the simulator (`slotstorm-sim`).
 //!
 //! Rooms, callers above callees: `node` owns all others · `command` one table of commands, a file a family ·
-//! `cluster` the bus, gossip, elections, slots · `replication` both ends of PSYNC · `rdb`, `aof` the files ·
+//! `cluster` the bus, gossip, elections, slots · `migrate` keys on their way to another server · `replication` both ends of PSYNC · `rdb`, `aof` the files ·
 //! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
 //! table of directives · `io` the words the node and its shell speak.
 
@@ -17,6 +17,7 @@ pub mod config;
 pub mod fuzzing;
 pub mod io;
 pub mod keyspace;
+pub mod migrate;
 pub mod node;
 pub mod pubsub;
 pub mod random;

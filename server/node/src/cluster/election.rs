@@ -295,8 +295,8 @@ impl Cluster {
         let better = |idx: &&NodeIdx| {
             let node = self.nodes.get(**idx);
             let ahead = node.repl_offset > mine || (fast && node.repl_offset == mine && node.id < my_id);
-            let runs = !node.flags.any(NodeFlags::NOFAILOVER) && !(fast && node.failed());
-            **idx != MYSELF && runs && ahead
+            let out = node.flags.any(NodeFlags::NOFAILOVER) || (fast && node.failed());
+            **idx != MYSELF && !out && ahead
         };
         self.nodes.get(master).replicas.iter().filter(better).count() as u64
     }

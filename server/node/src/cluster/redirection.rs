@@ -150,6 +150,12 @@ impl Cluster {
         query.write.then_some(Route::DownForWrites)
     }
 
+    /// The address of a known node that announced this host name.
+    pub fn ip_of_hostname(&self, name: &str) -> Option<std::net::IpAddr> {
+        let known = self.nodes.by_id().map(|idx| self.nodes.get(idx));
+        known.filter(|node| !name.is_empty() && node.hostname == name).find_map(|node| node.ip.parse().ok())
+    }
+
     fn endpoint(&self, idx: NodeIdx) -> Endpoint {
         let node = self.nodes.get(idx);
         Endpoint { host: self.endpoint_host(node).unwrap_or_default().to_owned(), port: node.port }

@@ -37,6 +37,8 @@ pub struct Db {
     pub expiry: ExpiryMode,
     /// What the running command hands on.
     pub propagated: Propagated,
+    /// Keys on their way to another server: they may be read, and nothing may change them.
+    pub frozen: BTreeSet<Vec<u8>>,
     watched: BTreeMap<Vec<u8>, BTreeSet<ConnId>>,
     broken: BTreeSet<ConnId>,
 }
@@ -98,6 +100,7 @@ impl Db {
             expired: 0,
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
+            frozen: BTreeSet::new(),
             watched: BTreeMap::new(),
             broken: BTreeSet::new(),
         }
@@ -108,6 +111,7 @@ impl Db {
         let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
         if expired {
             match self.expiry {
+                ExpiryMode::Delete if self.frozen.contains(key) => return None,
                 ExpiryMode::Delete => {
                     self.expire(key);
                     return None;
@@ -156,7 +160,9 @@ impl Db {
     /// Deletes at most `limit` keys whose time has come; true if more may be due.
     pub fn expire_due(&mut self, now: WallMs, limit: usize) -> bool {
         for _ in 0..limit {
-            let Some(key) = self.keys.next_expired(now) else { return false };
+            let Some(key) = self.keys.next_expired(now, |key| self.frozen.contains(key)) else {
+                return false;
+            };
             self.expire(&key);
         }
         true

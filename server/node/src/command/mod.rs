@@ -5,6 +5,7 @@
 mod call;
 mod db;
 mod decimal;
+mod digest;
 mod fault;
 mod generic;
 mod hashes;
@@ -14,11 +15,16 @@ mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use call::{Call, is};
 pub use db::{Db, ExpiryMode, Propagated};
-pub use fault::{CLUSTER_DISABLED, Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text};
+pub use digest::{dataset_digest, hex, key_digest, value_digest};
+pub use fault::{
+    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+};
 pub use table::{TABLE, Verb, lookup};
+pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
 
 use crate::resp::Args;
 
@@ -94,6 +100,13 @@ pub enum Run {
     Node(Verb),
 }
 
+impl Run {
+    /// True for this command of the node's.
+    pub fn is(self, verb: Verb) -> bool {
+        matches!(self, Self::Node(other) if other == verb)
+    }
+}
+
 impl Spec {
     /// True if all bits of `flags` are set.
     pub const fn has(&self, flags: u32) -> bool {
@@ -111,7 +124,9 @@ impl Spec {
         let KeyPositions { first, last, step, count_at } = self.keys;
         let args = *args;
         let len = args.len() as i32;
-        let (first, last) = if count_at > 0 {
+        let (first, last) = if self.run.is(Verb::Migrate) {
+            transfer::migrate_key_range(&args)
+        } else if count_at > 0 {
             let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
             let last = i64::from(count_at) + count.clamp(0, i64::from(len));
             (count_at + 1, (last as i32).min(len - 1))

@@ -1,10 +1,10 @@
 //! The one table of commands, sorted by name. Arity, flags and key positions are those of Redis 7.0.
 
 use super::flag::{
-    ADMIN, ALLOW_BUSY, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PUBSUB,
-    READONLY, STALE, WRITE,
+    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT,
+    PUBSUB, READONLY, STALE, WRITE,
 };
-use super::{KeyPositions, Run, Spec, generic, hashes, lists, sets, strings};
+use super::{KeyPositions, Run, Spec, generic, hashes, lists, sets, strings, transfer};
 
 /// A command that the node itself carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub enum Verb {
     LastSave,
     Latency,
     Memory,
+    Migrate,
     Monitor,
     Multi,
     PSubscribe,
@@ -117,6 +118,7 @@ pub static TABLE: &[Spec] = &[
     data("decrby", 3, W | DENYOOM | FAST, ONE, strings::decrby),
     data("del", -2, W, ALL, generic::del),
     node("discard", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Discard),
+    data("dump", 2, R, ONE, transfer::dump),
     node("echo", 2, FAST, Verb::Echo),
     node("exec", 1, NOSCRIPT | SERVED, Verb::Exec),
     data("exists", -2, R | FAST, ALL, generic::exists),
@@ -172,6 +174,7 @@ pub static TABLE: &[Spec] = &[
     data("ltrim", 4, W, ONE, lists::ltrim),
     node("memory", -2, R, Verb::Memory),
     data("mget", -2, R | FAST, ALL, strings::mget),
+    Spec { keys: keys(3, 3, 1), ..node("migrate", -6, W, Verb::Migrate) },
     node("monitor", 1, ADMIN | NOSCRIPT | SERVED, Verb::Monitor),
     data("mset", -3, W | DENYOOM, PAIRS, strings::mset),
     data("msetnx", -3, W | DENYOOM, PAIRS, strings::msetnx),
@@ -198,6 +201,8 @@ pub static TABLE: &[Spec] = &[
     node("replconf", -1, ADMIN | NOSCRIPT | SERVED | ALLOW_BUSY, Verb::ReplConf),
     node("replicaof", 3, ADMIN | NOSCRIPT | STALE, Verb::ReplicaOf),
     node("reset", 1, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Reset),
+    data("restore", -4, W | DENYOOM, ONE, transfer::restore),
+    data("restore-asking", -4, W | DENYOOM | ASKING, ONE, transfer::restore),
     node("role", 1, NOSCRIPT | SERVED | FAST, Verb::Role),
     data("rpop", -2, W | FAST, ONE, lists::rpop),
     data("rpoplpush", 3, W | DENYOOM, TWO, lists::rpoplpush),

@@ -237,7 +237,7 @@ directives! {
     EnableProtectedConfigs, "enable-protected-configs", &[],
         Choice(&["no", "yes", "local"]), "no", IMMUTABLE,
         "Who may CONFIG SET dir and dbfilename: nobody, all, or loopback clients.";
-    FailoverTiming, "failover-timing", &[], Choice(&["fast", "redis"]), "fast", NONE,
+    FailoverTiming, "failover-timing", &[], Choice(&["fast", "redis"]), "fast", HIDDEN,
         "Not a Redis directive: the waits of a failover, as short as is safe or those of the original.";
     HashMaxListpackEntries, "hash-max-listpack-entries", &["hash-max-ziplist-entries"],
         Int { min: 0, max: i64::MAX }, "512", ACCEPTED,

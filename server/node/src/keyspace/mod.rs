@@ -285,22 +285,30 @@ impl Keyspace {
         true
     }
 
-    /// A key whose expiry is at or before `now`, the longest due first.
-    pub fn next_expired(&mut self, now: WallMs) -> Option<Vec<u8>> {
-        while let Some(&(due, slot, hash)) = self.expiries.first() {
+    /// A key whose expiry is at or before `now`, the longest due first, that may go.
+    pub fn next_expired(&mut self, now: WallMs, stays: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let mut gone = Vec::new();
+        let mut next = None;
+        for &(due, slot, hash) in &self.expiries {
             if due > now {
-                return None;
+                break;
             }
-            let found = self.slots[slot.index()]
+            let mut those = self.slots[slot.index()]
                 .iter_from_hash(hash)
                 .take_while(|entry| entry.hash == hash)
-                .find(|entry| entry.expire_at <= now);
-            if let Some(entry) = found {
-                return Some(entry.key.to_vec());
+                .filter(|entry| entry.expire_at <= now)
+                .peekable();
+            if those.peek().is_none() {
+                gone.push((due, slot, hash));
+            } else if let Some(entry) = those.find(|entry| !stays(&entry.key)) {
+                next = Some(entry.key.to_vec());
+                break;
             }
-            self.expiries.pop_first();
         }
-        None
+        for record in gone {
+            self.expiries.remove(&record);
+        }
+        next
     }
 
     /// When the next key expires.

@@ -126,6 +126,13 @@ impl<'a> ListView<'a> {
 pub struct SetView<'a>(&'a Set);
 
 impl<'a> SetView<'a> {
+    /// The members in ascending order, while they are few integers.
+    pub fn ints(self) -> Option<&'a [i64]> {
+        match self.0 {
+            Set::Ints(ints) => Some(ints),
+            Set::Table(_) => None,
+        }
+    }
     /// Number of members.
     pub fn len(self) -> usize {
         self.0.len()
@@ -145,6 +152,10 @@ impl<'a> SetView<'a> {
 pub struct HashView<'a>(&'a Hash);
 
 impl<'a> HashView<'a> {
+    /// True while it is small; its pairs then come in the order in which they were added.
+    pub const fn is_packed(self) -> bool {
+        matches!(self.0, Hash::Packed(_))
+    }
     /// Number of pairs.
     pub fn len(self) -> usize {
         self.0.len()

@@ -40,6 +40,7 @@ impl Node {
                 reply.bulk((ms / 1000).to_string().as_bytes());
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
+            Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
@@ -96,6 +97,7 @@ impl Node {
                 write_reply(&mut self.reply(client), &value);
             }
             Verb::Function => self.function(client, args)?,
+            Verb::Migrate => self.begin_migrate(conn, client, args)?,
             Verb::SlowLog => match &args[1].to_ascii_lowercase()[..] {
                 b"get" => self.reply(client).array(0),
                 b"len" => self.reply(client).int(0),
@@ -136,6 +138,7 @@ impl Node {
             let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
+            self.abort_migrations();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
         }
         self.db.expiry = self.expiry_mode();
@@ -366,12 +369,7 @@ impl Node {
                 }
                 self.reply(client).ok();
             }
-            _ => {
-                return Err(Fault::new(format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-                    shown(&args[1], 128)
-                )));
-            }
+            _ => return self.debug_data(client, args),
         }
         Ok(())
     }
@@ -400,13 +398,60 @@ impl Node {
 
     fn function(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
-            b"dump" => self.reply(client).bulk(EMPTY_FUNCTION_DUMP),
-            b"list" => self.reply(client).array(0),
-            b"flush" => self.reply(client).ok(),
-            b"restore" if args.get(2) == Some(EMPTY_FUNCTION_DUMP) => self.reply(client).ok(),
-            b"restore" | b"load" | b"delete" | b"stats" | b"kill" => {
-                return Err(text("ERR functions are not supported by this server"));
+            b"dump" if args.len() == 2 => self.reply(client).bulk(EMPTY_FUNCTION_DUMP),
+            b"list" => {
+                let mut index = 2;
+                while let Some(option) = args.get(index) {
+                    let has_value = index + 1 < args.len();
+                    index += match () {
+                        () if is(option, "WITHCODE") => 1,
+                        () if is(option, "LIBRARYNAME") && has_value => 2,
+                        () if is(option, "LIBRARYNAME") => {
+                            return Err(text("ERR library name argument was not given"));
+                        }
+                        () => return Err(Fault::new(format!("ERR Unknown argument {}", shown(option, 128)))),
+                    };
+                }
+                self.reply(client).array(0);
             }
+            b"flush" if args.len() <= 3 => {
+                let known = args.get(2).is_none_or(|how| is(how, "SYNC") || is(how, "ASYNC"));
+                if !known {
+                    return Err(text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
+                }
+                self.reply(client).ok();
+            }
+            b"restore" if args.len() == 3 || args.len() == 4 => {
+                let known = |how| ["FLUSH", "APPEND", "REPLACE"].iter().any(|name| is(how, name));
+                if !args.get(3).is_none_or(known) {
+                    return Err(text(
+                        "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+                    ));
+                }
+                // Functions come with scripts; until then the empty payload is the only one there can be.
+                match crate::rdb::dump::check_trailer(&args[2]) {
+                    Err(error) => return Err(Fault::new(format!("ERR {error}"))),
+                    Ok([]) => self.reply(client).ok(),
+                    Ok(_) => return Err(text("ERR functions are not supported by this server")),
+                }
+            }
+            b"delete" if args.len() == 3 => return Err(text("ERR Library not found")),
+            b"kill" if args.len() == 2 => return Err(text("NOTBUSY No scripts in execution right now.")),
+            b"stats" if args.len() == 2 => {
+                let mut reply = self.reply(client);
+                reply.map(2);
+                reply.bulk(b"running_script");
+                reply.null();
+                reply.bulk(b"engines");
+                reply.map(1);
+                reply.bulk(b"LUA");
+                reply.map(2);
+                for count in ["libraries_count", "functions_count"] {
+                    reply.bulk(count.as_bytes());
+                    reply.int(0);
+                }
+            }
+            b"load" => return Err(text("ERR functions are not supported by this server")),
             _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
         }
         Ok(())
@@ -435,7 +480,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.arity));
     let flags: Vec<&str> =
         flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
-    let moving = spec.keys.count_at > 0;
+    let moving = spec.keys.count_at > 0 || spec.run.is(Verb::Migrate);
     reply.set(flags.len() + usize::from(moving));
     for name in &flags {
         reply.simple(name);
@@ -448,7 +493,7 @@ fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
     reply.int(i64::from(spec.keys.step));
     reply.set(0);
     reply.array(0);
-    if spec.keys.first == 0 && !moving {
+    if spec.keys.first == 0 && spec.keys.count_at == 0 {
         reply.array(0);
     } else {
         write_key_spec(reply, spec);

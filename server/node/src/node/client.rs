@@ -28,6 +28,8 @@ pub enum ConnKind {
     Bus,
     /// To the master.
     MasterLink,
+    /// To the target of a MIGRATE.
+    Migrate,
     /// Closed by this node; its last bytes are still on their way.
     Closing { since: Mono },
 }
@@ -55,6 +57,10 @@ pub enum Blocked {
     Output,
     /// For a file: SAVE or CONFIG REWRITE.
     Disk,
+    /// In MIGRATE.
+    Migrate,
+    /// For a key that is on its way to another server; the command that waits is still in the input.
+    Frozen,
 }
 
 /// Commands between MULTI and EXEC.
@@ -92,6 +98,8 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
     pub blocked: Option<Blocked>,
+    /// What it is blocked in is not to be answered (`CLIENT REPLY`).
+    pub awaits_mute: bool,
     /// The replication offset after its last write, for WAIT.
     pub last_write_offset: u64,
     /// Close when its replies are written.
@@ -123,6 +131,7 @@ impl Client {
             reply_mode: ReplyMode::On,
             subscriptions: BTreeSet::new(),
             blocked: None,
+            awaits_mute: false,
             last_write_offset: 0,
             closing: false,
             over_soft_limit: None,
@@ -140,7 +149,7 @@ impl Client {
         for (set, letter) in [
             (is_replica, 'S'),
             (self.transaction.is_some(), 'x'),
-            (self.blocked == Some(Blocked::Wait), 'b'),
+            (matches!(self.blocked, Some(Blocked::Wait | Blocked::Migrate)), 'b'),
             (!self.subscriptions.is_empty(), 'P'),
             (self.readonly, 'r'),
             (self.closing, 'c'),

@@ -165,6 +165,7 @@ impl Node {
                     }
                 }
                 Action::Replicate { ip, port } => {
+                    self.abort_migrations();
                     let master = SocketAddr::new(ip, port);
                     self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
                 }
@@ -172,11 +173,12 @@ impl Node {
                     self.replicate(super::super::replication::Replication::promote);
                     self.db.expiry = self.expiry_mode();
                 }
-                // Only WAIT blocks here, and replication ends it when this node becomes a replica.
-                Action::UnblockClients => {}
+                // WAIT is ended by replication when this node becomes a replica.
+                Action::UnblockClients => self.abort_migrations(),
                 Action::DeleteSlotKeys { slot } => self.delete_slot(slot),
                 Action::SlotLeft { slot } => self.slot_left(slot),
                 Action::FlushAll => {
+                    self.abort_migrations();
                     self.db.keys.clear();
                     self.db.all_changed();
                     self.db.propagated.push([b"FLUSHALL"].iter());

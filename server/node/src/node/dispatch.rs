@@ -157,7 +157,7 @@ impl Node {
         if mute {
             self.scratch.truncate(reply_at);
         }
-        if client.reply_mode == ReplyMode::Skip {
+        if client.reply_mode == ReplyMode::Skip && step == Step::Done {
             client.reply_mode = ReplyMode::On;
         }
         step
@@ -263,6 +263,10 @@ impl Node {
         if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
             return Err(text("ERR Command not allowed inside a transaction"));
         }
+        if spec.run.is(Verb::Migrate) && client.transaction.is_some() {
+            // EXEC must not wait for another server.
+            return Err(text("ERR MIGRATE inside MULTI is not supported by this server"));
+        }
         let queued = |flags: u32| {
             is_exec
                 && client
@@ -329,6 +333,9 @@ impl Node {
         }
         if self.holds_back(conn, client, spec, may_replicate, is_exec) {
             return Ok(Checked::Later(Blocked::Paused));
+        }
+        if writes && (client.transaction.is_none() || is_exec) && self.touches_frozen(client, spec, args) {
+            return Ok(Checked::Later(Blocked::Frozen));
         }
         Ok(Checked::Run(spec))
     }
@@ -399,9 +406,9 @@ impl Node {
             keys,
             exists: &exists,
             write: writes,
-            asking: client.asking,
+            asking: client.asking || spec.has(flag::ASKING),
             readonly_client: client.readonly,
-            migrate: false,
+            migrate: spec.run.is(Verb::Migrate),
             shard_pubsub: matches!(
                 spec.run,
                 Run::Node(Verb::SPublish | Verb::SSubscribe | Verb::SUnsubscribe)
@@ -514,10 +521,16 @@ impl Node {
     /// Lets the clients go on that a pause held back.
     pub(super) fn resume_paused(&mut self) {
         self.db.expiry = ExpiryMode::Delete;
+        self.resume_migrations();
+        self.resume(Blocked::Paused);
+    }
+
+    /// Lets the clients go on that wait for this.
+    pub(super) fn resume(&mut self, why: Blocked) {
         let mut waiting = Vec::new();
         for (conn, state) in &mut self.conns {
             if let ConnKind::Client(Some(client)) = &mut state.kind
-                && client.blocked == Some(Blocked::Paused)
+                && client.blocked == Some(why)
             {
                 client.blocked = None;
                 waiting.push((client.last_active, *conn));
@@ -531,7 +544,7 @@ impl Node {
     pub(super) fn unblock(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let ConnKind::Client(Some(client)) = &mut state.kind else { return };
-        if !matches!(client.blocked, Some(Blocked::Wait | Blocked::Disk)) {
+        if !matches!(client.blocked, Some(Blocked::Wait | Blocked::Disk | Blocked::Migrate)) {
             return;
         }
         client.blocked = None;

@@ -50,6 +50,8 @@ pub struct Files {
     /// A client waits for the old text of the configuration file.
     rewriting: Option<(ConnId, String, Vec<u8>)>,
     rewrite_wanted: bool,
+    /// A client waits for the append-only file to be loaded again.
+    reloading: Option<ConnId>,
 }
 
 impl Files {
@@ -64,6 +66,7 @@ impl Files {
             last_save_try: now.mono,
             rewriting: None,
             rewrite_wanted: false,
+            reloading: None,
         }
     }
 
@@ -154,6 +157,16 @@ impl Node {
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let loader = AofLoader::new(aof_names(&self.config), what, &mut queue);
         self.files.loading = Some(Loading::Aof(Box::new(loader), what));
+    }
+
+    /// Loads the append-only file again (`DEBUG LOADAOF`); `waiting` is answered when it is there. All that was
+    /// executed has been handed to the disk before it is asked for the file.
+    pub(super) fn reload_aof(&mut self, waiting: ConnId) {
+        self.append_to_file();
+        self.db.keys.clear();
+        self.db.all_changed();
+        self.files.reloading = Some(waiting);
+        self.load_data();
     }
 
     pub(super) fn file_chunk(&mut self, name: &str, bytes: &[u8], eof: bool, missing: bool) {
@@ -321,6 +334,9 @@ impl Node {
         self.db.propagated.clear();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
+        if let Some(waiting) = self.files.reloading.take() {
+            self.unblock(waiting, |reply| reply.ok());
+        }
     }
 
     pub(super) fn fatal(&mut self, why: &str) {

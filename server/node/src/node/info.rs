@@ -101,7 +101,9 @@ impl Node {
         section.line("cluster_connections", links);
         section.line("maxclients", self.config.uint(Key::Maxclients));
         let blocked = self.conns.values().filter(|state| match &state.kind {
-            super::ConnKind::Client(Some(client)) => client.blocked == Some(super::Blocked::Wait),
+            super::ConnKind::Client(Some(client)) => {
+                matches!(client.blocked, Some(super::Blocked::Wait | super::Blocked::Migrate))
+            }
             _ => false,
         });
         section.line("blocked_clients", blocked.count());

@@ -7,9 +7,11 @@
 mod admin;
 mod client;
 mod cluster_glue;
+mod debug;
 mod dispatch;
 mod files;
 mod info;
+mod migrate_glue;
 mod replication_glue;
 mod session;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use crate::command::{Db, ExpiryMode, Propagated, flag, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
 use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
+use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
 use crate::replication::Replication;
@@ -103,6 +106,7 @@ pub struct Node {
     /// None outside cluster mode, and until nodes.conf was read.
     cluster: Option<Cluster>,
     replication: Replication,
+    migrations: Migrations,
     /// A keyspace that a full resync fills, and whether a key of it was refused.
     incoming: Option<(Keyspace, Option<String>)>,
     pubsub: PubSub,
@@ -151,6 +155,7 @@ impl Node {
             batch_gate: Ticket(0),
             files: Files::new(now),
             cluster: None,
+            migrations: Migrations::default(),
             incoming: None,
             pubsub: PubSub::default(),
             client_pause: None,
@@ -220,10 +225,18 @@ impl Node {
         let pause = self.client_pause.map(|pause| pause.until);
         let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
         let cluster = awake.map(Cluster::next_deadline);
-        [Some(self.next_cron), cluster, self.replication.next_deadline(), pause, self.failover_pause]
-            .into_iter()
-            .flatten()
-            .min()
+        let migrations = self.migrations.next_deadline(self.holds_writes());
+        [
+            Some(self.next_cron),
+            cluster,
+            self.replication.next_deadline(),
+            migrations,
+            pause,
+            self.failover_pause,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What waits to be sent on a connection.
@@ -319,6 +332,7 @@ impl Node {
             Some(ConnKind::MasterLink) => {
                 self.replicate(|replication, now, actions| replication.connected(conn, now, actions));
             }
+            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connected(conn, turn)),
             // It was given up while it was being made.
             _ => self.effects.push(Effect::Close { conn, flush: false }),
         }
@@ -334,6 +348,7 @@ impl Node {
                     replication.connect_failed(conn, error, now, actions);
                 });
             }
+            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connect_failed(conn, turn)),
             _ => {}
         }
     }
@@ -350,6 +365,9 @@ impl Node {
             Some(ConnKind::MasterLink) => {
                 self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
             }
+            Some(ConnKind::Migrate) => {
+                self.migrate(|migrations, turn| migrations.received(conn, bytes, turn));
+            }
             Some(ConnKind::Closing { .. }) | None => {}
         }
     }
@@ -360,6 +378,9 @@ impl Node {
             self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
         }
         let Some(state) = self.conns.get_mut(&conn) else { return };
+        if matches!(state.kind, ConnKind::Migrate) {
+            return self.migrate(|migrations, turn| migrations.flushed(conn, bytes, turn));
+        }
         let left = state.outbox.len();
         if left == 0 && matches!(state.kind, ConnKind::Closing { .. }) {
             self.conns.remove(&conn);
@@ -382,6 +403,7 @@ impl Node {
             Some(ConnKind::MasterLink | ConnKind::Client(_)) => {
                 self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
             }
+            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.closed(conn, turn)),
             Some(ConnKind::Closing { .. }) | None => {}
         }
         self.forget(conn);
@@ -493,6 +515,9 @@ impl Node {
         }
         if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.replicate(super::replication::Replication::tick);
+        }
+        if self.migrations.next_deadline(self.holds_writes()).is_some_and(|deadline| deadline <= now) {
+            self.migrate(Migrations::tick);
         }
         if self.next_cron <= now {
             self.next_cron = now.plus_ms(CRON_MS);

@@ -1,5 +1,8 @@
 //! The node as its shell and clients see it: a tiny shell with a disk that the test controls.
 
+mod migrate;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
@@ -12,6 +15,11 @@ struct Bench {
     effects: Effects,
     /// Disk effects that were asked for and not answered.
     disk: Vec<(Ticket, DiskOp)>,
+    /// Files that are there when they are read.
+    files: BTreeMap<String, String>,
+    /// Connections that the node asked for and made, and those that it closed.
+    dials: Vec<(ConnId, SocketAddr)>,
+    closes: Vec<ConnId>,
     connections: u64,
 }
 
@@ -21,6 +29,10 @@ fn addr(port: u16) -> SocketAddr {
 
 impl Bench {
     fn new(directives: &[(&str, &str)]) -> Self {
+        Self::with_files(directives, &[])
+    }
+
+    fn with_files(directives: &[(&str, &str)], files: &[(&str, &str)]) -> Self {
         let mut config = Config::default();
         // Set at start only, most of them, so through the text of a file.
         let lines: Vec<String> = directives.iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -33,13 +45,15 @@ impl Bench {
         let mut effects = Effects::default();
         let boot = NodeBoot { config, now, entropy: [7; 32], pid: 1 };
         let node = Node::new(boot, &mut effects);
-        let mut bench = Self { node, now, effects, disk: Vec::new(), connections: 0 };
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let (disk, dials, closes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { node, now, effects, disk, files, dials, closes, connections: 0 };
         bench.settle();
         bench.disk_works();
         bench
     }
 
-    /// Ends the batch and answers all reads with "no such file".
+    /// Ends the batch and answers all reads.
     fn settle(&mut self) {
         loop {
             self.node.end_of_batch(self.now, &mut self.effects);
@@ -48,6 +62,8 @@ impl Bench {
                 match effect {
                     Effect::Read { name } => reads.push(name),
                     Effect::Disk { ticket, op } => self.disk.push((ticket, op)),
+                    Effect::Connect { conn, addr, .. } => self.dials.push((conn, addr)),
+                    Effect::Close { conn, .. } => self.closes.push(conn),
                     _ => {}
                 }
             }
@@ -55,7 +71,9 @@ impl Bench {
                 return;
             }
             for name in reads {
-                let input = Input::FileChunk { name: &name, bytes: b"", eof: true, missing: true };
+                let text = self.files.get(&name);
+                let bytes = text.map_or(&b""[..], |text| text.as_bytes());
+                let input = Input::FileChunk { name: &name, bytes, eof: true, missing: text.is_none() };
                 self.node.input(self.now, input, &mut self.effects);
             }
         }

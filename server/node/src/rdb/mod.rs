@@ -10,6 +10,8 @@ mod crc64;
 mod decode;
 pub mod dump;
 mod encode;
+mod listpack;
+mod lzf;
 mod packed;
 mod write;
 

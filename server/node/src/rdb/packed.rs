@@ -2,6 +2,7 @@
 //! compression of strings. Every function reads foreign bytes and refuses what does not add up.
 
 use super::RdbError;
+use super::listpack::back_len_bytes;
 
 type Elements = Vec<Vec<u8>>;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -87,14 +88,7 @@ pub fn listpack(blob: &[u8]) -> Result<Elements, RdbError> {
             _ => return cursor.fail("has an unknown encoding"),
         };
         // The entry is followed by its own length, for reading backwards: 7 bits a byte.
-        let back_len_bytes = match before - cursor.bytes.len() {
-            0..=127 => 1,
-            128..=16_383 => 2,
-            16_384..=2_097_151 => 3,
-            2_097_152..=268_435_455 => 4,
-            _ => 5,
-        };
-        cursor.take(back_len_bytes)?;
+        cursor.take(back_len_bytes(before - cursor.bytes.len()))?;
         elements.push(element);
     }
     if !cursor.bytes.is_empty() || (announced != u16::MAX && usize::from(announced) != elements.len()) {

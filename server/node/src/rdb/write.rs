@@ -1,7 +1,7 @@
 //! The plain building blocks of an RDB file: lengths, strings, header, opcodes. They append to a buffer and know
 //! nothing of where values come from.
 
-use super::{MAGIC, VERSION, opcode};
+use super::{MAGIC, VERSION, lzf, opcode};
 
 /// Appends a length in the shortest of the four forms.
 pub fn put_len(out: &mut Vec<u8>, len: u64) {
@@ -26,6 +26,23 @@ pub fn put_string(out: &mut Vec<u8>, string: &[u8]) {
     } else {
         put_len(out, string.len() as u64);
         out.extend_from_slice(string);
+    }
+}
+
+/// As [`put_string`], compressed where that saves bytes (what Redis writes with `rdbcompression yes`), if it is
+/// shorter than `compress_below`.
+pub fn put_packed_string(out: &mut Vec<u8>, string: &[u8], compress_below: usize) {
+    const NOT_BELOW: usize = 20;
+    let packed =
+        if string.len() > NOT_BELOW && string.len() < compress_below { lzf::compress(string) } else { None };
+    match packed {
+        Some(packed) => {
+            out.push(0xc3);
+            put_len(out, packed.len() as u64);
+            put_len(out, string.len() as u64);
+            out.extend_from_slice(&packed);
+        }
+        None => put_string(out, string),
     }
 }
 

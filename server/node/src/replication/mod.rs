@@ -367,6 +367,11 @@ impl Replication {
         ));
     }
 
+    /// Forgets both ids and goes on under a new one: no replica can continue from here (`DEBUG CHANGE-REPL-ID`).
+    pub fn change_id(&mut self) {
+        self.history = History { id: self.random.repl_id(), earlier: None };
+    }
+
     fn activate_log(&mut self) {
         if !self.log_active {
             self.log_active = true;

@@ -7,6 +7,8 @@ use super::identity::ReplId;
 use super::transfer::Transfer;
 use super::{Action, Actions, Replication, endpoint};
 use crate::io::{ConnId, LogLevel, Mono, SnapshotId};
+use crate::keyspace::Snapshot;
+use crate::rdb::SnapshotEncoder;
 
 /// Stream bytes put in a replica's outbox before it has taken what is there; the rest waits in the log.
 const OUTBOX_WINDOW_BYTES: usize = 4 << 20;
@@ -35,6 +37,8 @@ pub(super) struct Hints {
     pub capa_psync2: bool,
     /// Wants a snapshot and no stream.
     pub rdb_only: bool,
+    /// Wants a snapshot without keys (`redis-cli --functions-rdb`).
+    pub without_keys: bool,
 }
 
 /// How far a replica is.
@@ -186,8 +190,23 @@ impl Replication {
             } else if is("rdb-only") {
                 match parse_number::<u8>(value) {
                     Some(only @ 0..=1) => hints.rdb_only = only == 1,
-                    _ => return reply(conn, "-ERR value is out of range, must be between 0 and 1", actions),
+                    _ => {
+                        return reply(
+                            conn,
+                            "-ERR value is out of range, value must between 0 and 1",
+                            actions,
+                        );
+                    }
                 }
+            } else if is("rdb-filter-only") {
+                // What is named is all that is wanted; of functions there are none.
+                let mut words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+                if let Some(other) = words.find(|word| !word.eq_ignore_ascii_case(b"functions")) {
+                    let other = String::from_utf8_lossy(other);
+                    let text = format!("-ERR Unsupported rdb-filter-only option: {other}");
+                    return reply(conn, &text, actions);
+                }
+                hints.without_keys = true;
             } else {
                 let option = String::from_utf8_lossy(option);
                 let option = option.replace(['\r', '\n'], " ");
@@ -275,6 +294,9 @@ impl Replication {
             }
         }
         self.counts.full += 1;
+        if replica.hints.without_keys {
+            return self.send_empty_snapshot(conn, replica, actions);
+        }
         if !self.log_active {
             // The offset did not count this node's writes so far: what follows is a history of its own.
             self.history = super::History { id: self.random.repl_id(), earlier: None };
@@ -284,6 +306,22 @@ impl Replication {
         actions.push(Action::Log(LogLevel::Notice, text));
         self.attach(conn, replica);
         self.join_transfer(conn, now, actions);
+    }
+
+    /// A snapshot without keys is made on the spot; no stream can follow it.
+    fn send_empty_snapshot(&mut self, conn: ConnId, mut replica: Replica, actions: &mut Actions) {
+        let mut bytes = Vec::new();
+        if !replica.old_protocol {
+            let answer = format!("+FULLRESYNC {} {}\r\n", self.history.id, self.log.end());
+            bytes.extend_from_slice(answer.as_bytes());
+        }
+        let rdb = SnapshotEncoder::new(Snapshot::default(), Vec::new()).next_chunk(usize::MAX).bytes;
+        bytes.extend_from_slice(format!("${}\r\n", rdb.len()).as_bytes());
+        bytes.extend_from_slice(&rdb);
+        replica.stage = Stage::Served;
+        replica.queued_bytes = bytes.len();
+        self.attach(conn, replica);
+        actions.push(Action::Send { conn, bytes });
     }
 
     /// The offset from which a replica that asks for byte `asked` of history `id` may go on, or why not.
