@@ -5,7 +5,7 @@
 use crate::aof::Manifest;
 use crate::cluster::bus::{self, FrameReader, HEADER_LEN};
 pub use crate::cluster::{bus_node, nodes_conf_text as nodes_conf};
-use crate::keyspace::{Env, Value};
+use crate::keyspace::Env;
 use crate::rdb::{RdbDecoder, VERSION, crc64, dump};
 use crate::resp::{RequestLimits, RequestParser, write_command};
 
@@ -68,11 +68,9 @@ pub fn rdb(bytes: &[u8]) {
     let crc = crc64(0, &payload);
     payload.extend_from_slice(&crc.to_le_bytes());
     for payload in [bytes, &payload] {
-        let Ok(parts) = dump::decode(payload) else { continue };
-        let Ok(value) = Value::from_parts(Env::default(), &parts) else { continue };
+        let Ok(value) = dump::decode(payload, Env::default()) else { continue };
         let dumped = dump::encode(value.view());
-        let again = dump::decode(&dumped).expect("what DUMP made is right");
-        let again = Value::from_parts(Env::default(), &again).expect("a value again");
+        let again = dump::decode(&dumped, Env::default()).expect("what DUMP made is right");
         assert_eq!(dump::encode(again.view()).len(), dumped.len());
     }
 }
