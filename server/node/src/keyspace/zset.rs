@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::bytestr::ByteStr;
-use super::packed::Packed;
+use super::packed::{self, Packed};
 use super::ranktree::{self, RankTree, Ranked};
 use super::score::as_integer;
 use super::trie::{self, Trie};
@@ -100,8 +100,9 @@ impl Zset {
                 if old.is_some() {
                     packed.remove_pair(member);
                 }
-                let rank = self.leading(|pair| order(*pair, (member, score)) == Ordering::Less);
-                let Self::Packed(packed) = self else { return old };
+                let rank = PackedPairs(packed.iter())
+                    .take_while(|pair| order(*pair, (member, score)) == Ordering::Less)
+                    .count();
                 packed.insert_pair(rank, member, &packed_score(score));
                 return old;
             }
@@ -177,7 +178,7 @@ impl Zset {
     ) -> (usize, usize) {
         match self {
             Self::Packed(_) => {
-                let from = self.leading(|pair| before(*pair));
+                let from = self.iter_from(0).take_while(|pair| before(*pair)).count();
                 let len = self.iter_from(from).take_while(|pair| within(*pair)).count();
                 (from, from + len)
             }
@@ -198,9 +199,11 @@ impl Zset {
     pub fn iter_from(&self, rank: usize) -> Iter<'_> {
         match self {
             Self::Packed(packed) => {
-                let mut pairs = packed_pairs(packed);
-                pairs.drain(..rank.min(pairs.len()));
-                Iter::Packed(pairs.into_iter())
+                let mut pairs = PackedPairs(packed.iter());
+                for _ in 0..rank {
+                    pairs.next();
+                }
+                Iter::Packed(pairs)
             }
             Self::Table(table) => Iter::Table(table.ranks.iter_from(rank)),
         }
@@ -210,10 +213,9 @@ impl Zset {
     pub fn iter_back_from(&self, rank: usize) -> Iter<'_> {
         match self {
             Self::Packed(packed) => {
-                let mut pairs = packed_pairs(packed);
-                pairs.truncate(rank + 1);
-                pairs.reverse();
-                Iter::Packed(pairs.into_iter())
+                // Records have no way back; they are few.
+                let pairs: Vec<Pair<'_>> = PackedPairs(packed.iter()).take(rank + 1).collect();
+                Iter::PackedBack(pairs.into_iter().rev())
             }
             Self::Table(table) => Iter::Table(table.ranks.iter_back_from(rank)),
         }
@@ -244,16 +246,11 @@ impl Zset {
         }
     }
 
-    /// Number of leading pairs that fit, of a packed one.
-    fn leading(&self, fits: impl FnMut(&Pair<'_>) -> bool) -> usize {
-        self.iter_from(0).take_while(fits).count()
-    }
-
     fn become_table(&mut self, env: Env) {
         if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Table::default()))
             && let Self::Table(table) = self
         {
-            for (member, score) in packed_pairs(&packed) {
+            for (member, score) in PackedPairs(packed.iter()) {
                 table.set(env.seed.hash(member), member, score);
             }
         }
@@ -287,7 +284,9 @@ impl Table {
 #[derive(Debug)]
 pub enum Iter<'a> {
     #[doc(hidden)]
-    Packed(std::vec::IntoIter<Pair<'a>>),
+    Packed(#[allow(private_interfaces)] PackedPairs<'a>),
+    #[doc(hidden)]
+    PackedBack(std::iter::Rev<std::vec::IntoIter<Pair<'a>>>),
     #[doc(hidden)]
     Table(ranktree::Iter<'a>),
 }
@@ -298,6 +297,7 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<Pair<'a>> {
         match self {
             Self::Packed(pairs) => pairs.next(),
+            Self::PackedBack(pairs) => pairs.next(),
             Self::Table(items) => items.next().map(|item| (&*item.member, item.score)),
         }
     }
@@ -307,13 +307,17 @@ fn order(a: Pair<'_>, b: Pair<'_>) -> Ordering {
     a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal).then_with(|| a.0.cmp(b.0))
 }
 
-fn packed_pairs(packed: &Packed) -> Vec<Pair<'_>> {
-    let mut pairs = Vec::with_capacity(packed.len() / 2);
-    let mut iter = packed.iter();
-    while let (Some(member), Some(score)) = (iter.next(), iter.next()) {
-        pairs.push((member, unpacked(score)));
+/// Pairs of a packed sorted set, ascending.
+#[derive(Clone, Debug)]
+struct PackedPairs<'a>(packed::Iter<'a>);
+
+impl<'a> Iterator for PackedPairs<'a> {
+    type Item = Pair<'a>;
+
+    fn next(&mut self) -> Option<Pair<'a>> {
+        let (member, score) = (self.0.next()?, self.0.next()?);
+        Some((member, unpacked(score)))
     }
-    pairs
 }
 
 /// As Redis' listpack, which holds what is an integer as one: -0 becomes 0.
