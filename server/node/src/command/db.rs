@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::notify::Notifications;
 use super::waits::KeyWaits;
 use crate::io::{ConnId, Now, WallMs};
 use crate::keyspace::{EncodingLimits, Entry, HashSeed, Keyspace, Value};
@@ -42,6 +43,8 @@ pub struct Db {
     pub frozen: BTreeSet<Vec<u8>>,
     /// Who waits for keys.
     pub waits: KeyWaits,
+    /// What happened to keys, for those who subscribed to it.
+    pub notifications: Notifications,
     watched: BTreeMap<Vec<u8>, BTreeSet<ConnId>>,
     broken: BTreeSet<ConnId>,
 }
@@ -105,6 +108,7 @@ impl Db {
             propagated: Propagated::default(),
             frozen: BTreeSet::new(),
             waits: KeyWaits::default(),
+            notifications: Notifications::default(),
             watched: BTreeMap::new(),
             broken: BTreeSet::new(),
         }
@@ -177,6 +181,11 @@ impl Db {
         self.dirty += 1;
         self.touch_watchers(key);
         self.waits.note(key);
+    }
+
+    /// Something happened to this key that subscribers to its `class` are told: `set`, `lpush`, `del`...
+    pub fn notify(&mut self, class: u16, event: &'static str, key: &[u8]) {
+        self.notifications.note(class, 0, event, key);
     }
 
     /// Keys that vanished or changed without a command (a flush, a full resync, lost slots): all of them.

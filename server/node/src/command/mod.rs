@@ -10,6 +10,7 @@ mod fault;
 mod generic;
 mod hashes;
 mod lists;
+mod notify;
 mod sets;
 mod strings;
 mod table;
@@ -27,6 +28,7 @@ pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{
     CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
 };
+pub use notify::{Notification, Notifications, class};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
 
