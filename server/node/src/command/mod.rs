@@ -3,6 +3,7 @@
 #![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
 mod call;
+mod databases;
 mod db;
 mod decimal;
 mod digest;
@@ -18,19 +19,22 @@ mod table;
 mod tests;
 mod transfer;
 mod waits;
+mod watches;
 mod zset_algebra;
 mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
-pub use db::{Db, ExpiryMode, Propagated};
+pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{
-    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+    CLUSTER_DISABLED, DB_OUT_OF_RANGE, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown,
+    text,
 };
 pub use notify::{Notification, Notifications, class};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
+pub use watches::Watched;
 
 use crate::resp::Args;
 

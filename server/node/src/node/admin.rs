@@ -245,7 +245,7 @@ impl Node {
 
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
-        self.db.keys.set_limits(encoding_limits(&self.config));
+        self.db.set_limits(encoding_limits(&self.config));
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);
         self.with_cluster(|cluster, _| cluster.set_settings(settings));

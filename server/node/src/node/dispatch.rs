@@ -182,6 +182,7 @@ impl Node {
         spec: Option<&'static Spec>,
         args: Args<'_>,
     ) -> Result<Step, Fault> {
+        self.db.select(client.db);
         let outcome = self.check(conn, client, spec, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
@@ -285,7 +286,7 @@ impl Node {
         if max_memory > 0
             && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
             && !self.is_replica()
-            && self.db.keys.used_memory() > max_memory
+            && self.db.used_memory() > max_memory
         {
             return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -496,12 +497,8 @@ impl Node {
     /// `EXEC`
     pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
-        let watched_gone = !client.watching.is_empty()
-            && (self.db.is_broken(conn)
-                || client.watching.iter().any(|key| {
-                    // A watched key that expired meanwhile counts as changed.
-                    self.db.keys.get(key).is_some() && !self.db.is_there(key, self.now)
-                }));
+        let watched_gone =
+            !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
         self.unwatch(conn, client);
         client.asking = false;
         if transaction.failed {
