@@ -11,6 +11,7 @@ mod fault;
 mod generic;
 mod hashes;
 mod lists;
+mod multi_pop;
 mod notify;
 mod sets;
 mod strings;

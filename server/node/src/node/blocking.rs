@@ -6,17 +6,13 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::client::{Blocked, Client, ConnKind, ReplyMode};
+use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
 use super::{Node, flag};
 use crate::cluster::{BlockedQuery, Route};
 use crate::command::{Blocking, Spec, Wait};
 use crate::io::{ConnId, Mono};
 use crate::keyspace::Slot;
 use crate::resp::{Args, OwnedArgs, Reply};
-
-/// Redis' word to all that wait when their node becomes a replica.
-const NOW_A_REPLICA: &str =
-    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 /// A command that waits for keys.
 #[derive(Debug)]

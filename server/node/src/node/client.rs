@@ -47,6 +47,10 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What all hear that block when this node becomes a replica: Redis' words.
+pub const NOW_A_REPLICA: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
 /// Why a client's commands wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {

@@ -4,16 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Node;
-use super::client::{Blocked, Client, ConnKind, ReplyMode};
+use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
 use crate::command::{Fault, MigrateRequest, Spec, flag, migrate_payload, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::migrate::{Action, Migrations, Start, Turn};
 use crate::resp::Args;
-
-/// Why an unfinished MIGRATE is given up when this node becomes a replica: Redis' word to all that block then.
-const NOW_A_REPLICA: &str =
-    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 impl Node {
     /// `MIGRATE`: answers at once, or blocks the client until the target has spoken.

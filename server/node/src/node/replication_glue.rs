@@ -1,7 +1,7 @@
 //! Wires the replication room: carrying out what it wants, applying the master's commands, loading a full resync.
 
 use super::Node;
-use super::client::ConnKind;
+use super::client::{ConnKind, NOW_A_REPLICA};
 use crate::aof::RewriteMode;
 use crate::command::{ExpiryMode, Run, Verb, lookup};
 use crate::config::{Config, Key, OutputClass};
@@ -105,11 +105,7 @@ impl Node {
                 Action::WaitDone { conn, replicas } => {
                     self.unblock(conn, |reply| reply.int(replicas as i64));
                 }
-                Action::WaitAborted { conn } => self.unblock(conn, |reply| {
-                    reply.error(
-                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                    );
-                }),
+                Action::WaitAborted { conn } => self.unblock(conn, |reply| reply.error(NOW_A_REPLICA)),
                 Action::Log(level, text) => self.log(level, text),
             }
         }
