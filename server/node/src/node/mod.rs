@@ -8,6 +8,7 @@ mod admin;
 mod blocking;
 mod client;
 mod cluster_glue;
+mod command_docs;
 mod debug;
 mod dispatch;
 mod files;
