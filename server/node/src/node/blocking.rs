@@ -108,6 +108,7 @@ impl Node {
         }
         let other = std::mem::take(&mut self.scratch);
         self.db.select(waiting.db);
+        let began_ns = self.stopwatch.read();
         self.db.expiry = self.expiry_mode();
         let done = match self.run_call(waiting.spec, args, client.protocol, Blocking::Woken(key)) {
             Ok(None) => true,
@@ -122,6 +123,7 @@ impl Node {
         self.hand_on(true);
         let reply = std::mem::replace(&mut self.scratch, other);
         if done {
+            self.command_done(client, waiting.spec, args, began_ns, reply.first() == Some(&b'-'));
             client.last_write_offset = self.replication.offset();
             if !std::mem::take(&mut client.awaits_mute) {
                 self.send(conn, self.tickets.reply_gate(), &reply);
@@ -150,6 +152,7 @@ impl Node {
         let ConnKind::Client(Some(client)) = &mut state.kind else { return false };
         let Some(waiting) = client.waiting.take() else { return false };
         client.blocked = None;
+        self.stats.per_command.of(waiting.spec).calls += 1;
         let mute = std::mem::take(&mut client.awaits_mute);
         self.stop_waiting(conn, &waiting);
         if !mute {

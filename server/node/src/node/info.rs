@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::config::Key;
 
 /// Sections in Redis' order.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 13] = [
     "server",
     "clients",
     "memory",
@@ -15,7 +15,10 @@ const SECTIONS: [&str; 10] = [
     "stats",
     "replication",
     "cpu",
+    "modules",
+    "commandstats",
     "errorstats",
+    "latencystats",
     "cluster",
     "keyspace",
 ];

@@ -8,6 +8,7 @@ mod admin;
 mod blocking;
 mod client;
 mod cluster_glue;
+mod command_stats;
 mod command_docs;
 mod debug;
 mod dispatch;
@@ -26,7 +27,9 @@ use std::net::SocketAddr;
 use crate::cluster::Cluster;
 use crate::command::{Db, ExpiryMode, flag, text};
 use crate::config::{Config, Key, OutputClass};
-use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
+use crate::io::{
+    ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket,
+};
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
@@ -34,6 +37,7 @@ use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
+use command_stats::CommandStats;
 use client::{Blocked, Client, Conn, ConnKind};
 use files::Files;
 use tickets::Tickets;
@@ -60,6 +64,8 @@ pub struct NodeBoot {
     pub entropy: [u8; 32],
     /// Process id, for INFO.
     pub pid: u32,
+    /// For the durations of commands.
+    pub stopwatch: Stopwatch,
 }
 
 /// A pause of clients.
@@ -77,6 +83,7 @@ struct Stats {
     commands: u64,
     input_bytes: u64,
     output_bytes: u64,
+    per_command: CommandStats,
     errors: BTreeMap<String, u64>,
     error_replies: u64,
     /// Commands at the last samples, for operations per second.
@@ -92,6 +99,13 @@ pub struct Node {
     now: Now,
     started: Now,
     pid: u32,
+    stopwatch: Stopwatch,
+    /// What it said behind the last command, or when the bytes of a client came.
+    last_reading_ns: u64,
+    /// For how long the running command has asked the shell to be deaf.
+    asked_busy_ns: u64,
+    /// `latency-tracking`
+    tracks_latency: bool,
     run_id: String,
     config: Config,
     random: Random,
@@ -131,7 +145,7 @@ pub struct Node {
 impl Node {
     /// A node that has read nothing yet: the first effects ask for its files.
     pub fn new(boot: NodeBoot, effects: &mut Effects) -> Self {
-        let NodeBoot { config, now, entropy, pid } = boot;
+        let NodeBoot { config, now, entropy, pid, stopwatch } = boot;
         let seed = |index: usize| {
             let mut eight = [0; 8];
             eight.copy_from_slice(&entropy[index * 8..index * 8 + 8]);
@@ -148,6 +162,10 @@ impl Node {
             now,
             started: now,
             pid,
+            stopwatch,
+            last_reading_ns: 0,
+            asked_busy_ns: 0,
+            tracks_latency: config.flag(Key::LatencyTracking),
             run_id,
             db,
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
