@@ -2,16 +2,21 @@
 //! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
 #![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
+mod bitmaps;
 mod call;
 mod db;
 mod decimal;
 mod digest;
 mod fault;
 mod generic;
+mod geo;
 mod hashes;
+mod hyperloglog;
+mod lcs;
 mod lists;
 mod notify;
 mod sets;
+mod sort;
 mod strings;
 mod table;
 #[cfg(test)]

@@ -8,8 +8,10 @@
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
 pub mod bytestr;
+pub mod geohash;
 pub mod hash;
 pub mod hashtable;
+pub mod hll;
 pub mod list;
 pub mod number;
 pub mod packed;
