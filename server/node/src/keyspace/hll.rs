@@ -414,7 +414,7 @@ mod tests {
             }
             prop_assert!(has_header(&bytes));
             prop_assert!(!is_sparse(&bytes) || bytes.len() <= sparse_max_bytes.max(18));
-            prop_assert_eq!(registers(&bytes).as_ref(), Ok(&model));
+            prop_assert_eq!(registers(&bytes), Ok(model.clone()));
             let before = estimate(&bytes);
             make_dense(&mut bytes).unwrap();
             prop_assert_eq!(registers(&bytes), Ok(model.clone()));
