@@ -49,6 +49,8 @@ pub struct Call<'a> {
     pub name: &'static str,
     /// `proto-max-bulk-len`.
     pub max_string_bytes: usize,
+    /// The node is one of a cluster: keys that are no arguments may be elsewhere.
+    pub in_cluster: bool,
     /// The handler said itself what is handed on.
     pub rewritten: bool,
     /// May it wait?

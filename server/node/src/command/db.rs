@@ -1,12 +1,13 @@
 //! The dataset with what every change of it entails: expiry, propagation to replicas and file, and WATCH.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::notify::{Notifications, class};
 use super::waits::KeyWaits;
 use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
-use crate::keyspace::{Dataset, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Value};
+use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Value};
 use crate::random::Random;
 use crate::resp::write_command;
 
@@ -332,6 +333,17 @@ impl Db {
         self.keys.get(key).is_some_and(|entry| {
             self.expiry == ExpiryMode::Ignore || entry.expire_at().is_none_or(|at| at > now.wall)
         })
+    }
+
+    /// The bytes of a string that is there for the caller, none for anything else; counts nothing, so that several
+    /// can be looked at together.
+    pub fn peek_string(&self, key: &[u8], now: Now) -> Cow<'_, [u8]> {
+        let entry = self.keys.get(key).filter(|_| self.is_there(key, now));
+        match entry.and_then(|entry| entry.value().as_string()) {
+            None => Cow::Borrowed(&[]),
+            Some(Element::Bytes(bytes)) => Cow::Borrowed(bytes),
+            Some(int @ Element::Int(_)) => Cow::Owned(int.to_vec()),
+        }
     }
 
     /// Deletes a key because its time has come.

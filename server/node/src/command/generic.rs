@@ -445,3 +445,12 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     }
     Ok(())
 }
+
+/// The version of the server; the drawings of other versions are not drawn.
+pub(super) fn lolwut(call: &mut Call<'_>) -> Outcome {
+    if call.args.len() >= 3 && is(call.arg(1), "VERSION") {
+        call.int(2)?;
+    }
+    call.reply.verbatim("Redis ver. 7.0.15\n");
+    Ok(())
+}

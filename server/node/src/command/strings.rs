@@ -355,55 +355,8 @@ pub(super) fn getrange(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn setbit(call: &mut Call<'_>) -> Outcome {
-    let key = call.arg(1);
-    let offset = bit_offset(call)?;
-    let on = match call.arg(3) {
-        b"0" => false,
-        b"1" => true,
-        _ => return Err(text("ERR bit is not an integer or out of range")),
-    };
-    if let Some(entry) = call.db.find(key, call.now) {
-        entry.value().as_string().ok_or(WRONG_TYPE)?;
-    }
-    let (byte, mask) = (offset / 8, 0x80 >> (offset % 8));
-    let fresh = || Value::Raw(Arc::default());
-    let old = call.db.keys.update_or_insert(key, fresh, call.now.wall, |value, _| {
-        let bytes = in_place(value);
-        if bytes.len() <= byte {
-            bytes.resize(byte + 1, 0);
-        }
-        let old = bytes[byte] & mask != 0;
-        if on {
-            bytes[byte] |= mask;
-        } else {
-            bytes[byte] &= !mask;
-        }
-        old
-    });
-    call.db.changed(key);
-    call.reply.bool(old);
-    Ok(())
-}
-
-pub(super) fn getbit(call: &mut Call<'_>) -> Outcome {
-    let offset = bit_offset(call)?;
-    let on = call.string(call.arg(1))?.is_some_and(|text| {
-        text.with(|bytes| bytes.get(offset / 8).is_some_and(|byte| byte & (0x80 >> (offset % 8)) != 0))
-    });
-    call.reply.bool(on);
-    Ok(())
-}
-
-fn bit_offset(call: &Call<'_>) -> Result<usize, Fault> {
-    let wrong = text("ERR bit offset is not an integer or out of range");
-    let offset =
-        parse_i64(call.arg(2)).and_then(|offset| usize::try_from(offset).ok()).ok_or(wrong.clone())?;
-    if offset / 8 >= call.max_string_bytes { Err(wrong) } else { Ok(offset) }
-}
-
 /// The bytes of a string value, to be changed in place.
-fn in_place(value: &mut Value) -> &mut Vec<u8> {
+pub(super) fn in_place(value: &mut Value) -> &mut Vec<u8> {
     if !matches!(value, Value::Raw(_)) {
         let bytes = value.as_string().map(crate::keyspace::Element::to_vec).unwrap_or_default();
         *value = Value::Raw(Arc::new(bytes));

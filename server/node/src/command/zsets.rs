@@ -14,12 +14,12 @@ type Taken = (Vec<u8>, f64);
 
 /// Options of ZADD.
 #[derive(Clone, Copy, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_existing: bool,
+pub(super) struct AddOptions {
+    pub(super) only_new: bool,
+    pub(super) only_existing: bool,
     greater: bool,
     less: bool,
-    count_changed: bool,
+    pub(super) count_changed: bool,
     increment: bool,
 }
 
@@ -70,15 +70,19 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
     if options.increment && words > 2 {
         return Err(text("ERR INCR option supports a single increment-element pair"));
     }
-    let mut scores = Vec::with_capacity(words / 2);
+    let mut pairs = Vec::with_capacity(words / 2);
     for at in (first..call.args.len()).step_by(2) {
-        scores.push(score::parse(call.arg(at)).ok_or(NOT_FLOAT)?);
+        pairs.push((score::parse(call.arg(at)).ok_or(NOT_FLOAT)?, call.arg(at + 1)));
     }
-    let (key, args) = (call.arg(1), call.args);
+    add_pairs(call, options, &pairs)
+}
+
+/// Adds pairs of score and member to the key that is the first argument, and answers.
+pub(super) fn add_pairs(call: &mut Call<'_>, options: AddOptions, pairs: &[(f64, &[u8])]) -> Outcome {
+    let key = call.arg(1);
     let done = call.make_zset(key, |zset, env| {
         let mut done = Added::default();
-        for (nth, &score) in scores.iter().enumerate() {
-            let member = args.get(first + 1 + 2 * nth).unwrap_or_default();
+        for &(score, member) in pairs {
             done.add(zset, env, options, member, score);
         }
         done

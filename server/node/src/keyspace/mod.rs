@@ -9,8 +9,10 @@
 
 pub mod bytestr;
 mod dataset;
+pub mod geohash;
 pub mod hash;
 pub mod hashtable;
+pub mod hll;
 pub mod list;
 pub mod number;
 pub mod packed;

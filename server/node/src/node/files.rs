@@ -263,6 +263,7 @@ impl Node {
                     db,
                     name: spec.name,
                     max_string_bytes,
+                    in_cluster: self.cluster.is_some(),
                     rewritten: true,
                     blocking: crate::command::Blocking::Never,
                     wait: None,

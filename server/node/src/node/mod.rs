@@ -669,5 +669,6 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
         zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
         zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
+        hll_sparse_max_bytes: config.uint(Key::HllSparseMaxBytes) as usize,
     }
 }
