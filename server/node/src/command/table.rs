@@ -5,8 +5,8 @@ use super::flag::{
     NOSCRIPT, PUBSUB, READONLY, STALE, WRITE,
 };
 use super::{
-    KeyPositions, Run, Spec, bitmaps, databases, generic, geo, hashes, hyperloglog, lcs, lists, sets, sort, strings,
-    transfer, zset_algebra, zset_ranges, zsets,
+    KeyPositions, Run, Spec, bitmaps, databases, generic, geo, hashes, hyperloglog, lcs, lists, sets, sort,
+    strings, transfer, zset_algebra, zset_ranges, zsets,
 };
 
 /// A command that the node itself carries out.
