@@ -247,6 +247,7 @@ impl Node {
     fn config_changed(&mut self, changed: &[Key]) {
         self.db.set_limits(encoding_limits(&self.config));
         self.db.want_notifications(class::wanted(self.config.text(Key::NotifyKeyspaceEvents)));
+        self.memory_settings_changed();
         self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);
@@ -405,7 +406,7 @@ impl Node {
     fn memory(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"usage" if args.len() >= 3 => {
-                let size = self.db.find(&args[2], self.now).map(crate::keyspace::Entry::size);
+                let size = self.db.keys.get(&args[2]).map(crate::keyspace::Entry::size);
                 let mut reply = self.reply(client);
                 match size {
                     Some(size) => reply.int(size as i64),

@@ -1,6 +1,7 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::memory::Room;
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
 use crate::command::catalog::{Unresolved, resolve};
@@ -203,13 +204,7 @@ impl Node {
         let outcome = self.check(conn, client, resolved, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
-                let queues = client.transaction.is_some()
-                    && !matches!(
-                        spec.run,
-                        Run::Node(
-                            Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset
-                        )
-                    );
+                let queues = client.transaction.is_some() && !is_immediate(spec);
                 if queues {
                     if let Some(transaction) = &mut client.transaction {
                         let owned = args.to_owned();
@@ -286,13 +281,13 @@ impl Node {
         let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
         self.db.expiry = self.expiry_mode();
         self.check_slots(client, spec, args, is_exec, writes)?;
-        let max_memory = self.config.uint(Key::Maxmemory) as usize;
-        if max_memory > 0
-            && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
-            && !self.is_replica()
-            && self.db.used_memory() > max_memory
-        {
-            return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+        if self.config.uint(Key::Maxmemory) > 0 {
+            let room = self.make_room();
+            // A queue may grow without end too.
+            let queues = client.transaction.is_some() && !is_exec && !is_immediate(spec);
+            if room == Room::None && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM) || queues) {
+                return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+            }
         }
         if writes && !self.is_replica() {
             self.files.check_writable(&self.config)?;
@@ -578,6 +573,14 @@ impl Node {
         self.tell(conn, write);
         self.wake.push(conn);
     }
+}
+
+/// True for what is executed at once between MULTI and EXEC too.
+const fn is_immediate(spec: &Spec) -> bool {
+    matches!(
+        spec.run,
+        Run::Node(Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset)
+    )
 }
 
 /// How far a request came.

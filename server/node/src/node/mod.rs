@@ -14,6 +14,7 @@ mod debug;
 mod dispatch;
 mod files;
 mod info;
+mod memory;
 mod migrate_glue;
 mod replication_glue;
 mod session;
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::cluster::Cluster;
-use crate::command::{Db, ExpiryMode, Notification, class, flag, text};
+use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, class, flag, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
@@ -100,6 +101,14 @@ pub struct Node {
     stopwatch: Stopwatch,
     /// What it said behind the last command, or when the bytes of a client came.
     last_reading_ns: u64,
+    /// What goes when memory is short.
+    eviction: EvictionPolicy,
+    /// Memory is still short: keys go at the end of each batch.
+    more_eviction: bool,
+    /// What clients held when it was last added up.
+    client_bytes: usize,
+    /// The most that was ever used.
+    peak_memory: usize,
     /// For how long the running command has asked the shell to be deaf.
     asked_busy_ns: u64,
     /// `latency-tracking`
@@ -163,6 +172,10 @@ impl Node {
             pid,
             stopwatch,
             last_reading_ns: 0,
+            eviction: EvictionPolicy::default(),
+            more_eviction: false,
+            client_bytes: 0,
+            peak_memory: 0,
             asked_busy_ns: 0,
             tracks_latency: config.flag(Key::LatencyTracking),
             run_id,
@@ -194,6 +207,7 @@ impl Node {
             scratch: Vec::new(),
             exiting: false,
         };
+        node.memory_settings_changed();
         node.begin_loading();
         effects.list.append(&mut node.effects.list);
         node
@@ -233,6 +247,9 @@ impl Node {
             self.serve(conn, &[]);
         }
         self.expire_actively();
+        if self.more_eviction {
+            self.make_room();
+        }
         self.db.keys.free_some(FREE_UNITS);
         if !self.files.is_loading() {
             self.with_cluster(super::cluster::Cluster::before_sleep);
@@ -245,7 +262,7 @@ impl Node {
 
     /// When to call [`Self::end_of_batch`] though nothing happens.
     pub fn next_deadline(&self) -> Option<Mono> {
-        if self.more_expiry || self.db.keys.has_garbage() || !self.wake.is_empty() {
+        if self.more_expiry || self.more_eviction || self.db.keys.has_garbage() || !self.wake.is_empty() {
             return Some(self.now.mono.plus_ms(1));
         }
         let pause = self.client_pause.map(|pause| pause.until);
@@ -551,6 +568,7 @@ impl Node {
         if self.next_cron <= now {
             self.next_cron = now.plus_ms(CRON_MS);
             self.client_cron();
+            self.measure_clients();
             self.redirect_waiting();
             self.file_cron();
             self.sample();
@@ -642,10 +660,11 @@ impl Node {
         }
         let propagated = std::mem::take(&mut self.db.propagated);
         let wrap = as_one && propagated.len() > 1;
-        // The marks mean no database: a SELECT stands between them, if one is needed.
         if wrap {
-            self.replication.propagate(None, b"*1\r\n$5\r\nMULTI\r\n");
-            self.files.append(None, b"*1\r\n$5\r\nMULTI\r\n");
+            // The SELECT that the first command needs stands before the transaction.
+            let first = propagated.iter().next().map(|command| command.db);
+            self.replication.propagate(first, b"*1\r\n$5\r\nMULTI\r\n");
+            self.files.append(first, b"*1\r\n$5\r\nMULTI\r\n");
         }
         for command in propagated.iter() {
             self.replication.propagate(Some(command.db), command.bytes);

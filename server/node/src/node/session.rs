@@ -96,8 +96,7 @@ impl Node {
     }
 
     fn select(&mut self, client: &mut Client, args: Args<'_>) -> Result<(), Fault> {
-        let number =
-            parse_i64(&args[1]).filter(|&number| i32::try_from(number).is_ok()).ok_or(NOT_INTEGER)?;
+        let number = int32(&args[1])?;
         if number != 0 && self.db.is_cluster {
             return Err(text("ERR SELECT is not allowed in cluster mode"));
         }
