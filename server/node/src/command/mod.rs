@@ -4,6 +4,7 @@
 
 mod call;
 pub mod catalog;
+mod databases;
 mod db;
 mod decimal;
 mod digest;
@@ -12,6 +13,7 @@ mod generic;
 mod hashes;
 mod help;
 mod lists;
+mod multi_pop;
 mod notify;
 mod sets;
 mod strings;
@@ -20,20 +22,23 @@ mod table;
 mod tests;
 mod transfer;
 mod waits;
+mod watches;
 mod zset_algebra;
 mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
-pub use db::{Db, ExpiryMode, Propagated};
+pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{
-    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+    CLUSTER_DISABLED, DB_OUT_OF_RANGE, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown,
+    text,
 };
 pub use help::write_help;
 pub use notify::{Notification, Notifications, class};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
+pub use watches::Watched;
 
 use crate::resp::Args;
 

@@ -5,8 +5,8 @@ use super::flag::{
     NOSCRIPT, PUBSUB, READONLY, STALE, WRITE,
 };
 use super::{
-    KeyPositions, Run, Spec, generic, hashes, lists, sets, strings, transfer, zset_algebra, zset_ranges,
-    zsets,
+    KeyPositions, Run, Spec, databases, generic, hashes, lists, sets, strings, transfer, zset_algebra,
+    zset_ranges, zsets,
 };
 
 /// A command that the node itself carries out.
@@ -163,7 +163,7 @@ pub static TABLE: &[Spec] = &[
     node("command", -1, SERVED, Verb::Command),
     node("config", -2, 0, Verb::Config),
     data("copy", -3, W | DENYOOM, TWO, generic::copy),
-    data("dbsize", 1, R | FAST, NONE, generic::dbsize),
+    data("dbsize", 1, R | FAST, NONE, databases::dbsize),
     node("debug", -2, ADMIN | NOSCRIPT | SERVED, Verb::Debug),
     data("decr", 2, W | DENYOOM | FAST, ONE, strings::decr),
     data("decrby", 3, W | DENYOOM | FAST, ONE, strings::decrby),
@@ -177,8 +177,8 @@ pub static TABLE: &[Spec] = &[
     data("expireat", -3, W | FAST, ONE, generic::expireat),
     data("expiretime", 2, R | FAST, ONE, generic::expiretime),
     node("failover", -1, ADMIN | NOSCRIPT | STALE, Verb::Failover),
-    data("flushall", -1, W, NONE, generic::flush),
-    data("flushdb", -1, W, NONE, generic::flush),
+    data("flushall", -1, W, NONE, databases::flushall),
+    data("flushdb", -1, W, NONE, databases::flushdb),
     node("function", -2, 0, Verb::Function),
     data("get", 2, R | FAST, ONE, strings::get),
     data("getbit", 3, R | FAST, ONE, strings::getbit),
@@ -227,6 +227,7 @@ pub static TABLE: &[Spec] = &[
     data("mget", -2, R | FAST, ALL, strings::mget),
     Spec { keys: keys(3, 3, 1), ..node("migrate", -6, W, Verb::Migrate) },
     node("monitor", 1, ADMIN | NOSCRIPT | SERVED, Verb::Monitor),
+    data("move", 3, W | FAST, ONE, databases::move_key),
     data("mset", -3, W | DENYOOM, PAIRS, strings::mset),
     data("msetnx", -3, W | DENYOOM, PAIRS, strings::msetnx),
     node("multi", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Multi),
@@ -293,6 +294,7 @@ pub static TABLE: &[Spec] = &[
     data("sunion", -2, R, ALL, sets::sunion),
     data("sunionstore", -3, W | DENYOOM, ALL, sets::sunionstore),
     node("sunsubscribe", -1, PUBSUB | NOSCRIPT | SERVED, Verb::SUnsubscribe),
+    data("swapdb", 3, W | FAST, NONE, databases::swapdb),
     node("sync", 1, ADMIN | NOSCRIPT | NO_MULTI, Verb::Sync),
     node("time", 1, SERVED | FAST, Verb::Time),
     data("touch", -2, R | FAST, ALL, generic::touch),

@@ -245,7 +245,8 @@ impl Node {
 
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
-        self.db.keys.set_limits(encoding_limits(&self.config));
+        self.db.set_limits(encoding_limits(&self.config));
+        self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);
         self.with_cluster(|cluster, _| cluster.set_settings(settings));
@@ -266,6 +267,7 @@ impl Node {
                     .filter(|seconds| *seconds >= 0.0)
                     .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
             b"set-active-expire" if args.len() == 3 => {
