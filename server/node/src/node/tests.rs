@@ -337,7 +337,10 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
     let config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
     let mut now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
     let mut effects = Effects::default();
-    let mut node = Node::new(NodeBoot { config, now, entropy: [7; 32], pid: 1, stopwatch: Stopwatch::STOPPED }, &mut effects);
+    let mut node = Node::new(
+        NodeBoot { config, now, entropy: [7; 32], pid: 1, stopwatch: Stopwatch::STOPPED },
+        &mut effects,
+    );
     let chunk = Input::FileChunk { name: "nodes.conf", bytes: table.as_bytes(), eof: true, missing: false };
     node.input(now, chunk, &mut effects);
     let dials =
