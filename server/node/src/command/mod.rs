@@ -2,6 +2,7 @@
 //! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
 #![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
+mod bitmaps;
 mod call;
 pub mod catalog;
 mod databases;
@@ -10,12 +11,16 @@ mod decimal;
 mod digest;
 mod fault;
 mod generic;
+mod geo;
 mod hashes;
 mod help;
+mod hyperloglog;
+mod lcs;
 mod lists;
 mod multi_pop;
 mod notify;
 mod sets;
+mod sort;
 mod strings;
 mod table;
 #[cfg(test)]
@@ -28,6 +33,7 @@ mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
+pub use databases::int32;
 pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{

@@ -34,6 +34,7 @@ impl Bench {
             db: &mut self.db,
             name: spec.name,
             max_string_bytes: 1 << 29,
+            in_cluster: false,
             rewritten: false,
             blocking: Blocking::Never,
             wait: None,

@@ -3,10 +3,11 @@
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, text};
 use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
+use super::notify::class;
 use super::sets::random_ranks;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Env, Value, score};
+use crate::keyspace::{Entry, Env, Value, score};
 use crate::resp::{Protocol, Reply};
 
 /// A copied pair, to be answered after its set has changed.
@@ -14,12 +15,12 @@ type Taken = (Vec<u8>, f64);
 
 /// Options of ZADD.
 #[derive(Clone, Copy, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_existing: bool,
+pub(super) struct AddOptions {
+    pub(super) only_new: bool,
+    pub(super) only_existing: bool,
     greater: bool,
     less: bool,
-    count_changed: bool,
+    pub(super) count_changed: bool,
     increment: bool,
 }
 
@@ -70,15 +71,19 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
     if options.increment && words > 2 {
         return Err(text("ERR INCR option supports a single increment-element pair"));
     }
-    let mut scores = Vec::with_capacity(words / 2);
+    let mut pairs = Vec::with_capacity(words / 2);
     for at in (first..call.args.len()).step_by(2) {
-        scores.push(score::parse(call.arg(at)).ok_or(NOT_FLOAT)?);
+        pairs.push((score::parse(call.arg(at)).ok_or(NOT_FLOAT)?, call.arg(at + 1)));
     }
-    let (key, args) = (call.arg(1), call.args);
+    add_pairs(call, options, &pairs)
+}
+
+/// Adds pairs of score and member to the key that is the first argument, and answers.
+pub(super) fn add_pairs(call: &mut Call<'_>, options: AddOptions, pairs: &[(f64, &[u8])]) -> Outcome {
+    let key = call.arg(1);
     let done = call.make_zset(key, |zset, env| {
         let mut done = Added::default();
-        for (nth, &score) in scores.iter().enumerate() {
-            let member = args.get(first + 1 + 2 * nth).unwrap_or_default();
+        for &(score, member) in pairs {
             done.add(zset, env, options, member, score);
         }
         done
@@ -87,7 +92,7 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
         return Err(text("ERR resulting score is not a number (NaN)"));
     }
     if done.new + done.updated > 0 {
-        call.db.changed(key);
+        call.changed(key, class::ZSET, if options.increment { "zincr" } else { "zadd" });
     }
     match done.score {
         Some(score) if options.increment => call.reply.double(score),
@@ -138,7 +143,7 @@ pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, "zrem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -232,6 +237,15 @@ impl PopEnd for End {
         }
     }
 
+    const CLASS: u16 = class::ZSET;
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            Self::Min => "zpopmin",
+            Self::Max => "zpopmax",
+        }
+    }
+
     fn pop_name(self) -> &'static [u8] {
         match self {
             Self::Min => b"ZPOPMIN",
@@ -279,7 +293,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
     let taken = call.change_zset(key, |zset, env| end.pop(zset, env, count.unwrap_or(1)))?;
     let taken = taken.unwrap_or_default();
     if !taken.is_empty() {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, end.pop_event());
     }
     put_pairs(&mut call.reply, taken.len(), borrowed(&taken), count.is_some());
     Ok(())
@@ -347,7 +361,10 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     };
     let len = call.zset(key)?.map_or(0, Zset::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let zset = call.zset(key)?;
+    let zset = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Zset(zset)) if len > 0 => Some(&**zset),
+        _ => None,
+    };
     let found: Vec<Taken> = ranks
         .iter()
         .filter_map(|&rank| zset?.nth(rank))

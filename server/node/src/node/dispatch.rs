@@ -485,6 +485,7 @@ impl Node {
             db: &mut self.db,
             name: spec.name,
             max_string_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
+            in_cluster: self.cluster.is_some(),
             rewritten: false,
             blocking,
             wait: None,
