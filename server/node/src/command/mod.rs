@@ -7,7 +7,6 @@ mod call;
 pub mod catalog;
 mod databases;
 mod db;
-mod decimal;
 mod digest;
 mod fault;
 mod generic;
@@ -17,6 +16,7 @@ mod help;
 mod hyperloglog;
 mod lcs;
 mod lists;
+mod long_double;
 mod multi_pop;
 mod notify;
 mod sets;
@@ -162,7 +162,11 @@ impl Spec {
             0..0
         };
         let stored = if store_from > 0 { stored_key(&args, store_from) } else { None };
-        indices.step_by(step.max(1) as usize).chain(counted).chain(stored).filter_map(move |index| args.get(index as usize))
+        indices
+            .step_by(step.max(1) as usize)
+            .chain(counted)
+            .chain(stored)
+            .filter_map(move |index| args.get(index as usize))
     }
 }
 
