@@ -44,8 +44,11 @@ impl Server {
     }
 
     fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), kind, number, before, args)
+    }
+
+    fn start_in(dir: TempDir, kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
-        let dir = TempDir::new().unwrap();
         let port = PORT.to_string();
         let base = ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
         let words = before.iter().copied().chain(base).chain(args.iter().copied());
@@ -55,6 +58,13 @@ impl Server {
         let server = Self { kind, ip: ip.clone(), dir, child };
         server.wait_until_it_answers();
         server
+    }
+
+    /// Starts a server on a copy of all files of another one.
+    pub fn start_on_files_of(kind: Kind, number: u8, args: &[&str], other: &Self) -> Self {
+        let dir = TempDir::new().unwrap();
+        copy_all(other.dir.path(), dir.path());
+        Self::start_in(dir, kind, number, &[], args)
     }
 
     /// A file in its directory, empty if it is not there.
@@ -85,6 +95,19 @@ impl Server {
         let mut reply = [0; 5];
         let asked = client.stream.write_all(b"PING\r\n");
         asked.is_ok() && client.stream.read_exact(&mut reply).is_ok() && &reply == b"+PONG"
+    }
+}
+
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::db::Db;
 use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE, text};
+use super::notify::class;
 use crate::io::Now;
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::list::List;
@@ -68,6 +69,26 @@ impl<'a> Call<'a> {
     /// The argument at `index` as an integer.
     pub fn int(&self, index: usize) -> Result<i64, Fault> {
         parse_i64(self.arg(index)).ok_or(NOT_INTEGER)
+    }
+
+    /// This key was changed; subscribers are told of `event`.
+    pub fn changed(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.db.changed(key);
+        self.db.notify(class, event, key);
+    }
+
+    /// As [`Self::changed`], by taking elements: if they were the last, the key is gone too.
+    pub fn shrunk(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.changed(key, class, event);
+        if self.db.notifications.wanted != 0 && self.db.keys.get(key).is_none() {
+            self.db.notify(class::GENERIC, "del", key);
+        }
+    }
+
+    /// This key is removed, whatever it held.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.db.keys.remove(key);
+        self.changed(key, class::GENERIC, "del");
     }
 
     /// Something else than the call itself is handed on (nothing counts too, if this is never called again).

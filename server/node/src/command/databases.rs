@@ -6,15 +6,20 @@ use super::notify::class;
 use crate::keyspace::number::parse_i64;
 
 /// The argument as the number of a database that there is.
-fn database(call: &Call<'_>, index: usize, no_integer: Fault) -> Result<u32, Fault> {
-    let number = parse_i64(call.arg(index)).filter(|&number| i32::try_from(number).is_ok());
-    let number = u32::try_from(number.ok_or(no_integer)?).map_err(|_| DB_OUT_OF_RANGE)?;
+fn database(call: &Call<'_>, index: usize) -> Result<u32, Fault> {
+    let number = u32::try_from(int32(call.arg(index))?).map_err(|_| DB_OUT_OF_RANGE)?;
     if number < call.db.databases() { Ok(number) } else { Err(DB_OUT_OF_RANGE) }
+}
+
+/// A number as Redis' `int`s are.
+pub fn int32(arg: &[u8]) -> Result<i32, Fault> {
+    let wrong = text("ERR value is out of range, value must between -2147483648 and 2147483647");
+    i32::try_from(parse_i64(arg).ok_or(NOT_INTEGER)?).map_err(|_| wrong)
 }
 
 /// The database that an option `DB n` names.
 pub(super) fn destination(call: &Call<'_>, index: usize) -> Result<u32, Fault> {
-    database(call, index, NOT_INTEGER)
+    database(call, index)
 }
 
 /// `MOVE key db`
@@ -23,7 +28,7 @@ pub(super) fn move_key(call: &mut Call<'_>) -> Outcome {
         return Err(text("ERR MOVE is not allowed in cluster mode"));
     }
     let (key, now) = (call.arg(1), call.now);
-    let (from, to) = (call.db.selected(), database(call, 2, NOT_INTEGER)?);
+    let (from, to) = (call.db.selected(), database(call, 2)?);
     if from == to {
         return Err(SAME_OBJECT);
     }
@@ -36,14 +41,14 @@ pub(super) fn move_key(call: &mut Call<'_>) -> Outcome {
         call.reply.int(0);
         return Ok(());
     }
-    call.db.keys.remove(key);
-    call.db.touch_watchers(key);
-    call.db.notify(class::GENERIC, "move_from", key);
     call.db.within(to, |db| {
         db.keys.set(key, value, expire_at, now.wall);
         db.changed(key);
-        db.notify(class::GENERIC, "move_to", key);
     });
+    call.db.keys.remove(key);
+    call.db.touch_watchers(key);
+    call.db.notify(class::GENERIC, "move_from", key);
+    call.db.within(to, |db| db.notify(class::GENERIC, "move_to", key));
     call.reply.int(1);
     Ok(())
 }
@@ -54,14 +59,9 @@ pub(super) fn swapdb(call: &mut Call<'_>) -> Outcome {
         return Err(text("ERR SWAPDB is not allowed in cluster mode"));
     }
     // Both are looked at before either is found to be out of range.
-    let is_int = |index| parse_i64(call.arg(index)).is_some_and(|number| i32::try_from(number).is_ok());
-    if !is_int(1) {
-        return Err(text("ERR invalid first DB index"));
-    }
-    if !is_int(2) {
-        return Err(text("ERR invalid second DB index"));
-    }
-    let (one, other) = (database(call, 1, NOT_INTEGER)?, database(call, 2, NOT_INTEGER)?);
+    int32(call.arg(1)).map_err(|_| text("ERR invalid first DB index"))?;
+    int32(call.arg(2)).map_err(|_| text("ERR invalid second DB index"))?;
+    let (one, other) = (database(call, 1)?, database(call, 2)?);
     call.db.swap(one, other, call.now.wall);
     call.db.dirty += 1;
     call.reply.ok();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::notify::{Notifications, class};
+use super::notify::{Notification, Notifications, class};
 use super::waits::KeyWaits;
 use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
@@ -178,6 +178,8 @@ impl Db {
         };
         let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::new(env.seed, env.limits)));
         self.others_bytes = self.others_bytes + self.keys.used_memory() - next.used_memory();
+        next.note_births(self.notifications.wanted & class::NEW_KEY != 0);
+        self.note_births();
         std::mem::swap(&mut self.keys, &mut next);
         // What is to be freed stays where the node looks for it.
         self.keys.take_garbage_of(&mut next);
@@ -265,6 +267,7 @@ impl Db {
                 let new = new.map_or_else(|| Keyspace::new(env.seed, env.limits), |new| *new);
                 db.watches.replaced(number, &db.keys, Some(&new), now);
                 let old = std::mem::replace(&mut db.keys, new);
+                db.keys.note_births(db.notifications.wanted & class::NEW_KEY != 0);
                 db.keys.inherit_garbage(old);
             });
         }
@@ -317,15 +320,20 @@ impl Db {
 
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
-        if self.find(key, now).is_some() {
-            self.hits += 1;
-        } else {
-            self.misses += 1;
-            return None;
-        }
-        let entry = self.keys.get(key)?;
+        let entry = self.look(key, now)?;
         entry.touch(now.wall);
         Some(entry.value())
+    }
+
+    /// As [`Self::read`], for a command that looks at a key without using its value: its access is not noted.
+    pub fn look(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        if self.find(key, now).is_none() {
+            self.misses += 1;
+            self.notify(class::KEY_MISS, "keymiss", key);
+            return None;
+        }
+        self.hits += 1;
+        self.keys.get(key)
     }
 
     /// True if the key is there for the caller; changes nothing.
@@ -388,7 +396,33 @@ impl Db {
 
     /// Something happened to this key that subscribers to its `class` are told: `set`, `lpush`, `del`...
     pub fn notify(&mut self, class: u16, event: &'static str, key: &[u8]) {
-        self.notifications.note(class, self.selected, event, key);
+        if self.notifications.wanted != 0 {
+            self.note_births();
+            self.notifications.note(class, self.selected, event, key);
+        }
+    }
+
+    /// Which classes of events subscribers are told from now on: bits of [`class`].
+    pub fn want_notifications(&mut self, wanted: u16) {
+        self.notifications.wanted = wanted;
+        let births = wanted & class::NEW_KEY != 0;
+        self.keys.note_births(births);
+        for keys in self.others.iter_mut().flatten() {
+            keys.note_births(births);
+        }
+    }
+
+    /// Keys that were not there before are told of before what was done to them.
+    fn note_births(&mut self) {
+        for key in self.keys.take_births() {
+            self.notifications.note(class::NEW_KEY, self.selected, "new", &key);
+        }
+    }
+
+    /// What subscribers must be told of what happened so far.
+    pub fn take_notifications(&mut self) -> Vec<Notification> {
+        self.note_births();
+        self.notifications.take()
     }
 
     /// A client watches a key of the selected database.

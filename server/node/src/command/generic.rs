@@ -25,8 +25,7 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
     let mut removed = 0;
     for key in call.args.from(1).iter() {
         if call.db.find(key, call.now).is_some() {
-            call.db.keys.remove(key);
-            call.db.changed(key);
+            call.delete(key);
             removed += 1;
         }
     }
@@ -35,13 +34,13 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn exists(call: &mut Call<'_>) -> Outcome {
-    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    let found = call.args.from(1).iter().filter(|key| call.db.look(key, call.now).is_some()).count();
     call.reply.int(found as i64);
     Ok(())
 }
 
 pub(super) fn key_type(call: &mut Call<'_>) -> Outcome {
-    let name = call.db.find(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
+    let name = call.db.look(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
     call.reply.simple(name);
     Ok(())
 }
@@ -99,12 +98,11 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
         return Ok(());
     }
     if at <= call.now.wall.0 as i64 && call.db.expiry == ExpiryMode::Delete {
-        call.db.keys.remove(key);
-        call.db.changed(key);
+        call.delete(key);
         call.propagate(&[b"DEL", key]);
     } else {
         call.db.keys.set_expiry(key, Some(WallMs(at.max(0) as u64)));
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "expire");
         call.propagate(&[b"PEXPIREAT", key, &IntText::new(at)]);
     }
     call.reply.int(1);
@@ -128,7 +126,7 @@ pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
 }
 
 fn time_left(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Outcome {
-    let reply = match call.db.find(call.arg(1), call.now).map(Entry::expire_at) {
+    let reply = match call.db.look(call.arg(1), call.now).map(Entry::expire_at) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => shown((at.0 as i64 - call.now.wall.0 as i64).max(0), at.0 as i64),
@@ -142,7 +140,7 @@ pub(super) fn persist(call: &mut Call<'_>) -> Outcome {
     let had = call.db.find(key, call.now).is_some_and(|entry| entry.expire_at().is_some());
     if had {
         call.db.keys.set_expiry(key, None);
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "persist");
     }
     call.reply.bool(had);
     Ok(())
@@ -162,10 +160,12 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
     let free = call.db.find(to, call.now).is_none();
     if from != to && (free || !only_free) {
         if let Some(value) = call.db.keys.take(from) {
+            // What was there is gone before: the key is a new one.
+            call.db.keys.remove(to);
             call.db.keys.set(to, value, expire_at, call.now.wall);
         }
-        call.db.changed(from);
-        call.db.changed(to);
+        call.changed(from, class::GENERIC, "rename_from");
+        call.changed(to, class::GENERIC, "rename_to");
     }
     if only_free {
         call.reply.bool(from != to && free);
@@ -203,6 +203,7 @@ pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
             if db.find(to, now).is_some() && !replace {
                 return false;
             }
+            db.keys.remove(to);
             // Copy on write: the two share their pages until one is changed.
             db.keys.set(to, value, expire_at, now.wall);
             db.changed(to);
@@ -215,7 +216,9 @@ pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn touch(call: &mut Call<'_>) -> Outcome {
-    exists(call)
+    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    call.reply.int(found as i64);
+    Ok(())
 }
 
 pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {

@@ -3,6 +3,7 @@
 use super::call::{Call, is, range};
 use super::fault::{Fault, NO_SUCH_KEY, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
+use super::notify::class;
 use crate::keyspace::list::List;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::{ByteStr, Value};
@@ -23,6 +24,13 @@ impl End {
         }
     }
 
+    const fn push_event(self) -> &'static str {
+        match self {
+            Self::Left => "lpush",
+            Self::Right => "rpush",
+        }
+    }
+
     fn pop(self, list: &mut List) -> Option<ByteStr> {
         match self {
             Self::Left => list.pop_front(),
@@ -40,6 +48,15 @@ impl PopEnd for End {
             () if is(arg, "LEFT") => Ok(Self::Left),
             () if is(arg, "RIGHT") => Ok(Self::Right),
             () => Err(SYNTAX),
+        }
+    }
+
+    const CLASS: u16 = class::LIST;
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            Self::Left => "lpop",
+            Self::Right => "rpop",
         }
     }
 
@@ -98,7 +115,7 @@ fn push(call: &mut Call<'_>, end: End, only_existing: bool) -> Outcome {
     };
     let len = if only_existing { call.change_list(key, change)? } else { Some(call.make_list(key, change)?) };
     if len.is_some() {
-        call.db.changed(key);
+        call.changed(key, class::LIST, end.push_event());
     }
     call.reply.int(len.unwrap_or(0) as i64);
     Ok(())
@@ -120,7 +137,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
     if call.args.len() == 2 {
         let item = call.change_list(key, |list| end.pop(list))?.flatten();
         if item.is_some() {
-            call.db.changed(key);
+            call.shrunk(key, class::LIST, end.pop_event());
         }
         call.reply.optional(item.as_deref());
         return Ok(());
@@ -134,7 +151,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
         None => call.reply.null_array(),
         Some(items) => {
             if !items.is_empty() {
-                call.db.changed(key);
+                call.shrunk(key, class::LIST, end.pop_event());
             }
             call.reply.array(items.len());
             for item in &items {
@@ -182,7 +199,7 @@ pub(super) fn lset(call: &mut Call<'_>) -> Outcome {
     };
     let index = place(call.int(2)?, len).ok_or(OUT_OF_RANGE)?;
     call.change_list(key, |list| list.set(index, item))?;
-    call.db.changed(key);
+    call.changed(key, class::LIST, "lset");
     call.reply.ok();
     Ok(())
 }
@@ -214,8 +231,11 @@ pub(super) fn ltrim(call: &mut Call<'_>) -> Outcome {
     match trimmed {
         None => {}
         // It counts as changed for who watches it, and there is nothing to hand on.
-        Some(0) => call.db.touch_watchers(key),
-        Some(_) => call.db.changed(key),
+        Some(0) => {
+            call.db.touch_watchers(key);
+            call.db.notify(class::LIST, "ltrim", key);
+        }
+        Some(_) => call.shrunk(key, class::LIST, "ltrim"),
     }
     call.reply.ok();
     Ok(())
@@ -234,7 +254,7 @@ pub(super) fn linsert(call: &mut Call<'_>) -> Outcome {
         Some(list.len() as i64)
     })?;
     if let Some(Some(_)) = inserted {
-        call.db.changed(key);
+        call.changed(key, class::LIST, "linsert");
     }
     call.reply.int(inserted.map_or(0, |len| len.unwrap_or(-1)));
     Ok(())
@@ -261,7 +281,7 @@ pub(super) fn lrem(call: &mut Call<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::LIST, "lrem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -388,9 +408,13 @@ fn transfer(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Fault> {
     let Some(item) = item.flatten() else { return Ok(false) };
     if source != target {
         call.make_list(target, |list| to.push(list, &item))?;
-        call.db.changed(target);
     }
-    call.db.changed(source);
+    call.changed(target, class::LIST, to.push_event());
+    if source == target {
+        call.db.notify(class::LIST, from.pop_event(), source);
+    } else {
+        call.shrunk(source, class::LIST, from.pop_event());
+    }
     call.reply.bulk(&item);
     Ok(true)
 }

@@ -33,6 +33,7 @@ mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
+pub use databases::int32;
 pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{

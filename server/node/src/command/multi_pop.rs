@@ -18,6 +18,10 @@ pub(super) trait PopEnd: Copy {
 
     /// The end that a client names.
     fn named(arg: &[u8]) -> Result<Self, Fault>;
+    /// Of its events.
+    const CLASS: u16;
+    /// What subscribers are told of a pop.
+    fn pop_event(self) -> &'static str;
     /// The command that pops from this end only: what is handed on.
     fn pop_name(self) -> &'static [u8];
     /// True for a value that has such ends.
@@ -119,7 +123,7 @@ fn take<E: PopEnd>(
         return Ok(None);
     }
     let items = end.pop_from(call, key, count)?;
-    call.db.changed(key);
+    call.shrunk(key, E::CLASS, end.pop_event());
     Ok(Some(items))
 }
 

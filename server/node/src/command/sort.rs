@@ -234,9 +234,7 @@ fn keep(call: &mut Call<'_>, target: &[u8], list: List) {
         call.db.dirty += len as u64 - 1;
         call.db.notify(class::LIST, "sortstore", target);
     } else if call.db.find(target, call.now).is_some() {
-        call.db.keys.remove(target);
-        call.db.changed(target);
-        call.db.notify(class::GENERIC, "del", target);
+        call.delete(target);
     }
     call.reply.int(len as i64);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
 use super::long_double::LongDouble;
+use super::notify::class;
 use crate::io::{Now, WallMs};
 use crate::keyspace::number::{IntText, parse_i64};
 use crate::keyspace::{ByteStr, Entry, Value};
@@ -55,8 +56,9 @@ fn expiry(call: &Call<'_>, index: usize, unit: TimeUnit) -> Result<WallMs, Fault
 /// What `SET`, `SETEX` and so on do: set, reply, and hand on the absolute form.
 fn store(call: &mut Call<'_>, key: &[u8], value: &[u8], expire_at: Option<WallMs>) {
     call.db.keys.set(key, Value::string(value), expire_at, call.now.wall);
-    call.db.changed(key);
+    call.changed(key, class::STRING, "set");
     if let Some(at) = expire_at {
+        call.db.notify(class::GENERIC, "expire", key);
         let at_text = IntText::new(at.0 as i64);
         call.propagate(&[b"SET", key, value, b"PXAT", &at_text]);
         if at <= call.now.wall && call.db.expiry == super::db::ExpiryMode::Delete {
@@ -105,7 +107,7 @@ pub(super) fn set(call: &mut Call<'_>) -> Outcome {
     }
     if keep {
         call.db.keys.set(key, Value::string(value), found.flatten(), call.now.wall);
-        call.db.changed(key);
+        call.changed(key, class::STRING, "set");
     } else {
         store(call, key, value, expire_at);
     }
@@ -163,8 +165,7 @@ pub(super) fn getdel(call: &mut Call<'_>) -> Outcome {
     let old = call.string(key)?.map(crate::keyspace::Element::to_vec);
     call.reply.optional(old.as_deref());
     if old.is_some() {
-        call.db.keys.remove(key);
-        call.db.changed(key);
+        call.delete(key);
         call.propagate(&[b"DEL", key]);
     }
     Ok(())
@@ -184,17 +185,17 @@ pub(super) fn getex(call: &mut Call<'_>) -> Outcome {
     };
     if let Some(unit) = unit {
         let at = expiry(call, 3, unit)?;
-        call.db.changed(key);
         if at <= call.now.wall && call.db.expiry == super::db::ExpiryMode::Delete {
-            call.db.keys.remove(key);
+            call.delete(key);
             call.propagate(&[b"DEL", key]);
         } else {
             call.db.keys.set_expiry(key, Some(at));
+            call.changed(key, class::GENERIC, "expire");
             call.propagate(&[b"PEXPIREAT", key, &IntText::new(at.0 as i64)]);
         }
     } else if persist && call.db.keys.get(key).is_some_and(|entry| entry.expire_at().is_some()) {
         call.db.keys.set_expiry(key, None);
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "persist");
         call.propagate(&[b"PERSIST", key]);
     }
     call.reply.bulk(&value);
@@ -272,7 +273,7 @@ fn add(call: &mut Call<'_>, by: i64) -> Outcome {
     };
     let new = old.checked_add(by).ok_or(OVERFLOW)?;
     call.db.keys.update_or_insert(key, || Value::Int(0), call.now.wall, |value, _| *value = Value::Int(new));
-    call.db.changed(key);
+    call.changed(key, class::STRING, "incrby");
     call.reply.int(new);
     Ok(())
 }
@@ -294,7 +295,7 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
             *value = Value::Str(ByteStr::new(new.as_bytes()));
         },
     );
-    call.db.changed(key);
+    call.changed(key, class::STRING, "incrbyfloat");
     call.reply.bulk(new.as_bytes());
     call.propagate(&[b"SET", key, new.as_bytes(), b"KEEPTTL"]);
     Ok(())
@@ -303,7 +304,8 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
 pub(super) fn append(call: &mut Call<'_>) -> Outcome {
     let (key, tail) = (call.arg(1), call.arg(2));
     let Some(old) = call.db.find_value(key, call.now) else {
-        store(call, key, tail, None);
+        call.db.keys.set(key, Value::string(tail), None, call.now.wall);
+        call.changed(key, class::STRING, "append");
         call.reply.int(tail.len() as i64);
         return Ok(());
     };
@@ -312,7 +314,7 @@ pub(super) fn append(call: &mut Call<'_>) -> Outcome {
         return Err(TOO_LONG);
     }
     call.db.keys.update(key, |value, _| in_place(value).extend_from_slice(tail));
-    call.db.changed(key);
+    call.changed(key, class::STRING, "append");
     call.reply.int((old_len + tail.len()) as i64);
     Ok(())
 }
@@ -342,7 +344,7 @@ pub(super) fn setrange(call: &mut Call<'_>) -> Outcome {
         bytes[offset..end].copy_from_slice(patch);
         bytes.len()
     });
-    call.db.changed(key);
+    call.changed(key, class::STRING, "setrange");
     call.reply.int(new_len as i64);
     Ok(())
 }

@@ -3,10 +3,11 @@
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_FLOAT, NOT_POSITIVE, Outcome, SYNTAX, text};
 use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
+use super::notify::class;
 use super::sets::{random_count, random_ranks};
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Env, Value, score};
+use crate::keyspace::{Entry, Env, Value, score};
 use crate::resp::{Protocol, Reply};
 
 /// A copied pair, to be answered after its set has changed.
@@ -91,7 +92,7 @@ pub(super) fn add_pairs(call: &mut Call<'_>, options: AddOptions, pairs: &[(f64,
         return Err(text("ERR resulting score is not a number (NaN)"));
     }
     if done.new + done.updated > 0 {
-        call.db.changed(key);
+        call.changed(key, class::ZSET, if options.increment { "zincr" } else { "zadd" });
     }
     match done.score {
         Some(score) if options.increment => call.reply.double(score),
@@ -142,7 +143,7 @@ pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, "zrem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -236,6 +237,15 @@ impl PopEnd for End {
         }
     }
 
+    const CLASS: u16 = class::ZSET;
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            Self::Min => "zpopmin",
+            Self::Max => "zpopmax",
+        }
+    }
+
     fn pop_name(self) -> &'static [u8] {
         match self {
             Self::Min => b"ZPOPMIN",
@@ -283,7 +293,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
     let taken = call.change_zset(key, |zset, env| end.pop(zset, env, count.unwrap_or(1)))?;
     let taken = taken.unwrap_or_default();
     if !taken.is_empty() {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, end.pop_event());
     }
     put_pairs(&mut call.reply, taken.len(), borrowed(&taken), count.is_some());
     Ok(())
@@ -332,7 +342,10 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let (count, with_scores) = random_count(call, "WITHSCORES")?;
     let len = call.zset(key)?.map_or(0, Zset::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let zset = call.zset(key)?;
+    let zset = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Zset(zset)) if len > 0 => Some(&**zset),
+        _ => None,
+    };
     let found: Vec<Taken> = ranks
         .iter()
         .filter_map(|&rank| zset?.nth(rank))

@@ -131,6 +131,8 @@ pub struct Keyspace {
     expiries: BTreeSet<(WallMs, Slot, u32)>,
     bytes: usize,
     garbage: Vec<Garbage>,
+    /// Keys that were not there before, in order, if somebody wants to know.
+    births: Option<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Keyspace {
             expiries: BTreeSet::new(),
             bytes: 0,
             garbage: Vec::new(),
+            births: None,
         }
     }
 
@@ -161,6 +164,20 @@ impl Keyspace {
     /// Changes the limits of small encodings, for values written from now on.
     pub const fn set_limits(&mut self, limits: EncodingLimits) {
         self.env.limits = limits;
+    }
+
+    /// Shall keys that were not there before be noted?
+    pub fn note_births(&mut self, noted: bool) {
+        if noted {
+            self.births.get_or_insert_default();
+        } else {
+            self.births = None;
+        }
+    }
+
+    /// The keys that were added since the last call, in order, if they are noted.
+    pub fn take_births(&mut self) -> Vec<Vec<u8>> {
+        self.births.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Number of keys, logically expired ones included.
@@ -426,12 +443,16 @@ impl Keyspace {
         let slot = Slot::of_key(&entry.key);
         let (hash, expire_at) = (entry.hash, entry.expire_at);
         self.bytes += entry.size();
+        let name = self.births.is_some().then(|| entry.key.to_vec());
         if let Some(old) = self.slots[slot.index()].insert(entry) {
             self.bytes -= old.size();
             self.forget_expiry(slot, &old);
             self.discard(old.value);
         } else {
             self.len += 1;
+            if let (Some(births), Some(name)) = (&mut self.births, name) {
+                births.push(name);
+            }
         }
         if expire_at != NEVER {
             self.expiries.insert((expire_at, slot, hash));

@@ -5,7 +5,7 @@ use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
 use super::{Node, encoding_limits, text};
-use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, is, shown};
+use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::keyspace::number::parse_i64;
@@ -246,6 +246,7 @@ impl Node {
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
         self.db.set_limits(encoding_limits(&self.config));
+        self.db.want_notifications(class::wanted(self.config.text(Key::NotifyKeyspaceEvents)));
         self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);

@@ -368,6 +368,8 @@ impl Node {
         self.files.loading = None;
         self.db.dirty = 0;
         self.db.propagated.clear();
+        // Nobody did anything: it was only read.
+        self.db.take_notifications();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
         if let Some(waiting) = self.files.reloading.take() {

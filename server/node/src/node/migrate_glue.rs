@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Node;
 use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
-use crate::command::{Fault, MigrateRequest, Spec, flag, migrate_payload, shown};
+use crate::command::{Fault, MigrateRequest, Spec, class, flag, migrate_payload, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::migrate::{Action, Migrations, Start, Turn};
@@ -125,6 +125,7 @@ impl Node {
                 for key in &keys {
                     if self.db.keys.remove(key) {
                         self.db.changed(key);
+                        self.db.notify(class::GENERIC, "del", key);
                         command.push(key);
                     }
                 }

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::cluster::Cluster;
-use crate::command::{Db, ExpiryMode, flag, text};
+use crate::command::{Db, ExpiryMode, Notification, class, flag, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
@@ -156,6 +156,7 @@ impl Node {
         let databases = config.uint(Key::Databases) as u32;
         let mut db = Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random, databases);
         db.is_cluster = config.flag(Key::ClusterEnabled);
+        db.want_notifications(class::wanted(config.text(Key::NotifyKeyspaceEvents)));
         let mut node = Self {
             now,
             started: now,
@@ -635,6 +636,7 @@ impl Node {
 
     /// Hands what was executed on to replicas and file; more than one command as a transaction.
     fn hand_on(&mut self, as_one: bool) {
+        self.publish_notifications();
         if self.db.propagated.is_empty() {
             return;
         }
@@ -657,6 +659,25 @@ impl Node {
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();
+    }
+}
+
+impl Node {
+    /// Tells subscribers what happened to keys.
+    fn publish_notifications(&mut self) {
+        let wanted = self.db.notifications.wanted;
+        if wanted == 0 {
+            return;
+        }
+        for Notification { db, event, key } in self.db.take_notifications() {
+            if wanted & class::KEYSPACE != 0 {
+                let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+                self.deliver(false, &channel, event.as_bytes());
+            }
+            if wanted & class::KEYEVENT != 0 {
+                self.deliver(false, format!("__keyevent@{db}__:{event}").as_bytes(), &key);
+            }
+        }
     }
 }
 

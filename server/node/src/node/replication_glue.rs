@@ -173,6 +173,7 @@ impl Node {
                     self.files.append(Some(db), command.raw);
                     // The log of the stream has it already, byte for byte.
                     self.db.propagated.clear();
+                    self.publish_notifications();
                     self.stats.commands += 1;
                 }
                 None => self.log_bad_stream(command.name()),

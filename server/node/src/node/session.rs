@@ -3,7 +3,7 @@
 use super::client::{Blocked, Client, ConnKind, ReplyMode};
 use super::dispatch::Step;
 use super::{Node, Pause, text};
-use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, SYNTAX, Spec, Verb, is, shown};
+use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, SYNTAX, Spec, Verb, int32, is, shown};
 use crate::config::{Key, glob_matches};
 use crate::io::ConnId;
 use crate::keyspace::Slot;
