@@ -7,7 +7,7 @@ mod side_by_side;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use side_by_side::pair::{self, Pair};
+use side_by_side::pair::{self, Pair, both_ask};
 use side_by_side::{Client, Kind, Server};
 
 const ARGS: [&str; 12] = [

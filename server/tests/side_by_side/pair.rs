@@ -39,9 +39,7 @@ impl Pair {
 
     /// Asks both what they need not answer alike.
     pub fn ask_only(&mut self, line: &str) {
-        for client in &mut self.clients {
-            client.ask(line);
-        }
+        both_ask(&mut self.clients, line);
     }
 
     /// Notes it if two replies differ; gives the real one's.
@@ -82,6 +80,13 @@ impl Pair {
             near(&ours)
         );
         assert!(redis.len() > 50, "something was written");
+    }
+}
+
+/// Asks both what they need not answer alike.
+pub fn both_ask(clients: &mut [Client; 2], line: &str) {
+    for client in clients {
+        client.ask(line);
     }
 }
 
