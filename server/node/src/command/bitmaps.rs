@@ -38,8 +38,7 @@ pub(super) fn setbit(call: &mut Call<'_>) -> Outcome {
         (old, grown)
     });
     if grown || old != on {
-        call.db.changed(key);
-        call.db.notify(class::STRING, "setbit", key);
+        call.changed(key, class::STRING, "setbit");
     }
     call.reply.bool(old);
     Ok(())
@@ -235,14 +234,11 @@ pub(super) fn bitop(call: &mut Call<'_>) -> Outcome {
     let len = result.len();
     if result.is_empty() {
         if call.db.find(target, call.now).is_some() {
-            call.db.keys.remove(target);
-            call.db.changed(target);
-            call.db.notify(class::GENERIC, "del", target);
+            call.delete(target);
         }
     } else {
         call.db.keys.set(target, Value::Raw(Arc::new(result)), None, call.now.wall);
-        call.db.changed(target);
-        call.db.notify(class::STRING, "set", target);
+        call.changed(target, class::STRING, "set");
     }
     call.reply.int(len as i64);
     Ok(())

@@ -431,9 +431,7 @@ fn answer(call: &mut Call<'_>, found: &[Found], wish: &Wish<'_>, unit_m: f64) {
 fn keep(call: &mut Call<'_>, target: &[u8], found: &[Found], kind: Kind, distance_unit_m: Option<f64>) {
     if found.is_empty() {
         if call.db.find(target, call.now).is_some() {
-            call.db.keys.remove(target);
-            call.db.changed(target);
-            call.db.notify(class::GENERIC, "del", target);
+            call.delete(target);
         }
     } else {
         let env = call.db.keys.env();

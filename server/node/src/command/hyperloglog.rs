@@ -120,8 +120,7 @@ pub(super) fn pfmerge(call: &mut Call<'_>) -> Outcome {
         hll::forget_estimate(bytes);
         Ok::<_, Corrupt>(())
     })?;
-    call.db.changed(key);
-    call.db.notify(class::STRING, "pfadd", key);
+    call.changed(key, class::STRING, "pfadd");
     call.reply.ok();
     Ok(())
 }
