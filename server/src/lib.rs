@@ -13,6 +13,7 @@ pub mod machine;
 pub mod shell;
 pub mod signals;
 pub mod startup;
+pub mod vitals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn make_node(boot: startup::Boot<'_>) -> Node {
         entropy: boot.entropy,
         pid: std::process::id(),
         stopwatch: clock::STOPWATCH,
+        vitals: vitals::VITALS,
     };
     Node::new(node, boot.effects)
 }

@@ -65,6 +65,41 @@ impl Stopwatch {
     }
 }
 
+/// What the shell knows of its process and machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VitalSigns {
+    /// Processor time of the process in user mode, us.
+    pub user_us: u64,
+    /// The same in the kernel.
+    pub system_us: u64,
+    /// Of the thread that serves clients, in user mode.
+    pub main_user_us: u64,
+    /// The same in the kernel.
+    pub main_system_us: u64,
+    /// Resident memory of the process, bytes.
+    pub rss_bytes: u64,
+    /// Memory of the machine, bytes.
+    pub total_memory_bytes: u64,
+    /// Kernel, its release and the machine's architecture, as INFO shows them.
+    pub os: String,
+    /// Path of the running program.
+    pub executable: String,
+}
+
+/// Asks the shell for [`VitalSigns`]; as with [`Stopwatch`], what it says is shown and decides nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Vitals(pub fn() -> VitalSigns);
+
+impl Vitals {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self(VitalSigns::default);
+
+    /// Asks.
+    pub fn read(self) -> VitalSigns {
+        (self.0)()
+    }
+}
+
 /// A connection's name between node and shell. The shell names accepted connections with even numbers, the
 /// node names those it asks for with odd ones; a number is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

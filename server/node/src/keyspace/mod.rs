@@ -138,6 +138,7 @@ pub struct Keyspace {
     expiries: BTreeSet<(WallMs, Slot, u32)>,
     bytes: usize,
     garbage: Vec<Garbage>,
+    freed: u64,
     /// Keys that were not there before, in order, if somebody wants to know.
     births: Option<Vec<Vec<u8>>>,
     usage: Usage,
@@ -160,6 +161,7 @@ impl Keyspace {
             expiries: BTreeSet::new(),
             bytes: 0,
             garbage: Vec::new(),
+            freed: 0,
             births: None,
             usage: Usage::default(),
         }
@@ -456,6 +458,21 @@ impl Keyspace {
         self.garbage.extend(tables.map(|trie| Garbage::Table(Demolition::new(trie))));
     }
 
+    /// How many dropped values and tables wait to be freed.
+    pub const fn garbage_len(&self) -> usize {
+        self.garbage.len()
+    }
+
+    /// How many dropped values and tables were freed bit by bit.
+    pub const fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// Bytes of an empty keyspace's table.
+    pub const fn table_bytes() -> usize {
+        SLOTS * size_of::<Trie<Entry>>()
+    }
+
     /// True while dropped data waits to be freed.
     pub fn has_garbage(&self) -> bool {
         !self.garbage.is_empty()
@@ -475,6 +492,7 @@ impl Keyspace {
                     });
                     if done {
                         self.garbage.pop();
+                        self.freed += 1;
                     }
                     self.garbage.append(&mut big);
                     false
@@ -483,6 +501,7 @@ impl Keyspace {
             };
             if done {
                 self.garbage.pop();
+                self.freed += 1;
             }
         }
     }

@@ -123,7 +123,10 @@ impl Node {
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
+            // Names are for the shell's resolver, which there is none of; this one needs none.
+            let localhost = args[1].eq_ignore_ascii_case(b"localhost");
             let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
+            let ip = ip.or(localhost.then_some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
             self.abort_migrations();
@@ -195,8 +198,12 @@ impl Node {
             }
             b"resetstat" => {
                 arity(args.len() == 2)?;
-                self.stats = super::Stats::default();
-                (self.db.hits, self.db.misses, self.db.expired) = (0, 0, 0);
+                let loaded_keys = self.stats.loaded_keys;
+                self.stats = super::Stats { loaded_keys, ..super::Stats::default() };
+                (self.db.hits, self.db.misses) = (0, 0);
+                (self.db.expired, self.db.evicted) = (0, 0);
+                self.replication.reset_counts();
+                self.peak_memory = 0;
                 self.reply(client).ok();
             }
             b"rewrite" => {
@@ -391,22 +398,6 @@ impl Node {
             }
             b"load" => return Err(text("ERR functions are not supported by this server")),
             _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
-        }
-        Ok(())
-    }
-
-    fn memory(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        match &args[1].to_ascii_lowercase()[..] {
-            b"usage" if args.len() >= 3 => {
-                let size = self.db.keys.get(&args[2]).map(crate::keyspace::Entry::size);
-                let mut reply = self.reply(client);
-                match size {
-                    Some(size) => reply.int(size as i64),
-                    None => reply.null(),
-                }
-            }
-            b"doctor" => self.reply(client).verbatim("This server has no memory doctor."),
-            _ => return Err(Fault::subcommand(&args[1], "MEMORY")),
         }
         Ok(())
     }

@@ -38,6 +38,10 @@ impl Waiting {
 pub(super) struct Deadlines(BTreeSet<(Mono, ConnId)>);
 
 impl Deadlines {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn next(&self) -> Option<Mono> {
         self.0.first().map(|(deadline, _)| *deadline)
     }

@@ -65,15 +65,6 @@ impl CommandStats {
         all.sort_unstable_by_key(|(name, _)| *name);
         all
     }
-
-    /// Forgets the latencies of this command, or of all.
-    pub fn forget_latency(&mut self, name: Option<&str>) {
-        let table = TABLE.iter().map(|spec| spec.name).zip(&mut self.table);
-        let others = self.others.iter_mut().map(|(name, stat)| (*name, stat));
-        for (_, stat) in table.chain(others).filter(|(other, _)| name.is_none_or(|name| name == *other)) {
-            stat.latency = None;
-        }
-    }
 }
 
 impl Node {
@@ -156,11 +147,6 @@ impl Histogram {
     pub fn up_to(&self, ns: u64) -> u64 {
         let until = class_of(ns.clamp(1, MAX_NS));
         self.counts.iter().take(until + 1).map(|&count| u64::from(count)).sum()
-    }
-
-    /// The longest one.
-    pub const fn max_ns(&self) -> u64 {
-        self.max_ns
     }
 }
 

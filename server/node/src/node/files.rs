@@ -50,7 +50,13 @@ pub struct Files {
     pub last_save: WallMs,
     pub saved_dirty: u64,
     pub last_save_ok: bool,
-    last_save_try: Mono,
+    pub last_save_try: Mono,
+    /// How long the last dump took.
+    pub last_save_took_s: Option<u64>,
+    /// Dumps made.
+    pub saves: u64,
+    /// Rewrites of the append-only file that succeeded.
+    pub rewrites: u64,
     /// A client waits for the old text of the configuration file.
     rewriting: Option<(ConnId, String, Vec<u8>)>,
     rewrite_wanted: bool,
@@ -69,6 +75,9 @@ impl Files {
             saved_dirty: 0,
             last_save_ok: true,
             last_save_try: now.mono,
+            last_save_took_s: None,
+            saves: 0,
+            rewrites: 0,
             rewriting: None,
             rewrite_wanted: false,
             reloading: None,
@@ -362,6 +371,7 @@ impl Node {
             self.replication.restore(id, offset, load.stream_db, as_replica, self.now.mono);
         }
         let keys = self.db.key_count();
+        self.stats.loaded_keys = keys as u64;
         self.log(LogLevel::Notice, format!("DB loaded from disk: {keys} keys"));
         self.loaded();
     }
@@ -475,6 +485,7 @@ impl Node {
                 self.log(LogLevel::Warning, "AOF write error looks solved, Redis can write again.");
             }
             Some(AofEvent::Rewritten) => {
+                self.files.rewrites += 1;
                 self.log(LogLevel::Notice, "Background AOF rewrite finished successfully");
             }
             Some(AofEvent::RewriteFailed(_, error)) => {
@@ -489,6 +500,8 @@ impl Node {
             Ok(()) => {
                 self.files.last_save = self.now.wall;
                 self.files.saved_dirty = dirty;
+                self.files.saves += 1;
+                self.files.last_save_took_s = Some(self.now.mono.ms_since(self.files.last_save_try) / 1000);
                 self.log(LogLevel::Notice, "DB saved on disk");
             }
             Err(error) => {

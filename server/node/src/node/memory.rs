@@ -47,8 +47,7 @@ impl Node {
             if !self.replication.is_replica(*conn) {
                 bytes += state.outbox.allocated();
                 if let super::ConnKind::Client(Some(client)) = &state.kind {
-                    bytes += client.input.capacity();
-                    bytes += client.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+                    bytes += client.held_bytes();
                 }
             }
         }

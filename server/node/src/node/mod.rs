@@ -18,6 +18,7 @@ mod dispatch;
 mod files;
 mod info;
 mod memory;
+mod memory_report;
 mod migrate_glue;
 mod monitors;
 mod redact;
@@ -35,7 +36,9 @@ use crate::acl::{Acl, Secrets};
 use crate::cluster::Cluster;
 use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, class, flag, text};
 use crate::config::{Config, Key};
-use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
+use crate::io::{
+    ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
+};
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
@@ -73,6 +76,8 @@ pub struct NodeBoot {
     pub pid: u32,
     /// For the durations of commands.
     pub stopwatch: Stopwatch,
+    /// For INFO.
+    pub vitals: Vitals,
 }
 
 /// A pause of clients.
@@ -97,11 +102,41 @@ struct Stats {
     closed_for_output: u64,
     /// Clients closed because of `maxmemory-clients`.
     evicted_clients: u64,
-    /// Commands at the last samples, for operations per second.
-    samples: [u64; 16],
-    sample_commands: u64,
-    sample_at: Mono,
-    sample_index: usize,
+    /// Pieces of input that came.
+    reads: u64,
+    /// Pieces of output that left.
+    writes: u64,
+    replica_input_bytes: u64,
+    replica_output_bytes: u64,
+    /// Keys that a dump was loaded with at start.
+    loaded_keys: u64,
+    rates: Rates,
+}
+
+/// Rates per second of the last 16 samples: commands, bytes from and to clients, bytes from masters and to replicas.
+#[derive(Debug, Default)]
+struct Rates {
+    samples: [[u64; 5]; 16],
+    last: [u64; 5],
+    at: Mono,
+    count: usize,
+}
+
+impl Rates {
+    fn sample(&mut self, now: Mono, sums: [u64; 5]) {
+        let elapsed_ms = now.ms_since(self.at).max(1);
+        let index = self.count % self.samples.len();
+        for (which, sum) in sums.into_iter().enumerate() {
+            self.samples[index][which] = sum.saturating_sub(self.last[which]) * 1000 / elapsed_ms;
+        }
+        (self.last, self.at) = (sums, now);
+        self.count += 1;
+    }
+
+    fn of(&self, which: usize) -> u64 {
+        let samples = self.count.clamp(1, self.samples.len()) as u64;
+        self.samples.iter().map(|sample| sample[which]).sum::<u64>() / samples
+    }
 }
 
 /// A node.
@@ -111,6 +146,7 @@ pub struct Node {
     started: Now,
     pid: u32,
     stopwatch: Stopwatch,
+    vitals: Vitals,
     /// What it said behind the last command, or when the bytes of a client came.
     last_reading_ns: u64,
     /// What goes when memory is short.
@@ -171,7 +207,7 @@ pub struct Node {
 impl Node {
     /// A node that has read nothing yet: the first effects ask for its files.
     pub fn new(boot: NodeBoot, effects: &mut Effects) -> Self {
-        let NodeBoot { config, now, entropy, pid, stopwatch } = boot;
+        let NodeBoot { config, now, entropy, pid, stopwatch, vitals } = boot;
         let seed = |index: usize| {
             let mut eight = [0; 8];
             eight.copy_from_slice(&entropy[index * 8..index * 8 + 8]);
@@ -190,6 +226,7 @@ impl Node {
             started: now,
             pid,
             stopwatch,
+            vitals,
             last_reading_ns: 0,
             eviction: EvictionPolicy::default(),
             more_eviction: false,
@@ -437,12 +474,14 @@ impl Node {
         match self.conns.get(&conn).map(|state| &state.kind) {
             Some(ConnKind::Client(_)) => {
                 self.stats.input_bytes += bytes.len() as u64;
+                self.stats.reads += 1;
                 self.serve(conn, bytes);
             }
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
             }
             Some(ConnKind::MasterLink) => {
+                self.stats.replica_input_bytes += bytes.len() as u64;
                 self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
             }
             Some(ConnKind::Migrate) => {
@@ -454,7 +493,9 @@ impl Node {
 
     fn flushed(&mut self, conn: ConnId, bytes: usize) {
         self.stats.output_bytes += bytes as u64;
+        self.stats.writes += 1;
         if self.replication.owns(conn) {
+            self.stats.replica_output_bytes += bytes as u64;
             self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
         }
         let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -613,13 +654,15 @@ impl Node {
     }
 
     fn sample(&mut self) {
-        let elapsed = self.now.mono.ms_since(self.stats.sample_at).max(1);
-        let commands = self.stats.commands - self.stats.sample_commands;
-        let index = self.stats.sample_index % self.stats.samples.len();
-        self.stats.samples[index] = commands * 1000 / elapsed;
-        self.stats.sample_index += 1;
-        self.stats.sample_at = self.now.mono;
-        self.stats.sample_commands = self.stats.commands;
+        let stats = &mut self.stats;
+        let sums = [
+            stats.commands,
+            stats.input_bytes,
+            stats.output_bytes,
+            stats.replica_input_bytes,
+            stats.replica_output_bytes,
+        ];
+        stats.rates.sample(self.now.mono, sums);
     }
 
     fn client_cron(&mut self) {

@@ -64,7 +64,14 @@ impl Bench {
         }
         let now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
         let mut effects = Effects::default();
-        let boot = NodeBoot { config, now, entropy: [7; 32], pid: 1, stopwatch: Stopwatch::STOPPED };
+        let boot = NodeBoot {
+            config,
+            now,
+            entropy: [7; 32],
+            pid: 1,
+            stopwatch: Stopwatch::STOPPED,
+            vitals: Vitals::UNKNOWN,
+        };
         let node = Node::new(boot, &mut effects);
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let (disk, dials, closes) = (Vec::new(), Vec::new(), Vec::new());
@@ -338,7 +345,14 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
     let mut now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
     let mut effects = Effects::default();
     let mut node = Node::new(
-        NodeBoot { config, now, entropy: [7; 32], pid: 1, stopwatch: Stopwatch::STOPPED },
+        NodeBoot {
+            config,
+            now,
+            entropy: [7; 32],
+            pid: 1,
+            stopwatch: Stopwatch::STOPPED,
+            vitals: Vitals::UNKNOWN,
+        },
         &mut effects,
     );
     let chunk = Input::FileChunk { name: "nodes.conf", bytes: table.as_bytes(), eof: true, missing: false };

@@ -46,6 +46,16 @@ impl Replication {
         self.counts
     }
 
+    /// Forgets what was counted (`CONFIG RESETSTAT`).
+    pub const fn reset_counts(&mut self) {
+        self.counts = SyncCounts { full: 0, partial_ok: 0, partial_err: 0 };
+    }
+
+    /// Bytes of the stream that are kept.
+    pub const fn backlog_bytes(&self) -> usize {
+        (self.log.end() - self.log.first()) as usize
+    }
+
     /// Number of replicas attached, in whatever stage.
     pub fn connected_replicas(&self) -> usize {
         self.replicas.map.len()
@@ -72,8 +82,8 @@ impl Replication {
         }
     }
 
-    /// INFO's section Replication, with its heading, lines ended by CRLF.
-    pub fn info(&self, now: Mono) -> String {
+    /// INFO's section Replication, with its heading, lines ended by CRLF. `good` replicas are shown if they matter.
+    pub fn info(&self, now: Mono, good: Option<usize>) -> String {
         let mut out = String::from("# Replication\r\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             // Writing to a string cannot fail.
@@ -111,6 +121,9 @@ impl Replication {
             }
         }
         line("connected_slaves", &self.replicas.map.len());
+        if let Some(good) = good {
+            line("min_slaves_good_slaves", &good);
+        }
         for (index, replica) in self.replicas.map.values().enumerate() {
             let lag = if replica.stage == Stage::Online { replica.lag_s(now) } else { 0 };
             let text = format!(
