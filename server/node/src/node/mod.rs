@@ -26,6 +26,7 @@ use crate::cluster::Cluster;
 use crate::command::{Db, ExpiryMode, Propagated, flag, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
+use crate::keyspace::stream::NodeLimits;
 use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
@@ -645,5 +646,9 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
         zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
         zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
+        stream_node: NodeLimits {
+            max_bytes: config.uint(Key::StreamNodeMaxBytes) as usize,
+            max_entries: config.uint(Key::StreamNodeMaxEntries),
+        },
     }
 }
