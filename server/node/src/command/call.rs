@@ -84,6 +84,18 @@ impl<'a> Call<'a> {
         !matches!(self.blocking, Blocking::Woken(changed) if changed != key)
     }
 
+    /// Has the key a value that `fits`? One of another type is the caller's error, or nothing yet for a command that
+    /// has waited.
+    pub fn has_or_waits(&mut self, key: &[u8], fits: fn(&Value) -> bool) -> Result<bool, Fault> {
+        let woken = self.is_woken();
+        match self.db.find_value(key, self.now) {
+            None => Ok(false),
+            Some(value) if fits(value) => Ok(true),
+            Some(_) if woken => Ok(false),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
     /// Nothing is there: waits for these keys, or answers so where it may not wait.
     pub fn wait_for(&mut self, keys: Range<usize>, timeout_ms: u64, answer_nothing: fn(&mut Reply<'a>)) {
         if self.blocking == Blocking::Never {

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use super::call::{Call, is};
+use super::databases;
 use super::db::ExpiryMode;
-use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX, WRONG_TYPE, text};
+use super::notify::class;
 use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
 use crate::io::WallMs;
@@ -173,46 +175,46 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
 }
 
 pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
-    let (from, to) = (call.arg(1), call.arg(2));
+    let (from, to, now) = (call.arg(1), call.arg(2), call.now);
     let mut replace = false;
+    let mut target = call.db.selected();
     let mut index = 3;
     while index < call.args.len() {
         if is(call.arg(index), "REPLACE") {
             replace = true;
         } else if is(call.arg(index), "DB") && index + 1 < call.args.len() {
             index += 1;
-            if call.int(index)? != 0 {
-                return Err(text("ERR DB index is out of range"));
-            }
+            target = databases::destination(call, index)?;
         } else {
             return Err(SYNTAX);
         }
         index += 1;
     }
-    if from == to {
-        return Err(text("ERR source and destination objects are the same"));
+    if call.db.is_cluster && target != 0 {
+        return Err(text("ERR Copying to another database is not allowed in cluster mode"));
     }
-    let source = call.db.find(from, call.now).map(|entry| (entry.value().clone(), entry.expire_at()));
-    let done = match source {
-        Some((value, expire_at)) if replace || call.db.find(to, call.now).is_none() => {
+    if from == to && target == call.db.selected() {
+        return Err(SAME_OBJECT);
+    }
+    let source = call.db.find(from, now).map(|entry| (entry.value().clone(), entry.expire_at()));
+    let done = source.is_some_and(|(value, expire_at)| {
+        call.db.within(target, |db| {
+            if db.find(to, now).is_some() && !replace {
+                return false;
+            }
             // Copy on write: the two share their pages until one is changed.
-            call.db.keys.set(to, value, expire_at, call.now.wall);
-            call.db.changed(to);
+            db.keys.set(to, value, expire_at, now.wall);
+            db.changed(to);
+            db.notify(class::GENERIC, "copy_to", to);
             true
-        }
-        _ => false,
-    };
+        })
+    });
     call.reply.bool(done);
     Ok(())
 }
 
 pub(super) fn touch(call: &mut Call<'_>) -> Outcome {
     exists(call)
-}
-
-pub(super) fn dbsize(call: &mut Call<'_>) -> Outcome {
-    call.reply.int(call.db.keys.len() as i64);
-    Ok(())
 }
 
 pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {
@@ -229,19 +231,6 @@ pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {
         call.db.find(&key, call.now);
     }
     call.reply.null();
-    Ok(())
-}
-
-pub(super) fn flush(call: &mut Call<'_>) -> Outcome {
-    match call.args.len() {
-        1 => {}
-        2 if is(call.arg(1), "SYNC") || is(call.arg(1), "ASYNC") => {}
-        _ => return Err(SYNTAX),
-    }
-    call.db.keys.clear();
-    call.db.all_changed();
-    call.db.dirty += 1;
-    call.reply.ok();
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Sorted sets: members and their scores. Ranges are in `zset_ranges`, unions and their like in `zset_algebra`.
 
 use super::call::{Call, is};
-use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
-use super::lists::{counted_keys, pop_count};
+use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, text};
+use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
 use super::sets::random_ranks;
-use crate::keyspace::number::{IntText, parse_i64};
+use crate::keyspace::number::parse_i64;
 use crate::keyspace::zset::Zset;
 use crate::keyspace::{Env, Value, score};
 use crate::resp::{Protocol, Reply};
@@ -206,22 +206,6 @@ enum End {
 }
 
 impl End {
-    fn named(arg: &[u8]) -> Result<Self, Fault> {
-        match () {
-            () if is(arg, "MIN") => Ok(Self::Min),
-            () if is(arg, "MAX") => Ok(Self::Max),
-            () => Err(SYNTAX),
-        }
-    }
-
-    /// The command that takes members from this end.
-    const fn pop_name(self) -> &'static [u8] {
-        match self {
-            Self::Min => b"ZPOPMIN",
-            Self::Max => b"ZPOPMAX",
-        }
-    }
-
     fn pop(self, zset: &mut Zset, env: Env, count: usize) -> Vec<Taken> {
         let own = |(member, score): (&[u8], f64)| (member.to_vec(), score);
         let taken: Vec<Taken> = match self {
@@ -233,6 +217,44 @@ impl End {
             zset.remove(env, member);
         }
         taken
+    }
+}
+
+impl PopEnd for End {
+    type Item = Taken;
+    const WIDTH: usize = 2;
+
+    fn named(arg: &[u8]) -> Result<Self, Fault> {
+        match () {
+            () if is(arg, "MIN") => Ok(Self::Min),
+            () if is(arg, "MAX") => Ok(Self::Max),
+            () => Err(SYNTAX),
+        }
+    }
+
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Min => b"ZPOPMIN",
+            Self::Max => b"ZPOPMAX",
+        }
+    }
+
+    fn fits(value: &Value) -> bool {
+        matches!(value, Value::Zset(_))
+    }
+
+    fn pop_from(self, call: &mut Call<'_>, key: &[u8], count: usize) -> Result<Vec<Taken>, Fault> {
+        Ok(call.change_zset(key, |zset, env| self.pop(zset, env, count))?.unwrap_or_default())
+    }
+
+    fn put(reply: &mut Reply<'_>, taken: &Taken) {
+        reply.array(2);
+        Self::put_flat(reply, taken);
+    }
+
+    fn put_flat(reply: &mut Reply<'_>, (member, score): &Taken) {
+        reply.bulk(member);
+        reply.double(*score);
     }
 }
 
@@ -286,57 +308,11 @@ pub(super) fn put_pairs<'a>(
 }
 
 pub(super) fn zmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 1)?;
-    if !wish.pop(call)? {
-        call.reply.null_array();
-    }
-    Ok(())
+    MultiPop::<End>::run(call)
 }
 
 pub(super) fn bzmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 2)?;
-    let timeout_ms = call.timeout_ms(1)?;
-    if !wish.pop(call)? {
-        call.wait_for(wish.keys, timeout_ms, Reply::null_array);
-    }
-    Ok(())
-}
-
-/// What ZMPOP and BZMPOP ask for.
-struct MultiPop {
-    /// Arguments that are keys.
-    keys: std::ops::Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl MultiPop {
-    /// Reads it from the argument that counts the keys on.
-    fn parse(call: &Call<'_>, count_at: usize) -> Result<Self, Fault> {
-        let (keys, next) = counted_keys(call, count_at)?;
-        let end = End::named(call.arg(keys.end))?;
-        let count = pop_count(call, next)?;
-        Ok(Self { keys, end, count })
-    }
-
-    /// Pops from the first key that has something, and answers; false if none has.
-    fn pop(&self, call: &mut Call<'_>) -> Result<bool, Fault> {
-        for index in self.keys.clone() {
-            let key = call.arg(index);
-            let Some(taken) = take(call, key, self.end, self.count)? else { continue };
-            call.propagate(&[self.end.pop_name(), key, &IntText::new(taken.len() as i64)]);
-            call.reply.array(2);
-            call.reply.bulk(key);
-            call.reply.array(taken.len());
-            for (member, score) in &taken {
-                call.reply.array(2);
-                call.reply.bulk(member);
-                call.reply.double(*score);
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
+    MultiPop::<End>::run_blocking(call)
 }
 
 pub(super) fn bzpopmin(call: &mut Call<'_>) -> Outcome {
@@ -345,42 +321,6 @@ pub(super) fn bzpopmin(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn bzpopmax(call: &mut Call<'_>) -> Outcome {
     blocking_pop(call, End::Max)
-}
-
-fn blocking_pop(call: &mut Call<'_>, end: End) -> Outcome {
-    let last = call.args.len() - 1;
-    let timeout_ms = call.timeout_ms(last)?;
-    for index in 1..last {
-        let key = call.arg(index);
-        let Some(taken) = take(call, key, end, 1)? else { continue };
-        call.propagate(&[end.pop_name(), key]);
-        call.reply.array(3);
-        call.reply.bulk(key);
-        for (member, score) in &taken {
-            call.reply.bulk(member);
-            call.reply.double(*score);
-        }
-        return Ok(());
-    }
-    call.wait_for(1..last, timeout_ms, Reply::null_array);
-    Ok(())
-}
-
-/// Takes from a key for a command that tries several, and may have blocked on them.
-fn take(call: &mut Call<'_>, key: &[u8], end: End, count: usize) -> Result<Option<Vec<Taken>>, Fault> {
-    if !call.may_try(key) {
-        return Ok(None);
-    }
-    let woken = call.is_woken();
-    match call.db.find_value(key, call.now) {
-        None => return Ok(None),
-        Some(Value::Zset(_)) => {}
-        Some(_) if woken => return Ok(None),
-        Some(_) => return Err(WRONG_TYPE),
-    }
-    let taken = call.change_zset(key, |zset, env| end.pop(zset, env, count))?;
-    call.db.changed(key);
-    Ok(taken)
 }
 
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {

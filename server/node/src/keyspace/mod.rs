@@ -8,6 +8,7 @@
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
 pub mod bytestr;
+mod dataset;
 pub mod hash;
 pub mod hashtable;
 pub mod list;
@@ -18,18 +19,20 @@ pub mod ranktree;
 pub mod score;
 pub mod set;
 pub mod slot;
+mod snapshot;
 pub mod stream;
 pub mod trie;
 pub mod value;
 pub mod zset;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use bytestr::ByteStr;
+pub use dataset::Dataset;
 pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
+pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
     ZsetView,
@@ -117,7 +120,7 @@ impl Entry {
     }
 }
 
-/// All keys of a node (db 0).
+/// All keys of one database.
 #[derive(Debug)]
 pub struct Keyspace {
     env: Env,
@@ -367,9 +370,18 @@ impl Keyspace {
         None
     }
 
-    /// A frozen view, in the time of copying 16384 pointers.
+    /// A frozen view of a dataset that has these keys in database 0 and no others.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { slots: self.slots.clone().into(), len: self.len, expiring: self.expiring }
+        Snapshot::of(std::iter::once((0, self)))
+    }
+
+    /// Takes over what another keyspace has dropped and not yet freed.
+    pub fn take_garbage_of(&mut self, other: &mut Self) {
+        if self.garbage.is_empty() {
+            std::mem::swap(&mut self.garbage, &mut other.garbage);
+        } else {
+            self.garbage.append(&mut other.garbage);
+        }
     }
 
     /// Takes over the freeing of a keyspace that is no longer wanted.
@@ -439,65 +451,6 @@ impl Keyspace {
             self.garbage.push(Garbage::Value(value));
         }
     }
-}
-
-/// A frozen view of the whole keyspace: cheap to take and to clone, safe to encode on another thread.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    slots: Arc<[Trie<Entry>]>,
-    len: usize,
-    expiring: usize,
-}
-
-impl Default for Snapshot {
-    fn default() -> Self {
-        Self { slots: Arc::new([]), len: 0, expiring: 0 }
-    }
-}
-
-impl Snapshot {
-    /// Number of keys.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True without keys.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Number of keys with an expiry.
-    pub const fn expiring(&self) -> usize {
-        self.expiring
-    }
-
-    /// Number of keys in a slot.
-    pub fn slot_len(&self, slot: Slot) -> usize {
-        self.slots.get(slot.index()).map_or(0, Trie::len)
-    }
-
-    /// The keys of a slot from `rank` on, in the slot's stable order; cheap to resume at any rank.
-    pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = SnapshotKey<'_>> {
-        self.slots.get(slot.index()).into_iter().flat_map(move |trie| trie.iter_from_rank(rank)).map(
-            |entry| SnapshotKey { key: &entry.key, expire_at: entry.expire_at(), value: entry.value.view() },
-        )
-    }
-
-    /// All keys, slot by slot.
-    pub fn iter(&self) -> impl Iterator<Item = SnapshotKey<'_>> {
-        (0..SLOTS).flat_map(|slot| self.slot_iter_from(Slot(slot as u16), 0))
-    }
-}
-
-/// One key of a snapshot.
-#[derive(Clone, Copy, Debug)]
-pub struct SnapshotKey<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// When it expires, if ever.
-    pub expire_at: Option<WallMs>,
-    /// What it holds.
-    pub value: ValueView<'a>,
 }
 
 #[cfg(test)]

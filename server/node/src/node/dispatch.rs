@@ -3,7 +3,8 @@
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
-use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, lookup, shown};
+use crate::command::catalog::{Unresolved, resolve};
+use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, shown};
 use crate::config::Key;
 use crate::io::{ConnId, LogLevel};
 use crate::keyspace::Slot;
@@ -131,10 +132,11 @@ impl Node {
             client.reply_mode = ReplyMode::Skip;
         }
         let mode = client.reply_mode;
-        let spec = lookup(&args[0]);
+        let resolved = resolve(args);
+        let spec = resolved.ok();
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
-        let step = match self.check_and_run(conn, client, spec, args) {
+        let step = match self.check_and_run(conn, client, resolved, args) {
             Ok(step) => step,
             Err(fault) => {
                 self.scratch.truncate(reply_at);
@@ -179,10 +181,12 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Step, Fault> {
-        let outcome = self.check(conn, client, spec, args);
+        self.db.select(client.db);
+        let spec = resolved.ok();
+        let outcome = self.check(conn, client, resolved, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
                 let queues = client.transaction.is_some()
@@ -229,23 +233,10 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Checked, Fault> {
-        let Some(spec) = spec else {
-            let mut list = String::new();
-            for arg in args.from(1).iter() {
-                if list.len() >= 128 {
-                    break;
-                }
-                let word = shown(arg, 128 - list.len());
-                list.extend(["'", &word, "' "]);
-            }
-            let name = shown(&args[0], 128);
-            return Err(Fault::new(format!(
-                "ERR unknown command '{name}', with args beginning with: {list}"
-            )));
-        };
+        let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
             return Err(Fault::arity(spec.name));
         }
@@ -285,7 +276,7 @@ impl Node {
         if max_memory > 0
             && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
             && !self.is_replica()
-            && self.db.keys.used_memory() > max_memory
+            && self.db.used_memory() > max_memory
         {
             return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -496,12 +487,8 @@ impl Node {
     /// `EXEC`
     pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
-        let watched_gone = !client.watching.is_empty()
-            && (self.db.is_broken(conn)
-                || client.watching.iter().any(|key| {
-                    // A watched key that expired meanwhile counts as changed.
-                    self.db.keys.get(key).is_some() && !self.db.is_there(key, self.now)
-                }));
+        let watched_gone =
+            !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
         self.unwatch(conn, client);
         client.asking = false;
         if transaction.failed {
@@ -579,4 +566,21 @@ impl Node {
 enum Checked {
     Run(&'static Spec),
     Later(Blocked),
+}
+
+/// Redis' words for a command that does not exist.
+fn unknown(why: Unresolved, args: Args<'_>) -> Fault {
+    if why == Unresolved::Subcommand {
+        return Fault::subcommand(&args[1], &shown(&args[0], 128).to_uppercase());
+    }
+    let mut list = String::new();
+    for arg in args.from(1).iter() {
+        if list.len() >= 128 {
+            break;
+        }
+        let word = shown(arg, 128 - list.len());
+        list.extend(["'", &word, "' "]);
+    }
+    let name = shown(&args[0], 128);
+    Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}"))
 }

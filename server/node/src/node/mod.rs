@@ -8,6 +8,7 @@ mod admin;
 mod blocking;
 mod client;
 mod cluster_glue;
+mod command_docs;
 mod debug;
 mod dispatch;
 mod files;
@@ -23,11 +24,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::cluster::Cluster;
-use crate::command::{Db, ExpiryMode, Propagated, flag, text};
+use crate::command::{Db, ExpiryMode, flag, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
 use crate::keyspace::stream::NodeLimits;
-use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
+use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
@@ -110,8 +111,8 @@ pub struct Node {
     cluster: Option<Cluster>,
     replication: Replication,
     migrations: Migrations,
-    /// A keyspace that a full resync fills, and whether a key of it was refused.
-    incoming: Option<(Keyspace, Option<String>)>,
+    /// A dataset that a full resync fills, and whether a key of it was refused.
+    incoming: Option<(Dataset, Option<String>)>,
     pubsub: PubSub,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
@@ -141,12 +142,15 @@ impl Node {
         let db_random = Random::seeded(random.next_u64());
         let replication_seed = random.next_u64();
         let run_id = String::from_utf8_lossy(&random.hex::<40>()).into_owned();
+        let databases = config.uint(Key::Databases) as u32;
+        let mut db = Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random, databases);
+        db.is_cluster = config.flag(Key::ClusterEnabled);
         let mut node = Self {
             now,
             started: now,
             pid,
             run_id,
-            db: Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random),
+            db,
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
             config,
             random,
@@ -621,18 +625,20 @@ impl Node {
         }
         let propagated = std::mem::take(&mut self.db.propagated);
         let wrap = as_one && propagated.len() > 1;
-        let mut marks = Propagated::default();
+        // The marks mean no database: a SELECT stands between them, if one is needed.
         if wrap {
-            marks.push([b"MULTI"].iter());
-            marks.push([b"EXEC"].iter());
+            self.replication.propagate(None, b"*1\r\n$5\r\nMULTI\r\n");
+            self.files.append(None, b"*1\r\n$5\r\nMULTI\r\n");
         }
-        let mut marks = marks.iter();
-        let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
-        for (command, in_file) in all {
-            self.replication.propagate(command);
-            if in_file {
-                self.files.append(command);
+        for command in propagated.iter() {
+            self.replication.propagate(Some(command.db), command.bytes);
+            if command.in_file {
+                self.files.append(Some(command.db), command.bytes);
             }
+        }
+        if wrap {
+            self.replication.propagate(None, b"*1\r\n$4\r\nEXEC\r\n");
+            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n");
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();

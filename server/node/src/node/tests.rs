@@ -33,6 +33,26 @@ impl Bench {
         Self::with_files(directives, &[])
     }
 
+    /// Outside cluster mode.
+    fn alone() -> Self {
+        Self::new(&[("cluster-enabled", "no")])
+    }
+
+    /// A node that owns all slots, and the id of another that owns none.
+    fn one_of_two() -> (Self, String) {
+        let (me, other) = ("a".repeat(40), "b".repeat(40));
+        let table = format!(
+            "{me} 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-16383\n\
+             {other} 127.0.0.2:7000@17000 master - 0 0 2 connected\n\
+             vars currentEpoch 2 lastVoteEpoch 0\n"
+        );
+        let mut bench = Self::with_files(&[("cluster-enabled", "yes")], &[("nodes.conf", &table)]);
+        bench.pass_ms(2100);
+        bench.pass_ms(200);
+        bench.disk_works();
+        (bench, other)
+    }
+
     fn with_files(directives: &[(&str, &str)], files: &[(&str, &str)]) -> Self {
         let mut config = Config::default();
         // Set at start only, most of them, so through the text of a file.
