@@ -607,6 +607,9 @@ impl Node {
         self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
         // Each key's DEL is a command of its own, not part of a transaction.
         self.hand_on(false);
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
     }
 
     /// What to do about expired keys now.

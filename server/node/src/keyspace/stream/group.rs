@@ -156,6 +156,14 @@ impl Group {
         }
     }
 
+    /// A consumer was given an entry once more.
+    pub fn deliver_again(&mut self, id: StreamId, now_ms: i64) {
+        self.pending.change(id, |pending| {
+            pending.delivered_ms = now_ms;
+            pending.deliveries = pending.deliveries.wrapping_add(1);
+        });
+    }
+
     /// An entry is acknowledged, or gone; false if it was not pending.
     pub fn release(&mut self, id: StreamId) -> bool {
         let Some(pending) = self.pending.remove(id) else { return false };

@@ -55,6 +55,44 @@ impl fmt::Display for StreamId {
     }
 }
 
+/// The text of an id, on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct IdText {
+    bytes: [u8; 41],
+    start: u8,
+}
+
+impl From<StreamId> for IdText {
+    fn from(id: StreamId) -> Self {
+        let mut bytes = [0; 41];
+        let mut start = bytes.len();
+        let mut put = |byte: u8| {
+            start -= 1;
+            bytes[start] = byte;
+        };
+        for (mut number, before) in [(id.seq, Some(b'-')), (id.ms, None)] {
+            loop {
+                put(b'0' + (number % 10) as u8);
+                number /= 10;
+                if number == 0 {
+                    break;
+                }
+            }
+            if let Some(byte) = before {
+                put(byte);
+            }
+        }
+        Self { bytes, start: start as u8 }
+    }
+}
+
+impl std::ops::Deref for IdText {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..]
+    }
+}
+
 /// An id as a client wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenId {
@@ -156,5 +194,8 @@ mod tests {
         assert_eq!((StreamId::MAX.next(), StreamId::MIN.previous()), (None, None));
         assert_eq!(StreamId::from_bytes(last.to_bytes()), last);
         assert_eq!(last.to_string(), "4-18446744073709551615");
+        for id in [last, StreamId::MIN, StreamId::MAX, StreamId { ms: 1_700_000_000_000, seq: 10 }] {
+            assert_eq!(*IdText::from(id), *id.to_string().as_bytes());
+        }
     }
 }

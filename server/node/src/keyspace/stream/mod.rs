@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use extent::Extent;
 pub use group::{Consumer, Group, Name, Pending, UNKNOWN_READ};
-pub use id::{GivenId, GivenSeq, StreamId};
+pub use id::{GivenId, GivenSeq, IdText, StreamId};
 pub use load::{Damage, GroupHead, StreamLoader};
 pub use node::Entry;
 
