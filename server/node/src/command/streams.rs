@@ -217,30 +217,27 @@ fn trim_rule(
     whole_nodes: bool,
     limit: Option<u64>,
 ) -> Result<Option<Trim>, Fault> {
-    let Some(keep) = keep else {
-        if limit.is_some_and(|limit| limit > 0) {
-            return Err(text(
-                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-            ));
-        }
-        if !adds {
-            return Err(text("ERR syntax error, XTRIM must be called with a trimming strategy"));
-        }
-        return Ok(None);
-    };
+    let none = keep.is_none();
+    if none && limit.is_some_and(|limit| limit > 0) {
+        return Err(text("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"));
+    }
+    if none && !adds {
+        return Err(text("ERR syntax error, XTRIM must be called with a trimming strategy"));
+    }
     // What the master or a file says was decided there.
-    let limit = if call.db.expiry == ExpiryMode::Ignore {
-        0
-    } else if whole_nodes {
-        let a_hundred_nodes = call.db.keys.env().limits.stream_node.max_entries.saturating_mul(100);
-        let bounded = if a_hundred_nodes == 0 { 10_000 } else { a_hundred_nodes.min(1_000_000) };
-        limit.unwrap_or(bounded)
-    } else if limit.is_some() {
+    let is_told = call.db.expiry == ExpiryMode::Ignore;
+    if limit.is_some() && !whole_nodes && !is_told {
         return Err(text("ERR syntax error, LIMIT cannot be used without the special ~ option"));
-    } else {
-        0
+    }
+    let limit = match limit {
+        _ if is_told || !whole_nodes => 0,
+        Some(limit) => limit,
+        None => match call.db.keys.env().limits.stream_node.max_entries.saturating_mul(100) {
+            0 => 10_000,
+            a_hundred_nodes => a_hundred_nodes.min(1_000_000),
+        },
     };
-    Ok(Some(Trim { keep, whole_nodes, limit }))
+    Ok(keep.map(|keep| Trim { keep, whole_nodes, limit }))
 }
 
 pub(super) fn xadd(call: &mut Call<'_>) -> Outcome {
