@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-
 use super::fleet::Fleet;
 use super::migrate::{CarryOptions, Road};
 use super::mover::{MoveError, MoveReport, Orders, SlotMove, Stage, move_slots};

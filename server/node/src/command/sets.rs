@@ -300,7 +300,7 @@ fn combine(call: &mut Call<'_>, operation: Operation, sources: &[&[u8]]) -> Resu
     let sets: Vec<Option<&Set>> = sources
         .iter()
         .map(|source| match db.keys.get(source).filter(|_| db.is_there(source, now)).map(Entry::value) {
-            Some(Value::Set(set)) => Some(&**set),
+            Some(Value::Set(set)) => Some(set),
             _ => None,
         })
         .collect();
