@@ -1,7 +1,7 @@
 //! A persistent hash trie with fat leaves, ordered by hash: the one table behind slots, big sets and big hashes.
 //!
 //! Why not a hash map: a snapshot is a clone of the root, and a write to a shared part copies one leaf (at most
-//! 64 items) and the branches above it (at most 16 parts each), never more. Hash order does not change when the table
+//! 16 items) and the branches above it (at most 16 parts each), never more. Hash order does not change when the table
 //! grows, so a SCAN cursor is simply a place in that order. Branches count their items, so that the n-th item,
 //! and with it a uniform random one and resumable iteration, cost one descent.
 //!
@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 const FANOUT_BITS: u32 = 4;
 const FANOUT: usize = 1 << FANOUT_BITS;
-const LEAF_MAX: usize = 64;
+/// Many small leaves waste less than few big ones: all of a million grow and are cut at different times, so that what
+/// one leaves another takes.
+const LEAF_MAX: usize = 16;
 /// Leaves side by side with no more items than this become one; well below `LEAF_MAX`, so that items do not flap.
-const MERGE_MAX: usize = 32;
+const MERGE_MAX: usize = 10;
+/// A leaf with more room than this gives it back.
+const SPARE: usize = 6;
 const MAX_DEPTH: u32 = 32 / FANOUT_BITS;
-/// Leaves grow by this many items: doubling would waste a quarter of the memory.
-const LEAF_STEP: usize = 4;
 
 /// What a trie holds: something with a key and the key's hash.
 pub trait Item: Clone {
@@ -321,13 +323,20 @@ fn is_full<T>(node: &Node<T>) -> bool {
     matches!(node, Node::Leaf(items) if items.len() > LEAF_MAX)
 }
 
+/// How many items fit into the memory that an allocator takes for `len` of them: four sizes a doubling are usual.
+/// Doubling instead would waste a quarter of the memory.
+fn roomier<T>(len: usize) -> usize {
+    let bytes = (len * size_of::<T>()).max(8);
+    bytes.next_multiple_of(1 << (bytes.ilog2() - 2)) / size_of::<T>()
+}
+
 fn insert_at<T: Item>(node: &mut Arc<Node<T>>, depth: u32, item: T) -> Option<T> {
     match Arc::make_mut(node) {
         Node::Leaf(items) => match find(items, item.hash(), item.key()) {
             Ok(index) => Some(std::mem::replace(&mut items[index], item)),
             Err(index) => {
                 if items.len() == items.capacity() {
-                    items.reserve_exact(LEAF_STEP);
+                    items.reserve_exact(roomier::<T>(items.len() + 1) - items.len());
                 }
                 items.insert(index, item);
                 None
@@ -366,7 +375,7 @@ fn cut<T: Item>(branch: &mut Branch<T>, part: usize, range: std::ops::Range<usiz
     let cuts = (range.start + 1..range.end).map(|boundary| (boundary, below(boundary)));
     let Some((boundary, at)) = cuts.min_by_key(|&(_, at)| at.abs_diff(items.len() / 2)) else { return };
     let upper: Vec<T> = items.drain(at..).collect();
-    items.shrink_to_fit();
+    items.shrink_to(roomier::<T>(items.len()));
     branch.starts |= 1 << boundary;
     branch.parts.insert(part + 1, Arc::new(Node::Leaf(upper)));
 }
@@ -377,8 +386,8 @@ fn remove_at<T: Item>(node: &mut Arc<Node<T>>, depth: u32, hash: u32, key: &[u8]
         Node::Leaf(items) => {
             let index = find(items, hash, key).ok()?;
             let removed = items.remove(index);
-            if items.capacity() > items.len() + 2 * LEAF_STEP {
-                items.shrink_to(items.len() + LEAF_STEP);
+            if items.capacity() > items.len() + SPARE {
+                items.shrink_to(roomier::<T>(items.len()));
             }
             Some(removed)
         }
