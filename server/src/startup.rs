@@ -118,6 +118,10 @@ fn start<M: Machine>(
         // It fails only for the leader of a group, which already is on its own.
         let _ = nix::unistd::setsid();
     }
+    if config.flag(Key::DisableThp) {
+        // As Redis: a kernel without them refuses, and has none to disable.
+        let _ = nix::sys::prctl::set_thp_disable(true);
+    }
     let pidfile = write_pidfile(&config, &mut log);
     let unix_path = config.some_text(Key::Unixsocket).map(str::to_owned);
     let result = serve_until_told(config, log, make);

@@ -259,7 +259,7 @@ impl<'a> Call<'a> {
     /// Changes the sorted set of a key, an empty one if there is none.
     pub fn make_zset<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Zset, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Zset(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Zset(Arc::default());
+            let fresh = || Value::Zset(Zset::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_zset(value, env, change));
@@ -282,7 +282,7 @@ impl<'a> Call<'a> {
     /// Changes the set of a key, an empty one if there is none.
     pub fn make_set<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Set, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Set(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Set(Arc::default());
+            let fresh = || Value::Set(Set::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_set(value, env, change));
@@ -294,7 +294,7 @@ impl<'a> Call<'a> {
     /// Changes the hash of a key, an empty one if there is none.
     pub fn make_hash<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Hash, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Hash(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Hash(Arc::default());
+            let fresh = || Value::Hash(Hash::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_hash(value, env, change));
@@ -313,21 +313,21 @@ fn as_list<R>(value: &mut Value, change: impl FnOnce(&mut List) -> R) -> Option<
 
 fn as_set<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Set, Env) -> R) -> Option<R> {
     match value {
-        Value::Set(set) => Some(change(Arc::make_mut(set), env)),
+        Value::Set(set) => Some(change(set, env)),
         _ => None,
     }
 }
 
 fn as_zset<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Zset, Env) -> R) -> Option<R> {
     match value {
-        Value::Zset(zset) => Some(change(Arc::make_mut(zset), env)),
+        Value::Zset(zset) => Some(change(zset, env)),
         _ => None,
     }
 }
 
 fn as_hash<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Hash, Env) -> R) -> Option<R> {
     match value {
-        Value::Hash(hash) => Some(change(Arc::make_mut(hash), env)),
+        Value::Hash(hash) => Some(change(hash, env)),
         _ => None,
     }
 }

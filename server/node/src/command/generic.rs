@@ -336,7 +336,7 @@ pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
     let scan = scan_options(call, 2, false)?;
     let set = match call.db.read(call.arg(1), call.now) {
         None => None,
-        Some(Value::Set(set)) => Some(&**set),
+        Some(Value::Set(set)) => Some(set),
         Some(_) => return Err(WRONG_TYPE),
     };
     let items = set.into_iter().flat_map(|set| set.iter_from_hash(element_hash(&scan)));
@@ -350,7 +350,7 @@ pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
     let scan = scan_options(call, 2, false)?;
     let hash = match call.db.read(call.arg(1), call.now) {
         None => None,
-        Some(Value::Hash(hash)) => Some(&**hash),
+        Some(Value::Hash(hash)) => Some(hash),
         Some(_) => return Err(WRONG_TYPE),
     };
     let items = hash.into_iter().flat_map(|hash| hash.iter_from_hash(element_hash(&scan)));

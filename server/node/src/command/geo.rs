@@ -1,7 +1,5 @@
 //! Geo commands: sorted sets whose scores are places ([`geohash`]).
 
-use std::sync::Arc;
-
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_FLOAT, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::notify::class;
@@ -440,7 +438,7 @@ fn keep(call: &mut Call<'_>, target: &[u8], found: &[Found], kind: Kind, distanc
             let score = distance_unit_m.map_or(item.score, |unit_m| item.distance_m / unit_m);
             zset.set(env, &item.member, score);
         }
-        call.db.keys.set(target, Value::Zset(Arc::new(zset)), None, call.now.wall);
+        call.db.keys.set(target, Value::Zset(zset), None, call.now.wall);
         call.db.changed(target);
         call.db.dirty += found.len() as u64 - 1;
         let event = if kind.is_search() { "geosearchstore" } else { "georadiusstore" };

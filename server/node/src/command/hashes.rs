@@ -184,7 +184,7 @@ pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let len = call.hash(key)?.map_or(0, Hash::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let hash = match call.db.keys.get(key).map(Entry::value) {
-        Some(Value::Hash(hash)) if len > 0 => Some(&**hash),
+        Some(Value::Hash(hash)) if len > 0 => Some(hash),
         _ => None,
     };
     let chosen: Vec<(Vec<u8>, Vec<u8>)> = ranks

@@ -1,7 +1,6 @@
 //! Sets.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
@@ -162,7 +161,7 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     let len = call.set(key)?.map_or(0, Set::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let set = match call.db.keys.get(key).map(Entry::value) {
-        Some(Value::Set(set)) if len > 0 => Some(&**set),
+        Some(Value::Set(set)) if len > 0 => Some(set),
         _ => None,
     };
     let members: Vec<Vec<u8>> =
@@ -318,7 +317,7 @@ fn keep(call: &mut Call<'_>, operation: Operation) -> Outcome {
         for member in &result {
             set.add(env, member);
         }
-        call.db.keys.set(target, Value::Set(Arc::new(set)), None, call.now.wall);
+        call.db.keys.set(target, Value::Set(set), None, call.now.wall);
         call.changed(target, class::SET, operation.store_event());
     }
     call.reply.int(result.len() as i64);
@@ -336,7 +335,7 @@ fn combine(call: &mut Call<'_>, operation: Operation, sources: &[&[u8]]) -> Resu
     let sets: Vec<Option<&Set>> = sources
         .iter()
         .map(|source| match db.keys.get(source).filter(|_| db.is_there(source, now)).map(Entry::value) {
-            Some(Value::Set(set)) => Some(&**set),
+            Some(Value::Set(set)) => Some(set),
             _ => None,
         })
         .collect();

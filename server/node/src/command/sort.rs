@@ -49,7 +49,7 @@ pub(super) fn sort(call: &mut Call<'_>) -> Outcome {
     if let Some(Value::Zset(_)) = call.db.find_value(call.arg(1), call.now) {
         // As Redis does it, for good.
         call.db.keys.update(call.arg(1), |value, env| match value {
-            Value::Zset(zset) if !zset.is_table() => Arc::make_mut(zset).become_table(env),
+            Value::Zset(zset) if !zset.is_table() => zset.become_table(env),
             _ => {}
         });
     }

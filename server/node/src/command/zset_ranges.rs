@@ -1,7 +1,5 @@
 //! Ranges of sorted sets, by rank, by score and by member.
 
-use std::sync::Arc;
-
 use super::call::{Call, is, range};
 use super::fault::{Fault, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::notify::class;
@@ -249,7 +247,7 @@ pub(super) fn zrangestore(call: &mut Call<'_>) -> Outcome {
 pub(super) fn store(call: &mut Call<'_>, target: &[u8], result: Zset) {
     let len = result.len();
     if len > 0 {
-        call.db.keys.set(target, Value::Zset(Arc::new(result)), None, call.now.wall);
+        call.db.keys.set(target, Value::Zset(result), None, call.now.wall);
         // `zunionstore`, `zrangestore`... : the event has the command's name.
         call.changed(target, class::ZSET, call.name);
     } else if call.db.find(target, call.now).is_some() {

@@ -343,7 +343,7 @@ pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let len = call.zset(key)?.map_or(0, Zset::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let zset = match call.db.keys.get(key).map(Entry::value) {
-        Some(Value::Zset(zset)) if len > 0 => Some(&**zset),
+        Some(Value::Zset(zset)) if len > 0 => Some(zset),
         _ => None,
     };
     let found: Vec<Taken> = ranks

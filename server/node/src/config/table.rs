@@ -222,8 +222,8 @@ directives! {
         "Name, in dir, of the RDB file.";
     Dir, "dir", &[], Text, "", PROTECTED,
         "Working directory: all data files live in it.";
-    DisableThp, "disable-thp", &[], Flag, "yes", IMMUTABLE | ACCEPTED,
-        "Transparent huge pages are left alone.";
+    DisableThp, "disable-thp", &[], Flag, "yes", IMMUTABLE,
+        "No transparent huge pages for this process: they cost memory that is not used.";
     DynamicHz, "dynamic-hz", &[], Flag, "yes", ACCEPTED,
         "The cron's rate does not depend on clients.";
     EnableDebugAssert, "enable-debug-assert", &[],

@@ -13,6 +13,7 @@ pub mod geohash;
 pub mod hash;
 pub mod hashtable;
 pub mod hll;
+pub mod ints;
 pub mod list;
 pub mod listpack;
 pub mod number;
@@ -52,9 +53,7 @@ const DROP_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct Entry {
     key: ByteStr,
-    value: Value,
-    /// `u64::MAX`: never.
-    expire_at: WallMs,
+    holding: Holding,
     hash: u32,
     /// As [`Usage`] says. Atomic because a read of a shared page must not copy it.
     usage: AtomicU32,
@@ -64,10 +63,39 @@ impl Clone for Entry {
     fn clone(&self) -> Self {
         Self {
             key: self.key.clone(),
-            value: self.value.clone(),
-            expire_at: self.expire_at,
+            holding: self.holding.clone(),
             hash: self.hash,
             usage: AtomicU32::new(self.usage.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A value, with its time if it has one: most have none, and should not pay for it.
+#[derive(Clone, Debug)]
+enum Holding {
+    For(Value),
+    Until(Box<(WallMs, Value)>),
+}
+
+impl Holding {
+    fn new(value: Value, expire_at: Option<WallMs>) -> Self {
+        match expire_at {
+            None => Self::For(value),
+            Some(at) => Self::Until(Box::new((at, value))),
+        }
+    }
+
+    fn value_mut(&mut self) -> &mut Value {
+        match self {
+            Self::For(value) => value,
+            Self::Until(held) => &mut held.1,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::For(value) => value,
+            Self::Until(held) => held.1,
         }
     }
 }
@@ -81,7 +109,8 @@ impl trie::Item for Entry {
     }
 }
 
-const NEVER: WallMs = WallMs(u64::MAX);
+/// What an expiry costs: its box, and its place in the order of expiries.
+const EXPIRY_BYTES: usize = 32 + 24;
 
 impl Entry {
     /// The key.
@@ -91,12 +120,18 @@ impl Entry {
 
     /// What it holds.
     pub const fn value(&self) -> &Value {
-        &self.value
+        match &self.holding {
+            Holding::For(value) => value,
+            Holding::Until(held) => &held.1,
+        }
     }
 
     /// When it expires, if ever.
-    pub fn expire_at(&self) -> Option<WallMs> {
-        (self.expire_at != NEVER).then_some(self.expire_at)
+    pub const fn expire_at(&self) -> Option<WallMs> {
+        match &self.holding {
+            Holding::For(_) => None,
+            Holding::Until(held) => Some(held.0),
+        }
     }
 
     /// Its place in the slot's order.
@@ -121,11 +156,10 @@ impl Entry {
 
     /// Approximate bytes of key and value, their share of the trie included.
     pub fn size(&self) -> usize {
-        size_of::<Self>()
-            + 44
-            + self.key.heap_bytes()
-            + self.value.heap_bytes()
-            + if self.expire_at == NEVER { 0 } else { 24 }
+        // Of its leaf: what is reserved, rounded up by the allocator, and its share of the leaf's own cost.
+        let share = 8;
+        let expiry = if self.expire_at().is_some() { EXPIRY_BYTES } else { 0 };
+        size_of::<Self>() + share + self.key.heap_bytes() + self.value().heap_bytes() + expiry
     }
 }
 
@@ -224,7 +258,7 @@ impl Keyspace {
     fn recorded(&self, due: WallMs, slot: Slot, hash: u32) -> Option<&Entry> {
         let mut same_hash =
             self.slots[slot.index()].iter_from_hash(hash).take_while(|entry| entry.hash == hash);
-        same_hash.find(|entry| entry.expire_at == due)
+        same_hash.find(|entry| entry.expire_at() == Some(due))
     }
 
     /// Number of keys, logically expired ones included.
@@ -266,8 +300,7 @@ impl Keyspace {
         };
         let entry = Entry {
             key: ByteStr::new(key),
-            value,
-            expire_at: expire_at.unwrap_or(NEVER),
+            holding: Holding::new(value, expire_at),
             hash: self.env.seed.hash(key),
             usage: AtomicU32::new(counted.unwrap_or_else(|| self.usage.fresh(now))),
         };
@@ -295,9 +328,9 @@ impl Keyspace {
         let hash = self.env.seed.hash(key);
         let entry = self.slots[slot.index()].get_mut(hash, key)?;
         let before = entry.size();
-        let result = change(&mut entry.value, self.env);
+        let result = change(entry.holding.value_mut(), self.env);
         let after = entry.size();
-        let empty = entry.value.is_empty();
+        let empty = entry.value().is_empty();
         self.bytes = self.bytes + after - before;
         if empty {
             self.remove(key);
@@ -340,7 +373,7 @@ impl Keyspace {
         self.bytes -= entry.size();
         self.len -= 1;
         self.forget_expiry(slot, &entry);
-        Some(entry.value)
+        Some(entry.holding.into_value())
     }
 
     /// Sets or clears the expiry of a key; false if it is not there.
@@ -348,15 +381,20 @@ impl Keyspace {
         let slot = Slot::of_key(key);
         let hash = self.env.seed.hash(key);
         let Some(entry) = self.slots[slot.index()].get_mut(hash, key) else { return false };
-        let new = expire_at.unwrap_or(NEVER);
-        let old = std::mem::replace(&mut entry.expire_at, new);
-        self.bytes -= if old == NEVER { 0 } else { 24 };
-        self.bytes += if new == NEVER { 0 } else { 24 };
-        if old != NEVER {
+        let old = entry.expire_at();
+        if let (Holding::Until(held), Some(at)) = (&mut entry.holding, expire_at) {
+            held.0 = at;
+        } else {
+            let value = std::mem::replace(entry.holding.value_mut(), Value::Int(0));
+            entry.holding = Holding::new(value, expire_at);
+        }
+        if let Some(old) = old {
+            self.bytes -= EXPIRY_BYTES;
             self.expiries.remove(&(old, slot, hash));
             self.expiring -= 1;
         }
-        if new != NEVER {
+        if let Some(new) = expire_at {
+            self.bytes += EXPIRY_BYTES;
             self.expiries.insert((new, slot, hash));
             self.expiring += 1;
         }
@@ -374,7 +412,7 @@ impl Keyspace {
             let mut those = self.slots[slot.index()]
                 .iter_from_hash(hash)
                 .take_while(|entry| entry.hash == hash)
-                .filter(|entry| entry.expire_at <= now)
+                .filter(|entry| entry.expire_at().is_some_and(|at| at <= now))
                 .peekable();
             if those.peek().is_none() {
                 gone.push((due, slot, hash));
@@ -488,8 +526,8 @@ impl Keyspace {
                 Garbage::Table(demolition) => {
                     let mut big = Vec::new();
                     let done = demolition.step(1, |entry| {
-                        if entry.value.elements() > DROP_AT_ONCE {
-                            big.push(Garbage::Value(entry.value));
+                        if entry.value().elements() > DROP_AT_ONCE {
+                            big.push(Garbage::Value(entry.holding.into_value()));
                         }
                     });
                     if done {
@@ -510,28 +548,28 @@ impl Keyspace {
 
     fn put(&mut self, entry: Entry) {
         let slot = Slot::of_key(&entry.key);
-        let (hash, expire_at) = (entry.hash, entry.expire_at);
+        let (hash, expire_at) = (entry.hash, entry.expire_at());
         self.bytes += entry.size();
         let name = self.births.is_some().then(|| entry.key.to_vec());
         if let Some(old) = self.slots[slot.index()].insert(entry) {
             self.bytes -= old.size();
             self.forget_expiry(slot, &old);
-            self.discard(old.value);
+            self.discard(old.holding.into_value());
         } else {
             self.len += 1;
             if let (Some(births), Some(name)) = (&mut self.births, name) {
                 births.push(name);
             }
         }
-        if expire_at != NEVER {
-            self.expiries.insert((expire_at, slot, hash));
+        if let Some(at) = expire_at {
+            self.expiries.insert((at, slot, hash));
             self.expiring += 1;
         }
     }
 
     fn forget_expiry(&mut self, slot: Slot, entry: &Entry) {
-        if entry.expire_at != NEVER {
-            self.expiries.remove(&(entry.expire_at, slot, entry.hash));
+        if let Some(at) = entry.expire_at() {
+            self.expiries.remove(&(at, slot, entry.hash));
             self.expiring -= 1;
         }
     }

@@ -87,7 +87,11 @@ impl DatabaseSnapshot {
     /// The keys of a slot from `rank` on, in the slot's stable order; cheap to resume at any rank.
     pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = SnapshotKey<'_>> {
         self.slots.get(slot.index()).into_iter().flat_map(move |trie| trie.iter_from_rank(rank)).map(
-            |entry| SnapshotKey { key: &entry.key, expire_at: entry.expire_at(), value: entry.value.view() },
+            |entry| SnapshotKey {
+                key: &entry.key,
+                expire_at: entry.expire_at(),
+                value: entry.value().view(),
+            },
         )
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::bytestr::ByteStr;
 use super::hash::HashSeed;
 use super::hashtable::{self, Hash};
+use super::ints;
 use super::list::List;
 use super::number::{IntText, parse_i64};
 use super::score::Score;
@@ -76,11 +77,11 @@ pub enum Value {
     /// A list.
     List(Arc<List>),
     /// A set.
-    Set(Arc<Set>),
+    Set(Set),
     /// A hash.
-    Hash(Arc<Hash>),
+    Hash(Hash),
     /// A sorted set.
-    Zset(Arc<Zset>),
+    Zset(Zset),
     /// A stream.
     Stream(Arc<Stream>),
 }
@@ -168,9 +169,9 @@ pub struct SetView<'a>(&'a Set);
 
 impl<'a> SetView<'a> {
     /// The members in ascending order, while they are few integers.
-    pub fn ints(self) -> Option<&'a [i64]> {
+    pub fn ints(self) -> Option<ints::Iter<'a>> {
         match self.0 {
-            Set::Ints(ints) => Some(ints),
+            Set::Ints(ints) => Some(ints.iter_from(0)),
             Set::Table(_) => None,
         }
     }
@@ -221,11 +222,11 @@ impl<'a> ZsetView<'a> {
         matches!(self.0, Zset::Packed(_))
     }
     /// Number of pairs.
-    pub const fn len(self) -> usize {
+    pub fn len(self) -> usize {
         self.0.len()
     }
     /// True without pairs.
-    pub const fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
     /// The pairs from `rank` on, ascending.
@@ -267,14 +268,14 @@ impl Value {
                 if !members.iter().all(|member| set.add(env, member)) {
                     return Err(PartsError::Duplicate);
                 }
-                Self::Set(Arc::new(set))
+                Self::Set(set)
             }
             ValueParts::Hash(pairs) => {
                 let mut hash = Hash::default();
                 if !pairs.iter().all(|(field, value)| hash.set(env, field, value)) {
                     return Err(PartsError::Duplicate);
                 }
-                Self::Hash(Arc::new(hash))
+                Self::Hash(hash)
             }
             ValueParts::Zset(pairs) => {
                 let mut zset = Zset::default();
@@ -283,7 +284,7 @@ impl Value {
                         return Err(PartsError::Duplicate);
                     }
                 }
-                Self::Zset(Arc::new(zset))
+                Self::Zset(zset)
             }
             ValueParts::Stream(stream) => Self::Stream(Arc::clone(stream)),
         };
@@ -318,9 +319,9 @@ impl Value {
         match self {
             Self::Int(_) | Self::Str(_) | Self::Raw(_) => true,
             Self::List(list) => Arc::get_mut(list).is_none_or(List::free_some),
-            Self::Set(set) => Arc::get_mut(set).is_none_or(Set::free_some),
-            Self::Hash(hash) => Arc::get_mut(hash).is_none_or(Hash::free_some),
-            Self::Zset(zset) => Arc::get_mut(zset).is_none_or(Zset::free_some),
+            Self::Set(set) => set.free_some(),
+            Self::Hash(hash) => hash.free_some(),
+            Self::Zset(zset) => zset.free_some(),
             Self::Stream(stream) => Arc::get_mut(stream).is_none_or(Stream::free_some),
         }
     }
@@ -344,15 +345,15 @@ impl Value {
             Self::Str(bytes) if bytes.len() <= 44 => "embstr",
             Self::Str(_) | Self::Raw(_) => "raw",
             Self::List(_) => "quicklist",
-            Self::Set(set) => match **set {
+            Self::Set(set) => match set {
                 Set::Ints(_) => "intset",
                 Set::Table(_) => "hashtable",
             },
-            Self::Hash(hash) => match **hash {
+            Self::Hash(hash) => match hash {
                 Hash::Packed(_) => "listpack",
                 Hash::Table(_) => "hashtable",
             },
-            Self::Zset(zset) => match **zset {
+            Self::Zset(zset) => match zset {
                 Zset::Packed(_) => "listpack",
                 Zset::Table(_) => "skiplist",
             },
@@ -399,9 +400,9 @@ impl Value {
             Self::Str(bytes) => bytes.heap_bytes(),
             Self::Raw(bytes) => bytes.capacity() + 40,
             Self::List(list) => list.heap_bytes() + 80,
-            Self::Set(set) => set.heap_bytes() + 48,
-            Self::Hash(hash) => hash.heap_bytes() + 48,
-            Self::Zset(zset) => zset.heap_bytes() + 48,
+            Self::Set(set) => set.heap_bytes(),
+            Self::Hash(hash) => hash.heap_bytes(),
+            Self::Zset(zset) => zset.heap_bytes(),
             Self::Stream(stream) => stream.heap_bytes() + 16,
         }
     }

@@ -109,7 +109,7 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
         ValueView::Set(set) => {
             if let Some(ints) = set.ints() {
                 out.push(value_type::SET_INTSET);
-                put_string(out, &intset(ints));
+                put_string(out, &intset(&ints.collect::<Vec<_>>()));
                 return;
             }
             out.push(value_type::SET);
