@@ -251,7 +251,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Outcome {
     }
     let (key, now) = (call.arg(1), call.now);
     let limits = call.db.keys.env().limits.stream_node;
-    let mut add = |stream: &mut Stream| {
+    let add = |stream: &mut Stream| {
         let id = stream.append(options.id, &parts, limits).map_err(append_fault)?;
         let trimmed = options.trim.map_or(0, |trim| stream.trim(trim));
         let is_exact = matches!(options.id, NewId::Exactly(_));
@@ -259,7 +259,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Outcome {
         let exact = rewrites.then(|| options.exact_args(call.args, (!is_exact).then_some(id), stream));
         Ok::<_, Fault>((id, trimmed, exact))
     };
-    let added = match change(call.db, key, now, &mut add)? {
+    let added = match change(call.db, key, now, add)? {
         Some(added) => added?,
         None if options.no_make => {
             call.reply.null();
