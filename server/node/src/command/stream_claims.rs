@@ -165,7 +165,9 @@ fn put_around(reply: &mut Reply<'_>, mark: usize, next: Option<StreamId>, gone: 
     put_id(reply, next.unwrap_or_default());
     reply.buffer()[mark..].rotate_left(middle);
     reply.array(gone.len());
-    gone.iter().for_each(|id| put_id(reply, *id));
+    for id in gone {
+        put_id(reply, *id);
+    }
     reply.array_from(mark, 3);
 }
 

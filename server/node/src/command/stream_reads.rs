@@ -311,18 +311,19 @@ fn give_history(call: &mut Call<'_>, options: Options<'_>, key: &[u8], from: Str
         let pending = pending_of(stream, reader, start, count);
         reply.array(pending.len());
         for &id in &pending {
-            match stream.get(id) {
-                Some(entry) => put_entry(reply, &entry),
-                None => {
-                    reply.array(2);
-                    put_id(reply, id);
-                    reply.null_array();
-                }
+            if let Some(entry) = stream.get(id) {
+                put_entry(reply, &entry);
+            } else {
+                reply.array(2);
+                put_id(reply, id);
+                reply.null_array();
             }
         }
         let there: Vec<StreamId> = pending.into_iter().filter(|id| stream.contains(*id)).collect();
         stream.change_group(reader.group, |group, _| {
-            there.into_iter().for_each(|id| group.deliver_again(id, now_ms));
+            for id in there {
+                group.deliver_again(id, now_ms);
+            }
         });
     })?;
     Ok(())

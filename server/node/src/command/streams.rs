@@ -192,21 +192,34 @@ impl AddOrTrim {
         Ok(Self { no_make, trim, keep_at, id_at: at, id })
     }
 
-    /// The arguments with what was decided here: a trim that may stop early stops elsewhere where it stopped here.
-    fn exact_args(&self, args: Args<'_>, id: Option<StreamId>, stream: &Stream) -> Vec<Vec<u8>> {
-        let mut exact: Vec<Vec<u8>> = args.iter().map(<[u8]>::to_vec).collect();
-        if let Some(trim) = self.trim.filter(|trim| trim.whole_nodes) {
-            exact[self.keep_at - 1] = b"=".to_vec();
-            exact[self.keep_at] = match trim.keep {
-                Keep::Len(_) => stream.len().to_string().into_bytes(),
-                Keep::From(_) => IdText::from(stream.first_stored_id().unwrap_or(StreamId::MAX)).to_vec(),
-            };
-        }
-        if let Some(id) = id {
-            exact[self.id_at] = IdText::from(id).to_vec();
-        }
-        exact
+    /// What is decided here and nowhere else: the id, and where a trim stops that may stop early.
+    fn decided(&self, id: Option<StreamId>, stream: &Stream) -> Decided {
+        let keep = self.trim.filter(|trim| trim.whole_nodes).map(|trim| match trim.keep {
+            Keep::Len(_) => stream.len().to_string().into_bytes(),
+            Keep::From(_) => IdText::from(stream.first_stored_id().unwrap_or(StreamId::MAX)).to_vec(),
+        });
+        Decided { id: id.map(IdText::from), keep }
     }
+
+    /// Hands the call on with what was decided in it.
+    fn hand_on(&self, call: &mut Call<'_>, decided: &Decided) {
+        let mut args: Vec<&[u8]> = call.args.iter().collect();
+        if let Some(keep) = &decided.keep {
+            args[self.keep_at - 1] = b"=";
+            args[self.keep_at] = keep;
+        }
+        if let Some(id) = &decided.id {
+            args[self.id_at] = id;
+        }
+        call.propagate(&args);
+    }
+}
+
+/// What replicas and files are told in place of what the client asked for.
+#[derive(Default)]
+struct Decided {
+    id: Option<IdText>,
+    keep: Option<Vec<u8>>,
 }
 
 /// What is trimmed, and how much at most.
@@ -251,15 +264,13 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Outcome {
     }
     let (key, now) = (call.arg(1), call.now);
     let limits = call.db.keys.env().limits.stream_node;
-    let mut add = |stream: &mut Stream| {
+    let add = |stream: &mut Stream| {
         let id = stream.append(options.id, &parts, limits).map_err(append_fault)?;
         let trimmed = options.trim.map_or(0, |trim| stream.trim(trim));
-        let is_exact = matches!(options.id, NewId::Exactly(_));
-        let rewrites = !is_exact || options.trim.is_some_and(|trim| trim.whole_nodes);
-        let exact = rewrites.then(|| options.exact_args(call.args, (!is_exact).then_some(id), stream));
-        Ok::<_, Fault>((id, trimmed, exact))
+        let new_id = if matches!(options.id, NewId::Exactly(_)) { None } else { Some(id) };
+        Ok::<_, Fault>((id, trimmed, options.decided(new_id, stream)))
     };
-    let added = match change(call.db, key, now, &mut add)? {
+    let added = match change(call.db, key, now, add)? {
         Some(added) => added?,
         None if options.no_make => {
             call.reply.null();
@@ -272,14 +283,14 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Outcome {
             added
         }
     };
-    let (id, trimmed, exact) = added;
+    let (id, trimmed, decided) = added;
     call.db.changed(key);
     call.db.notify(class::STREAM, "xadd", key);
     if trimmed > 0 {
         call.db.notify(class::STREAM, "xtrim", key);
     }
-    if let Some(exact) = exact {
-        call.propagate(&exact.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    if decided.id.is_some() || decided.keep.is_some() {
+        options.hand_on(call, &decided);
     }
     put_id(&mut call.reply, id);
     Ok(())
@@ -299,19 +310,18 @@ fn append_fault(error: AppendError) -> Fault {
 
 pub(super) fn xtrim(call: &mut Call<'_>) -> Outcome {
     let options = AddOrTrim::parse(call, false)?;
-    let (key, args) = (call.arg(1), call.args);
+    let key = call.arg(1);
     let trimmed = change(call.db, key, call.now, |stream| {
         let trimmed = options.trim.map_or(0, |trim| stream.trim(trim));
-        let rewrites = trimmed > 0 && options.trim.is_some_and(|trim| trim.whole_nodes);
-        (trimmed, rewrites.then(|| options.exact_args(args, None, stream)))
+        (trimmed, options.decided(None, stream))
     })?;
-    let (trimmed, exact) = trimmed.unwrap_or_default();
+    let (trimmed, decided) = trimmed.unwrap_or_default();
     if trimmed > 0 {
         call.db.notify(class::STREAM, "xtrim", key);
         call.db.changed(key);
         call.db.dirty += trimmed - 1;
-        if let Some(exact) = exact {
-            call.propagate(&exact.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        if decided.keep.is_some() {
+            options.hand_on(call, &decided);
         }
     }
     call.reply.int(trimmed as i64);

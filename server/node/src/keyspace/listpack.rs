@@ -11,14 +11,12 @@ pub const END: u8 = 0xff;
 
 /// Appends an element: as an integer when it is the canonical text of one.
 pub fn put(bytes: &mut Vec<u8>, element: &[u8]) {
-    match parse_i64(element) {
-        Some(number) => put_integer(bytes, number),
-        None => {
-            let before = bytes.len();
-            put_string_body(bytes, element);
-            put_back_len(bytes, before);
-        }
+    if let Some(number) = parse_i64(element) {
+        return put_integer(bytes, number);
     }
+    let before = bytes.len();
+    put_string_body(bytes, element);
+    put_back_len(bytes, before);
 }
 
 /// Appends an integer in the shortest of its forms.
@@ -157,7 +155,9 @@ mod tests {
             all.extend(numbers.iter().map(|number| (number >> shift).to_string().into_bytes()));
             all.push(vec![b'x'; long]);
             let mut bytes = vec![0; HEAD_BYTES];
-            all.iter().for_each(|element| put(&mut bytes, element));
+            for element in &all {
+                put(&mut bytes, element);
+            }
             bytes.push(END);
             let walk = |bytes: &[u8]| {
                 let (mut at, mut starts, mut elements) = (HEAD_BYTES, Vec::new(), Vec::new());

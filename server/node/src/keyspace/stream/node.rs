@@ -327,7 +327,9 @@ fn put_entry(bytes: &mut Vec<u8>, ids: (StreamId, StreamId), pairs: &[&[u8]], sa
         3 + fields
     } else {
         put_integer(bytes, fields as i64);
-        pairs.iter().for_each(|part| put(bytes, part));
+        for part in pairs {
+            put(bytes, part);
+        }
         4 + 2 * fields
     };
     put_integer(bytes, count as i64);
