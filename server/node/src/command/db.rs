@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::eviction::Candidates;
 use super::notify::{Notification, Notifications, class};
 use super::waits::KeyWaits;
 use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
-use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Value};
+use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Usage, Value};
 use crate::random::Random;
 use crate::resp::write_command;
 
@@ -44,6 +45,13 @@ pub struct Db {
     pub misses: u64,
     /// Keys deleted because their time had come.
     pub expired: u64,
+    /// Keys deleted because memory was short.
+    pub evicted: u64,
+    /// Expired keys are handed on as UNLINK instead of DEL (`lazyfree-lazy-expire`).
+    pub unlinks_expired: bool,
+    /// What is noted of accesses.
+    pub(super) usage: Usage,
+    pub(super) candidates: Candidates,
     /// What to do about expired keys now.
     pub expiry: ExpiryMode,
     /// What the running command hands on.
@@ -141,6 +149,10 @@ impl Db {
             hits: 0,
             misses: 0,
             expired: 0,
+            evicted: 0,
+            unlinks_expired: false,
+            usage: Usage::default(),
+            candidates: Candidates::default(),
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
             frozen: BTreeSet::new(),
@@ -178,7 +190,7 @@ impl Db {
         };
         let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::new(env.seed, env.limits)));
         self.others_bytes = self.others_bytes + self.keys.used_memory() - next.used_memory();
-        next.note_births(self.notifications.wanted & class::NEW_KEY != 0);
+        next.take_settings_of(&self.keys);
         self.note_births();
         std::mem::swap(&mut self.keys, &mut next);
         // What is to be freed stays where the node looks for it.
@@ -267,7 +279,7 @@ impl Db {
                 let new = new.map_or_else(|| Keyspace::new(env.seed, env.limits), |new| *new);
                 db.watches.replaced(number, &db.keys, Some(&new), now);
                 let old = std::mem::replace(&mut db.keys, new);
-                db.keys.note_births(db.notifications.wanted & class::NEW_KEY != 0);
+                db.keys.take_settings_of(&old);
                 db.keys.inherit_garbage(old);
             });
         }
@@ -296,8 +308,17 @@ impl Db {
 
     // ---- keys of the selected database
 
-    /// The entry of a key that is there for the caller: an expired one is deleted or hidden.
+    /// The entry of a key that is there for the caller: an expired one is deleted or hidden. Its access is noted.
     pub fn find(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        self.settle(key, now)?;
+        let entry = self.keys.get(key)?;
+        let random = &mut self.random;
+        entry.touch(self.usage, now.wall, || random.below(1_000_000));
+        Some(entry)
+    }
+
+    /// As [`Self::find`], and its access is not noted.
+    fn settle(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
         let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
         if expired {
             match self.expiry {
@@ -320,20 +341,43 @@ impl Db {
 
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
-        let entry = self.look(key, now)?;
-        entry.touch(now.wall);
+        self.look(key, now)?;
+        let entry = self.keys.get(key)?;
+        let random = &mut self.random;
+        entry.touch(self.usage, now.wall, || random.below(1_000_000));
         Some(entry.value())
     }
 
     /// As [`Self::read`], for a command that looks at a key without using its value: its access is not noted.
     pub fn look(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        if self.find(key, now).is_none() {
+        if self.settle(key, now).is_none() {
             self.misses += 1;
             self.notify(class::KEY_MISS, "keymiss", key);
             return None;
         }
         self.hits += 1;
         self.keys.get(key)
+    }
+
+    /// As [`Self::look`], and nobody is told of a miss: for OBJECT.
+    pub fn inspect(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        let found = self.settle(key, now).is_some();
+        *(if found { &mut self.hits } else { &mut self.misses }) += 1;
+        self.keys.get(key).filter(|_| found)
+    }
+
+    /// What is noted of accesses from now on. What was noted until now means something else then, for a while.
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.usage = usage;
+        self.keys.set_usage(usage);
+        for keys in self.others.iter_mut().flatten() {
+            keys.set_usage(usage);
+        }
+    }
+
+    /// What is noted of accesses.
+    pub const fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// True if the key is there for the caller; changes nothing.
@@ -358,7 +402,8 @@ impl Db {
     pub fn expire(&mut self, key: &[u8]) {
         if self.keys.remove(key) {
             self.expired += 1;
-            self.propagated.push([&b"DEL"[..], key].into_iter());
+            let name: &[u8] = if self.unlinks_expired { b"UNLINK" } else { b"DEL" };
+            self.propagated.push([name, key].into_iter());
             self.touch_watchers(key);
             self.notify(class::EXPIRED, "expired", key);
         }

@@ -13,7 +13,7 @@ use crate::config::glob_matches;
 use crate::io::WallMs;
 use crate::keyspace::number::IntText;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Element, Entry, SLOTS, Slot, Value, score};
+use crate::keyspace::{Element, Entry, SLOTS, Slot, Usage, Value, score};
 
 /// Bits of a key's hash that a SCAN cursor holds: with the 14 of the slot it stays below 2^31, which redis-cli's
 /// import needs.
@@ -436,15 +436,24 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     if call.args.len() != 3 {
         return Err(Fault::arity(&format!("object|{}", known.to_lowercase())));
     }
-    let now_s = (call.now.wall.0 / 1000) as u32;
-    let Some(entry) = call.db.find(call.arg(2), call.now) else {
+    let (usage, now) = (call.db.usage(), call.now.wall);
+    let Some(entry) = call.db.inspect(call.arg(2), call.now) else {
         call.reply.null();
         return Ok(());
     };
     match *known {
         "ENCODING" => call.reply.bulk(entry.value().encoding().as_bytes()),
-        "IDLETIME" => call.reply.int(i64::from(now_s.saturating_sub(entry.accessed_s()))),
+        "IDLETIME" if usage == Usage::Recency => {
+            call.reply.int(Usage::idle_s(entry.usage_bits(), now) as i64);
+        }
+        "IDLETIME" => {
+            return Err(text(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                 between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
         "REFCOUNT" => call.reply.int(entry.value().references()),
+        _ if usage != Usage::Recency => call.reply.int(i64::from(usage.frequency(entry.usage_bits(), now))),
         _ => {
             return Err(text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \

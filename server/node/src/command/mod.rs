@@ -8,6 +8,7 @@ pub mod catalog;
 mod databases;
 mod db;
 mod digest;
+mod eviction;
 mod fault;
 mod generic;
 mod geo;
@@ -36,6 +37,7 @@ pub use call::{Blocking, Call, Wait, is};
 pub use databases::int32;
 pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
+pub use eviction::{EvictBy, EvictionPolicy};
 pub use fault::{
     CLUSTER_DISABLED, DB_OUT_OF_RANGE, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown,
     text,

@@ -94,12 +94,12 @@ impl Key {
 #[rustfmt::skip] // one directive, two lines: name and value above, meaning below
 directives! {
     AclPubsubDefault, "acl-pubsub-default", &[],
-        Choice(&["allchannels", "resetchannels"]), "resetchannels", ACCEPTED,
-        "ACL: channels of a new user.";
-    Aclfile, "aclfile", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "ACL: no users but the default one exist here.";
-    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", ACCEPTED,
-        "ACL LOG does not exist here.";
+        Choice(&["allchannels", "resetchannels"]), "resetchannels", NONE,
+        "Channels that a new user may use without being told so.";
+    Aclfile, "aclfile", &[], Text, "", IMMUTABLE,
+        "File of ACL users, in the place of `user` lines.";
+    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", NONE,
+        "Entries of ACL LOG.";
     ActiveDefragCycleMax, "active-defrag-cycle-max", &[], Int { min: 1, max: 99 }, "25", ACCEPTED,
         "Memory is not defragmented.";
     ActiveDefragCycleMin, "active-defrag-cycle-min", &[], Int { min: 1, max: 99 }, "1", ACCEPTED,
@@ -264,25 +264,25 @@ directives! {
     LatencyMonitorThreshold, "latency-monitor-threshold", &[],
         Int { min: 0, max: i64::MAX }, "0", ACCEPTED,
         "ms; there is no LATENCY history.";
-    LatencyTracking, "latency-tracking", &[], Flag, "yes", ACCEPTED,
-        "There are no latency percentiles.";
+    LatencyTracking, "latency-tracking", &[], Flag, "yes", NONE,
+        "Latency percentiles of commands are kept.";
     LatencyTrackingInfoPercentiles, "latency-tracking-info-percentiles", &[],
         Percentiles, "50 99 99.9", ACCEPTED,
         "There are no latency percentiles.";
-    LazyfreeLazyEviction, "lazyfree-lazy-eviction", &[], Flag, "no", ACCEPTED,
-        "Nothing is freed on another thread.";
-    LazyfreeLazyExpire, "lazyfree-lazy-expire", &[], Flag, "no", ACCEPTED,
-        "Nothing is freed on another thread.";
+    LazyfreeLazyEviction, "lazyfree-lazy-eviction", &[], Flag, "no", NONE,
+        "Evicted keys are handed on as UNLINK; what they held is freed bit by bit in any case.";
+    LazyfreeLazyExpire, "lazyfree-lazy-expire", &[], Flag, "no", NONE,
+        "Expired keys are handed on as UNLINK; what they held is freed bit by bit in any case.";
     LazyfreeLazyServerDel, "lazyfree-lazy-server-del", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
     LazyfreeLazyUserDel, "lazyfree-lazy-user-del", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
     LazyfreeLazyUserFlush, "lazyfree-lazy-user-flush", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
-    LfuDecayTime, "lfu-decay-time", &[], Int { min: 0, max: I32 }, "1", ACCEPTED,
-        "Nothing is evicted by LFU.";
-    LfuLogFactor, "lfu-log-factor", &[], Int { min: 0, max: I32 }, "10", ACCEPTED,
-        "Nothing is evicted by LFU.";
+    LfuDecayTime, "lfu-decay-time", &[], Int { min: 0, max: I32 }, "1", NONE,
+        "Minutes after which a counter of accesses loses one; 0 = never.";
+    LfuLogFactor, "lfu-log-factor", &[], Int { min: 0, max: I32 }, "10", NONE,
+        "How much rarer each further count of accesses is.";
     ListCompressDepth, "list-compress-depth", &[], Int { min: 0, max: I32 }, "0", ACCEPTED,
         "Encoding threshold: nodes.";
     ListMaxListpackSize, "list-max-listpack-size", &["list-max-ziplist-size"],
@@ -306,14 +306,14 @@ directives! {
     MaxmemoryClients, "maxmemory-clients", &[], MemoryOrPercent, "0", ACCEPTED,
         "Bytes, or per cent of maxmemory, that client buffers may use.";
     MaxmemoryEvictionTenacity, "maxmemory-eviction-tenacity", &[],
-        Int { min: 0, max: 100 }, "10", ACCEPTED,
-        "How long one eviction may take, 0 to 100.";
+        Int { min: 0, max: 100 }, "10", NONE,
+        "How many keys one eviction may take at once, 0 to 100.";
     MaxmemoryPolicy, "maxmemory-policy", &[],
         Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru",
             "allkeys-lfu", "allkeys-random", "noeviction"]),
-        "noeviction", ACCEPTED,
+        "noeviction", NONE,
         "What is evicted at maxmemory.";
-    MaxmemorySamples, "maxmemory-samples", &[], Int { min: 1, max: I32 }, "5", ACCEPTED,
+    MaxmemorySamples, "maxmemory-samples", &[], Int { min: 1, max: I32 }, "5", NONE,
         "Keys looked at for each eviction.";
     MinReplicasMaxLag, "min-replicas-max-lag", &["min-slaves-max-lag"],
         Int { min: 0, max: I32 }, "10", NONE,
@@ -384,7 +384,7 @@ directives! {
     ReplicaIgnoreDiskWriteErrors, "replica-ignore-disk-write-errors", &[], Flag, "no", ACCEPTED,
         "Go on as a replica though the disk fails.";
     ReplicaIgnoreMaxmemory, "replica-ignore-maxmemory", &["slave-ignore-maxmemory"],
-        Flag, "yes", ACCEPTED,
+        Flag, "yes", NONE,
         "A replica evicts nothing by itself.";
     ReplicaLazyFlush, "replica-lazy-flush", &["slave-lazy-flush"], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
@@ -455,8 +455,8 @@ directives! {
     TrackingTableMaxKeys, "tracking-table-max-keys", &[],
         Int { min: 0, max: i64::MAX }, "1000000", ACCEPTED,
         "There is no client-side caching.";
-    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "There is no unix socket.";
+    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE,
+        "Path of a unix socket to listen on too.";
     Unixsocketperm, "unixsocketperm", &[], Octal, "0", IMMUTABLE | ACCEPTED,
         "There is no unix socket.";
     UseExitOnPanic, "use-exit-on-panic", &[], Flag, "no", HIDDEN | ACCEPTED,

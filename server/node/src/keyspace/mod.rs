@@ -22,6 +22,7 @@ pub mod set;
 pub mod slot;
 mod snapshot;
 pub mod trie;
+mod usage;
 pub mod value;
 pub mod zset;
 
@@ -33,6 +34,7 @@ pub use dataset::Dataset;
 pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
 pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
+pub use usage::Usage;
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
     ZsetView,
@@ -52,8 +54,8 @@ pub struct Entry {
     /// `u64::MAX`: never.
     expire_at: WallMs,
     hash: u32,
-    /// Seconds of wall time. Atomic because a read of a shared page must not copy it.
-    accessed_s: AtomicU32,
+    /// As [`Usage`] says. Atomic because a read of a shared page must not copy it.
+    usage: AtomicU32,
 }
 
 impl Clone for Entry {
@@ -63,7 +65,7 @@ impl Clone for Entry {
             value: self.value.clone(),
             expire_at: self.expire_at,
             hash: self.hash,
-            accessed_s: AtomicU32::new(self.accessed_s.load(Ordering::Relaxed)),
+            usage: AtomicU32::new(self.usage.load(Ordering::Relaxed)),
         }
     }
 }
@@ -100,14 +102,19 @@ impl Entry {
         self.hash
     }
 
-    /// Wall-clock second of the last access (0: not since it was loaded).
-    pub fn accessed_s(&self) -> u32 {
-        self.accessed_s.load(Ordering::Relaxed)
+    /// How much it is used, as [`Usage`] has it.
+    pub fn usage_bits(&self) -> u32 {
+        self.usage.load(Ordering::Relaxed)
     }
 
     /// Notes an access.
-    pub fn touch(&self, now: WallMs) {
-        self.accessed_s.store((now.0 / 1000) as u32, Ordering::Relaxed);
+    pub fn touch(&self, usage: Usage, now: WallMs, draw: impl FnOnce() -> u64) {
+        self.usage.store(usage.touched(self.usage_bits(), now, draw), Ordering::Relaxed);
+    }
+
+    /// Says how much it is used.
+    pub fn set_usage_bits(&self, bits: u32) {
+        self.usage.store(bits, Ordering::Relaxed);
     }
 
     /// Approximate bytes of key and value, their share of the trie included.
@@ -133,6 +140,7 @@ pub struct Keyspace {
     garbage: Vec<Garbage>,
     /// Keys that were not there before, in order, if somebody wants to know.
     births: Option<Vec<Vec<u8>>>,
+    usage: Usage,
 }
 
 #[derive(Debug)]
@@ -153,6 +161,7 @@ impl Keyspace {
             bytes: 0,
             garbage: Vec::new(),
             births: None,
+            usage: Usage::default(),
         }
     }
 
@@ -178,6 +187,40 @@ impl Keyspace {
     /// The keys that were added since the last call, in order, if they are noted.
     pub fn take_births(&mut self) -> Vec<Vec<u8>> {
         self.births.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What is noted of accesses from now on.
+    pub const fn set_usage(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
+    /// Limits, and what is noted, become those of another keyspace of the same node.
+    pub fn take_settings_of(&mut self, other: &Self) {
+        self.env.limits = other.env.limits;
+        self.usage = other.usage;
+        self.note_births(other.births.is_some());
+    }
+
+    /// The keys that expire next, in their order.
+    pub fn soonest(&self, count: usize) -> impl Iterator<Item = &Entry> {
+        self.expiries.iter().take(count).filter_map(|&(due, slot, hash)| self.recorded(due, slot, hash))
+    }
+
+    /// A key that expires, near a place in the order of their times: `when` and `where_` choose it.
+    pub fn expiring_near(&self, when: u64, where_: u64) -> Option<&Entry> {
+        let (&(first, ..), &(last, ..)) = (self.expiries.first()?, self.expiries.last()?);
+        let span = u128::from(last.0 - first.0) + 1;
+        let at = WallMs(first.0 + ((u128::from(when) * span) >> 64) as u64);
+        let from = (at, Slot((where_ % SLOTS as u64) as u16), (where_ >> 32) as u32);
+        let after = self.expiries.range(from..).chain(self.expiries.range(..from));
+        after.take(16).find_map(|&(due, slot, hash)| self.recorded(due, slot, hash))
+    }
+
+    /// The key behind a record of the order of times, if it is still there.
+    fn recorded(&self, due: WallMs, slot: Slot, hash: u32) -> Option<&Entry> {
+        let mut same_hash =
+            self.slots[slot.index()].iter_from_hash(hash).take_while(|entry| entry.hash == hash);
+        same_hash.find(|entry| entry.expire_at == due)
     }
 
     /// Number of keys, logically expired ones included.
@@ -212,12 +255,17 @@ impl Keyspace {
 
     /// Sets key, value and expiry, whatever was there.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<WallMs>, now: WallMs) {
+        // A counter of accesses outlives the value that was accessed.
+        let counted = match self.usage {
+            Usage::Recency => None,
+            Usage::Frequency { .. } => self.get(key).map(Entry::usage_bits),
+        };
         let entry = Entry {
             key: ByteStr::new(key),
             value,
             expire_at: expire_at.unwrap_or(NEVER),
             hash: self.env.seed.hash(key),
-            accessed_s: AtomicU32::new((now.0 / 1000) as u32),
+            usage: AtomicU32::new(counted.unwrap_or_else(|| self.usage.fresh(now))),
         };
         self.put(entry);
     }

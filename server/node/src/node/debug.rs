@@ -4,6 +4,7 @@ use super::client::{Blocked, Client};
 use super::{Node, text};
 use crate::command::{Fault, dataset_digest, hex, key_digest, shown};
 use crate::io::{ConnId, Effect};
+use crate::keyspace::Usage;
 use crate::rdb::{RdbDecoder, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields, dump};
 use crate::resp::Args;
 
@@ -29,14 +30,14 @@ impl Node {
             }
             b"object" if args.len() == 3 => {
                 let entry = self.db.keys.get(&args[2]).ok_or(crate::command::NO_SUCH_KEY)?;
-                let idle_s = (self.now.wall.0 / 1000).saturating_sub(u64::from(entry.accessed_s()));
+                let idle_s = Usage::idle_s(entry.usage_bits(), self.now.wall);
                 // No address: it would tell of this process's memory what nobody needs, and differ between runs.
                 let line = format!(
                     "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
                     entry.value().references(),
                     entry.value().encoding(),
                     dump::value_bytes(entry.value().view()),
-                    entry.accessed_s() & 0x00ff_ffff,
+                    entry.usage_bits() & 0x00ff_ffff,
                 );
                 self.reply(client).simple(&line);
             }

@@ -1,6 +1,8 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
+use super::access::{Context, refused, refused_at_exec};
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::memory::Room;
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
 use crate::command::catalog::{Unresolved, resolve};
@@ -41,7 +43,7 @@ impl Node {
             input = Vec::new();
         }
         if input.len() as u64 > self.config.uint(Key::ClientQueryBufferLimit) {
-            let line = client.line(self.now.mono, 0, false);
+            let line = self.client_line(conn, &client);
             self.log(
                 LogLevel::Warning,
                 format!("Closing client that reached max query buffer length: {line}"),
@@ -50,6 +52,7 @@ impl Node {
             input.clear();
         }
         client.input = input;
+        client.request_bytes = (0, 0);
         self.flush_scratch(conn);
         let closing = client.closing;
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -86,6 +89,7 @@ impl Node {
                         }
                         Step::Done
                     } else {
+                        client.request_bytes = (rest.len(), 0);
                         self.execute(conn, client, args)
                     };
                     parser.next();
@@ -137,7 +141,7 @@ impl Node {
         let spec = resolved.ok();
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
-        let began_ns = self.last_reading_ns;
+        let (began_ns, db) = (self.last_reading_ns, client.db);
         let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
         let step = match outcome {
             Ok(step) => step,
@@ -148,6 +152,9 @@ impl Node {
             }
         };
         if let (Step::Done, Some(spec)) = (step, spec) {
+            if handled == Handled::Run && !self.monitors.is_empty() {
+                self.feed_monitors(client, db, spec, args);
+            }
             match handled {
                 Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
                 // What waits for keys is counted when it has its answer.
@@ -203,13 +210,7 @@ impl Node {
         let outcome = self.check(conn, client, resolved, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
-                let queues = client.transaction.is_some()
-                    && !matches!(
-                        spec.run,
-                        Run::Node(
-                            Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset
-                        )
-                    );
+                let queues = client.transaction.is_some() && !is_immediate(spec);
                 if queues {
                     if let Some(transaction) = &mut client.transaction {
                         let owned = args.to_owned();
@@ -264,12 +265,16 @@ impl Node {
                  then restart the server.",
             ));
         }
-        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+        if !client.authenticated && !spec.has(flag::NO_AUTH) && !self.acl.is_open() {
             return Err(text("NOAUTH Authentication required."));
         }
         let is_exec = matches!(spec.run, Run::Node(Verb::Exec));
         if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
             return Err(text("ERR Command not allowed inside a transaction"));
+        }
+        if !self.acl.is_unrestricted(client.user) {
+            let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
+            self.permit(conn, client, spec, args, context).map_err(|denied| refused(denied, spec))?;
         }
         if spec.run.is(Verb::Migrate) && client.transaction.is_some() {
             // EXEC must not wait for another server.
@@ -286,13 +291,13 @@ impl Node {
         let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
         self.db.expiry = self.expiry_mode();
         self.check_slots(client, spec, args, is_exec, writes)?;
-        let max_memory = self.config.uint(Key::Maxmemory) as usize;
-        if max_memory > 0
-            && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
-            && !self.is_replica()
-            && self.db.used_memory() > max_memory
-        {
-            return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+        if self.config.uint(Key::Maxmemory) > 0 {
+            let room = self.make_room();
+            // A queue may grow without end too.
+            let queues = client.transaction.is_some() && !is_exec && !is_immediate(spec);
+            if room == Room::None && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM) || queues) {
+                return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+            }
         }
         if writes && !self.is_replica() {
             self.files.check_writable(&self.config)?;
@@ -519,7 +524,17 @@ impl Node {
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
             let began_ns = self.last_reading_ns;
-            let outcome = self.run(conn, client, spec, args.view());
+            let permitted = if self.acl.is_unrestricted(client.user) {
+                Ok(())
+            } else {
+                self.permit(conn, client, spec, args.view(), Context::Multi)
+            };
+            let db = client.db;
+            let outcome = match permitted {
+                Ok(()) => self.run(conn, client, spec, args.view()),
+                Err(denied) => Err(refused_at_exec(denied)),
+            };
+            self.feed_monitors(client, db, spec, args.view());
             client.reply_mode = flags_before;
             if let Err(fault) = outcome {
                 self.scratch.truncate(reply_at);
@@ -578,6 +593,14 @@ impl Node {
         self.tell(conn, write);
         self.wake.push(conn);
     }
+}
+
+/// True for what is executed at once between MULTI and EXEC too.
+const fn is_immediate(spec: &Spec) -> bool {
+    matches!(
+        spec.run,
+        Run::Node(Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset)
+    )
 }
 
 /// How far a request came.

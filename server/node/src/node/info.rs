@@ -171,7 +171,7 @@ impl Node {
         section.line("sync_partial_ok", syncs.partial_ok);
         section.line("sync_partial_err", syncs.partial_err);
         section.line("expired_keys", self.db.expired);
-        section.line("evicted_keys", 0);
+        section.line("evicted_keys", self.db.evicted);
         section.line("keyspace_hits", self.db.hits);
         section.line("keyspace_misses", self.db.misses);
         section.line("pubsub_channels", self.pubsub.of(crate::pubsub::Kind::Channel).len());
