@@ -118,14 +118,9 @@ fn bit_range(start: i64, end: i64, bytes: usize, in_bits: bool) -> Option<(i64, 
 fn count_bits(bytes: &[u8], first: i64, last: i64) -> u64 {
     let Some((head, middle, tail)) = split(bytes, first, last) else { return 0 };
     let ends = u64::from(head.count_ones() + tail.count_ones());
-    let mut words = middle.chunks_exact(8);
-    // Eight counts at a time: the compiler makes vectors of them.
-    let sum: u64 = (&mut words).map(|word| u64::from(big_endian(word).count_ones())).sum();
-    ends + sum + words.remainder().iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
-}
-
-fn big_endian(word: &[u8]) -> u64 {
-    word.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+    let (words, rest) = middle.as_chunks();
+    let sum: u64 = words.iter().map(|word| u64::from(u64::from_ne_bytes(*word).count_ones())).sum();
+    ends + sum + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
 }
 
 /// The bits from `first` to `last`: those of the first byte (the others of it are 0), whole bytes, and those of the
@@ -191,8 +186,8 @@ fn find_bit(bytes: &[u8], wanted: bool, first: i64, last: i64) -> Option<i64> {
     let middle = bytes.get(from / 8 + 1..to / 8).unwrap_or_default();
     let dull = if wanted { 0 } else { u64::MAX };
     let mut at = from / 8 + 1;
-    let words = middle.chunks_exact(8).take_while(|word| big_endian(word) == dull).count();
-    at += words * 8;
+    let (words, _) = middle.as_chunks();
+    at += words.iter().take_while(|word| u64::from_ne_bytes(**word) == dull).count() * 8;
     while at <= to / 8 {
         if let Some(found) = in_byte(at) {
             return Some(found);
@@ -342,7 +337,7 @@ fn read_fields(call: &mut Call<'_>, operations: &[FieldOperation]) -> Outcome {
     let read = |bytes: &[u8]| -> Vec<Option<i64>> {
         operations.iter().map(|operation| Some(operation.field.get(bytes))).collect()
     };
-    let results = call.string(call.arg(1))?.map_or_else(|| read(&[]), |text| text.with(&read));
+    let results = call.string(call.arg(1))?.map_or_else(|| read(&[]), |text| text.with(read));
     answer_fields(call, &results);
     Ok(())
 }

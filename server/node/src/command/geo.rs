@@ -7,7 +7,7 @@ use super::zsets;
 use crate::keyspace::geohash::{self, Area, Place, Shape};
 use crate::keyspace::number::IntText;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Value, score};
+use crate::keyspace::{Entry, Value, score};
 
 const WRONG_MEMBER: Fault = text("ERR could not decode requested zset member");
 
@@ -366,7 +366,7 @@ fn member_place(call: &Call<'_>, kind: Kind, index: usize) -> Result<Place, Faul
 
 /// The sorted set of a key that was looked up before.
 fn zset<'a>(call: &'a Call<'_>, key: &[u8]) -> Result<Option<&'a Zset>, Fault> {
-    match call.db.keys.get(key).filter(|_| call.db.is_there(key, call.now)).map(|entry| entry.value()) {
+    match call.db.keys.get(key).filter(|_| call.db.is_there(key, call.now)).map(Entry::value) {
         None => Ok(None),
         Some(Value::Zset(zset)) => Ok(Some(zset)),
         Some(_) => Err(WRONG_TYPE),

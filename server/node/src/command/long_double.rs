@@ -34,8 +34,8 @@ impl LongDouble {
             return Some(Self { negative, infinite: true, ..ZERO });
         }
         let read = match digits {
-            [b'0', b'x' | b'X', hexadecimal @ ..] => Digits::read(hexadecimal, 16, b'p')?.from_hexadecimal(),
-            _ => Digits::read(digits, 10, b'e')?.from_decimal(),
+            [b'0', b'x' | b'X', hexadecimal @ ..] => Digits::read(hexadecimal, 16, b'p')?.hexadecimal_value(),
+            _ => Digits::read(digits, 10, b'e')?.decimal_value(),
         }?;
         Some(Self { negative, ..read })
     }
@@ -136,11 +136,11 @@ impl Digits {
         some.then_some(Self { number, behind, exponent })
     }
 
-    fn from_hexadecimal(self) -> Option<LongDouble> {
+    fn hexadecimal_value(self) -> Option<LongDouble> {
         self.number.rounded(self.exponent - 4 * self.behind, false)
     }
 
-    fn from_decimal(mut self) -> Option<LongDouble> {
+    fn decimal_value(mut self) -> Option<LongDouble> {
         /// Farther there is nothing, however long the text.
         const FAR: i64 = 5_000 + TEXT_MAX_BYTES as i64;
         /// Bits to be right about before the result is rounded.

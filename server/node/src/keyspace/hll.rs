@@ -106,7 +106,9 @@ pub fn make_dense(bytes: &mut Vec<u8>) -> Result<bool, Corrupt> {
             if index + run.len > REGISTERS {
                 return Err(Corrupt);
             }
-            (index..index + run.len).for_each(|at| set_dense(&mut new[HEADER..], at, run.value));
+            for at in index..index + run.len {
+                set_dense(&mut new[HEADER..], at, run.value);
+            }
         }
         index += run.len;
     }
@@ -129,7 +131,9 @@ pub fn merge(registers: &mut Registers, bytes: &[u8]) -> Result<(), Corrupt> {
     for run in runs(&bytes[HEADER..]) {
         if run.value > 0 {
             let covered = registers.get_mut(index..index + run.len).ok_or(Corrupt)?;
-            covered.iter_mut().for_each(|register| *register = (*register).max(run.value));
+            for register in covered {
+                *register = (*register).max(run.value);
+            }
         }
         index += run.len;
     }
@@ -161,7 +165,9 @@ pub fn estimate(bytes: &[u8]) -> Result<u64, Corrupt> {
 /// The estimate for merged ones.
 pub fn estimate_merged(registers: &Registers) -> u64 {
     let mut histogram = [0; 64];
-    registers.iter().for_each(|&register| histogram[usize::from(register & 63)] += 1);
+    for &register in registers {
+        histogram[usize::from(register & 63)] += 1;
+    }
     estimate_of(&histogram)
 }
 

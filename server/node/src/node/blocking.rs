@@ -78,6 +78,10 @@ impl Node {
         while self.db.waits.has_changed() {
             for (db, key) in self.db.waits.take_changed() {
                 self.db.select(db);
+                self.db.expiry = self.expiry_mode();
+                // To look at a key whose time has come is to delete it.
+                self.db.find(&key, self.now);
+                self.hand_on(true);
                 for conn in self.db.waits.waiting(db, &key) {
                     self.try_again(conn, &key);
                 }
