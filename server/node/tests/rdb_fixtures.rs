@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use slotstorm_node::io::WallMs;
 use slotstorm_node::keyspace::score::Score;
-use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
+use slotstorm_node::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
+use slotstorm_node::keyspace::{Element, EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey, SnapshotEncoder, SnapshotUse, aux_fields};
 
 const EXPECTED: &str = include_str!("data/expected.txt");
@@ -48,6 +49,7 @@ fn describe(key: &[u8], expire_at_ms: Option<u64>, value: &ValueParts) -> String
             pairs.sort();
             ("zset", pairs)
         }
+        ValueParts::Stream(stream) => ("stream", describe_stream(stream)),
     };
     let expiry = expire_at_ms.map_or("-".to_owned(), |at| at.to_string());
     format!("{} {kind} {expiry} {}", String::from_utf8_lossy(key), elements.join(" "))
@@ -76,14 +78,80 @@ fn reads_every_type_and_encoding_that_real_servers_write() {
     }
 }
 
+/// Entries, groups with what is pending, and how far it reaches; without the times at which consumers were seen.
+fn describe_stream(stream: &Stream) -> Vec<String> {
+    let text = |element: Element<'_>| element.to_vec().escape_ascii().to_string();
+    let mut lines: Vec<String> = stream
+        .range(StreamId::MIN, StreamId::MAX)
+        .map(|entry| {
+            let pairs = entry.pairs().map(|(field, value)| format!("{}={}", text(field), text(value)));
+            format!("{}:{}", entry.id, pairs.collect::<Vec<_>>().join(","))
+        })
+        .collect();
+    lines.push(format!("{:?}", stream.extent()));
+    for (name, group) in stream.groups() {
+        lines.push(format!("{} {} {}", name.escape_ascii(), group.last_id, group.entries_read));
+        for (id, pending) in group.pending().iter() {
+            let owner = pending.consumer.escape_ascii();
+            lines.push(format!("{id} {owner} {} {}", pending.delivered_ms, pending.deliveries));
+        }
+        for (name, consumer) in group.consumers() {
+            let ids: Vec<_> = consumer.pending_from_rank(0).map(|id| id.to_string()).collect();
+            lines.push(format!("{} {}", name.escape_ascii(), ids.join(",")));
+        }
+    }
+    lines
+}
+
 #[test]
 fn names_the_key_and_the_type_that_it_cannot_read() {
-    for (file, name) in [
-        (&include_bytes!("data/redis-7.0.15-stream.rdb")[..], "stream"),
-        (include_bytes!("data/redis-6.2.14-stream.rdb"), "stream"),
+    let zipmap = b"REDIS0009\x09\x01z\x02\x00\xff";
+    let text = decode(zipmap, 100).unwrap_err().to_string();
+    assert!(text.contains("zipmap") && text.starts_with("key 'z'"), "{text}");
+}
+
+#[test]
+fn reads_streams_of_real_servers_with_their_groups() {
+    // (The file of 6.2 tells neither what was deleted nor how much a group has read.)
+    for (file, tells_all) in [
+        (&include_bytes!("data/redis-7.0.15-stream.rdb")[..], true),
+        (include_bytes!("data/redis-6.2.14-stream.rdb"), false),
     ] {
-        let text = decode(file, 100).unwrap_err().to_string();
-        assert!(text.contains(name) && text.starts_with("key '"), "{text}");
+        for piece in [1, 50, usize::MAX] {
+            let mut read = BTreeMap::new();
+            for event in decode(file, piece).unwrap() {
+                if let RdbEvent::Key(RdbKey { key, value: ValueParts::Stream(stream), .. }) = event {
+                    read.insert(String::from_utf8(key).unwrap(), stream);
+                }
+            }
+            let stream = &read["z"];
+            assert_eq!((stream.len(), stream.node_count()), (117, 6));
+            let lines = describe_stream(stream);
+            assert_eq!(lines[0], "1-1:f=v1,n=1000");
+            assert_eq!(lines[5], format!("4-7:g=7,other={}", "x".repeat(7)));
+            let added = if tells_all { 120 } else { 117 };
+            let deleted = StreamId { ms: 61, seq: 120 };
+            assert_eq!(stream.extent().entries_added, added);
+            assert_eq!(stream.extent().max_deleted_id, if tells_all { deleted } else { StreamId::MIN });
+            assert_eq!(stream.extent().first_id, StreamId { ms: 1, seq: 1 });
+            let (end, unread) = if tells_all {
+                ("12 61-120 -1", "readers 4-6 -1")
+            } else {
+                ("12 61-120 117", "readers 4-6 -1")
+            };
+            let expected = [
+                end,
+                unread,
+                "1-1 alice 1700000000000 2",
+                "3-4 alice 1700000000000 2",
+                "3-5 bob 1700000000001 3",
+                "4-6 bob 1700000000001 3",
+                "alice 1-1,3-4",
+                "bob 3-5,4-6",
+            ];
+            assert_eq!(lines[118..], expected);
+            assert_eq!(read["empty"].groups().len(), 1);
+        }
     }
 }
 
@@ -226,7 +294,37 @@ fn value() -> impl Strategy<Value = ValueParts> {
         proptest::collection::vec(bytes(), 1..40).prop_map(ValueParts::List),
         set.prop_map(|members| ValueParts::Set(members.into_iter().collect())),
         hash.prop_map(|pairs| ValueParts::Hash(pairs.into_iter().collect())),
+        stream(),
     ]
+}
+
+/// Entries of one or two fields, some deleted, and groups whose consumers have some of them.
+fn stream() -> impl Strategy<Value = ValueParts> {
+    let entry = (0..3_u64, bytes(), bytes(), any::<bool>());
+    let reader = (bytes(), bytes(), 0..40_u64, any::<i64>(), any::<u64>());
+    let entries = proptest::collection::vec(entry, 0..40);
+    (entries, proptest::collection::vec(reader, 0..20)).prop_map(|(entries, readers)| {
+        let mut stream = Stream::default();
+        let mut ms = 0;
+        for (step, field, value, stays) in entries {
+            ms += step;
+            let pairs: [&[u8]; 4] = [&field, &value, b"same", b"7"];
+            let limits = NodeLimits { max_bytes: 500, max_entries: 6 };
+            let added = stream.append(NewId::In(ms), &pairs, limits);
+            if let (Ok(id), false) = (added, stays) {
+                stream.delete(id);
+            }
+        }
+        for (group, consumer, ms, time, count) in readers {
+            let id = StreamId { ms, seq: count % 3 };
+            stream.create_group(&group, Group::new(id, time));
+            stream.change_group(&group, |group, _| {
+                group.meet_consumer(&consumer, time);
+                group.assign(id, &consumer, time, count);
+            });
+        }
+        ValueParts::Stream(stream.into())
+    })
 }
 
 proptest! {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use slotstorm_node::aof::{AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode};
 use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotId, Ticket, WallMs};
 use slotstorm_node::keyspace::score::Score;
+use slotstorm_node::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{SnapshotEncoder, SnapshotUse, aux_fields};
 use slotstorm_node::replication::commands::{CommandParser, write_command};
@@ -116,13 +117,31 @@ fn sample() -> Keyspace {
     put("H", &ValueParts::Hash(pairs(5000)), Some(4_102_444_800_999));
     let scored = |count| texts(count).into_iter().zip(0..).map(|(text, n)| (text, Score(f64::from(n) / 2.0)));
     put("z", &ValueParts::Zset(scored(3).collect()), None);
+    let mut stream = Stream::default();
+    for n in 0..5000_u64 {
+        let value = n.to_string();
+        stream.append(NewId::In(n / 10), &[b"n", value.as_bytes()], NodeLimits::default()).unwrap();
+    }
+    stream.delete(StreamId { ms: 7, seq: 3 });
+    stream.create_group(b"g", Group::new(StreamId { ms: 9, seq: 0 }, 90));
+    stream.change_group(b"g", |group, _| {
+        group.meet_consumer(b"c", 1_700_000_000_000);
+        group.assign(StreamId { ms: 5, seq: 5 }, b"c", 1_700_000_000_000, 3);
+    });
+    put("x", &ValueParts::Stream(stream.into()), None);
     put("Z", &ValueParts::Zset(scored(5000).collect()), Some(4_102_444_801_000));
     keys
 }
 
 fn assert_holds_sample(server: &RealServer) {
-    let checks: [(&[&str], &str); 13] = [
-        (&["DBSIZE"], ":10\r\n"),
+    let checks: [(&[&str], &str); 16] = [
+        (&["DBSIZE"], ":11\r\n"),
+        (&["XLEN", "x"], ":4999\r\n"),
+        (
+            &["XREVRANGE", "x", "+", "-", "COUNT", "1"],
+            "*1\r\n*2\r\n$5\r\n499-9\r\n*2\r\n$1\r\nn\r\n$4\r\n4999\r\n",
+        ),
+        (&["XPENDING", "x", "g"], "*4\r\n:1\r\n$3\r\n5-5\r\n$3\r\n5-5\r\n*1\r\n*2\r\n$1\r\nc\r\n$1\r\n1\r\n"),
         (&["GET", "s"], "$5\r\nhello\r\n"),
         (&["GET", "n"], "$6\r\n-70000\r\n"),
         (&["PEXPIRETIME", "H"], ":4102444800999\r\n"),

@@ -3,6 +3,7 @@
 use super::decode::single_value;
 use super::encode::zset_listpack;
 use super::listpack::ListpackWriter;
+use super::stream::put_stream;
 use super::write::{put_integer_string, put_len, put_packed_string};
 use super::{VERSION, crc64, value_type};
 use crate::keyspace::{Element, Env, Value, ValueView};
@@ -29,7 +30,7 @@ const LIST_ELEMENT_OVERHEAD: usize = 8;
 const LIST_PLAIN_BYTES: usize = 1 << 30;
 
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
-/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
+/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets, streams).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
     encode_with(value, usize::MAX)
 }
@@ -146,6 +147,11 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
                 out.extend_from_slice(&score.to_le_bytes());
             }
         }
+        ValueView::Stream(stream) => {
+            out.push(value_type::STREAM_LISTPACKS_2);
+            put_len(out, stream.node_count() as u64);
+            put_stream(out, stream, 0, usize::MAX, &put_string);
+        }
     }
 }
 
@@ -210,6 +216,7 @@ mod tests {
 
     use super::*;
     use crate::keyspace::ValueParts;
+    use crate::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
 
     /// What a redis-server 7.0.15 answers to DUMP of a key that holds 12.
     const TWELVE: [u8; 13] = [0x00, 0xc0, 0x0c, 0x0a, 0x00, 0x3c, 0x2a, 0xf8, 0x51, 0x5c, 0x04, 0xbc, 0xd5];
@@ -260,7 +267,27 @@ mod tests {
         ]
         .iter()
         .filter_map(|parts| Value::from_parts(Env::default(), parts).ok())
+        .chain([Value::Stream(stream(numbers, strings).into())])
         .collect()
+    }
+
+    /// An entry a number, and a group whose consumers are the strings.
+    fn stream(numbers: &[i64], strings: &[Vec<u8>]) -> Stream {
+        let mut stream = Stream::default();
+        for (ms, number) in (1..).zip(numbers) {
+            let text = number.to_string();
+            let mut pairs: Vec<&[u8]> = vec![b"number", text.as_bytes()];
+            pairs.extend(strings.iter().take(*number as usize % 3).flat_map(|string| [&string[..], string]));
+            let _ = stream.append(NewId::At(ms), &pairs, NodeLimits { max_bytes: 300, max_entries: 5 });
+        }
+        stream.create_group(b"readers", Group::default());
+        stream.change_group(b"readers", |group, _| {
+            for (ms, string) in (1..).zip(strings) {
+                group.meet_consumer(string, -1);
+                group.assign(StreamId { ms, seq: 0 }, string, 1_700_000_000_000, ms);
+            }
+        });
+        stream
     }
 
     fn digest_of(value: &Value) -> [u8; 20] {
