@@ -133,7 +133,7 @@ const ALL: KeyPositions = keys(1, -1, 1);
 const PAIRS: KeyPositions = keys(1, -1, 2);
 const COUNTED: KeyPositions = KeyPositions { count_at: 1, ..NONE };
 /// `XREAD` and its like.
-const STREAMS: KeyPositions = KeyPositions { count_at: KeyPositions::BEHIND_STREAMS, ..COUNTED };
+const STREAMS: KeyPositions = KeyPositions { count_at: KeyPositions::BEHIND_STREAMS, ..NONE };
 /// The last argument is a timeout.
 const TIMED: KeyPositions = keys(1, -2, 1);
 /// As [`COUNTED`], behind a timeout.

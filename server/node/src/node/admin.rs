@@ -314,6 +314,7 @@ impl Node {
                 }
                 self.reply(client).ok();
             }
+            b"protocol" if args.len() == 3 => self.debug_protocol(client, &args[2])?,
             _ => return self.debug_data(client, args),
         }
         Ok(())

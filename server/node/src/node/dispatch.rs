@@ -139,6 +139,9 @@ impl Node {
         let mode = client.reply_mode;
         let resolved = resolve(args);
         let spec = resolved.ok();
+        if let Some(spec) = spec {
+            client.last_command = spec.name;
+        }
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
         let (began_ns, db) = (self.last_reading_ns, client.db);
@@ -167,16 +170,13 @@ impl Node {
         }
         if step == Step::Done {
             self.stats.commands += 1;
-            if let Some(spec) = spec {
-                client.last_command = spec.name;
-            }
             // ASKING holds for one command; before MULTI it holds until the transaction ends.
             if !(asked_for_asking || begins || client.transaction.is_some()) {
                 client.asking = false;
             }
             self.count_error(reply_at);
         }
-        let mute = mode == ReplyMode::Off && client.reply_mode != ReplyMode::On || mode == ReplyMode::Skip;
+        let mute = matches!(mode, ReplyMode::Off | ReplyMode::Skip) && client.reply_mode != ReplyMode::On;
         if mute {
             self.scratch.truncate(reply_at);
         }

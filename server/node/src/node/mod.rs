@@ -14,6 +14,7 @@ mod cluster_glue;
 mod command_docs;
 mod command_stats;
 mod debug;
+mod debug_protocol;
 mod dispatch;
 mod files;
 mod info;
