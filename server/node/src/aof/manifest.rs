@@ -28,9 +28,10 @@ impl AofNames {
         format!("{}/{name}", self.dir)
     }
 
-    /// A new base file.
-    pub fn base(&self, seq: u64) -> AofFile {
-        AofFile { name: format!("{}.{seq}.base.rdb", self.file), seq }
+    /// A new base file, in RDB form or made of commands.
+    pub fn base(&self, seq: u64, as_commands: bool) -> AofFile {
+        let form = if as_commands { "aof" } else { "rdb" };
+        AofFile { name: format!("{}.{seq}.base.{form}", self.file), seq }
     }
 
     /// A new incremental file.
@@ -224,7 +225,7 @@ mod tests {
     fn reads_and_writes_what_a_real_server_wrote() {
         let manifest = Manifest::parse(REAL.as_bytes()).unwrap();
         let names = AofNames::default();
-        assert_eq!(manifest.base, Some(names.base(2)));
+        assert_eq!(manifest.base, Some(names.base(2, false)));
         assert_eq!(manifest.incremental, [names.incremental(2)]);
         assert_eq!(manifest.to_text(), REAL);
     }

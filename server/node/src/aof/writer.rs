@@ -5,10 +5,11 @@
 //! to two seconds (W16).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::{AofFile, AofNames, DiskQueue, LoadedAof, Manifest};
-use crate::io::{DiskError, DiskOp, Effect, LogLevel, Mono, SnapshotId, Ticket};
+use crate::io::{
+    DiskError, DiskOp, Effect, LogLevel, Mono, SaveJob, SnapshotFormat, SnapshotId, Ticket, WallMs,
+};
 use crate::keyspace::Snapshot;
 use crate::rdb::SnapshotEncoder;
 use crate::replication::commands::write_command;
@@ -39,6 +40,25 @@ pub enum RewriteMode {
     /// Because the dataset is another now (a full resync) or the AOF was just turned on: what is on disk and what is
     /// appended do not belong together, so the new files become valid all at once.
     Restart,
+    /// `BGREWRITEAOF` while the AOF is off: only a base is made, nothing is appended.
+    BaseOnly,
+}
+
+/// What a rewrite is made from.
+#[derive(Debug)]
+pub struct RewriteRequest {
+    /// Why.
+    pub mode: RewriteMode,
+    /// The save's name.
+    pub id: SnapshotId,
+    /// Taken just now, at a batch's boundary.
+    pub snapshot: Snapshot,
+    /// Auxiliary fields, for a base in RDB form.
+    pub aux: Vec<(String, String)>,
+    /// How the snapshot is encoded.
+    pub format: SnapshotFormat,
+    /// The base is made of commands (`aof-use-rdb-preamble no`).
+    pub as_commands: bool,
 }
 
 /// What the glue must know of a finished disk operation.
@@ -52,7 +72,10 @@ pub enum AofEvent {
     /// Writes work again.
     WriteRecovered,
     /// The new base is in place.
-    Rewritten,
+    Rewritten {
+        /// When the rewrite began.
+        began: Mono,
+    },
     /// The rewrite was given up; after a failed restart see [`AofWriter::needs_restart`].
     RewriteFailed(RewriteMode, DiskError),
 }
@@ -105,6 +128,10 @@ pub struct AofWriter {
     /// The operations that made the first files.
     opening: Vec<Ticket>,
     next_seq: u64,
+    /// `no-appendfsync-on-rewrite` holds, and something is being saved.
+    syncs_held: bool,
+    /// The second of the last `#TS:` annotation.
+    annotated_s: u64,
 }
 
 #[derive(Debug)]
@@ -138,19 +165,18 @@ struct Rewrite {
     snapshot: SnapshotId,
     base: AofFile,
     base_bytes: u64,
+    began: Mono,
     step: Step,
 }
 
 /// How far a rewrite is. Each ticket is that of the operation that is waited for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
     /// The new incremental file, and with `Compact` the manifest that names it, are being made. The last of them is
-    /// waited for.
-    Preparing { file: Ticket, ticket: Ticket },
-    /// A piece of the snapshot was asked for.
-    Pulling,
-    /// A piece is being written; the last one is synced.
-    Writing { ticket: Ticket, last: bool },
+    /// waited for; then the save begins.
+    Preparing { file: Ticket, ticket: Ticket, job: Box<SaveJob> },
+    /// The new base is being written.
+    Saving,
     /// The manifest with the new base is being put in place; `manifest` is what it will be then.
     Switching { ticket: Ticket, manifest: Manifest },
 }
@@ -173,7 +199,7 @@ impl AofWriter {
             None => (names.incremental(next_seq), 0),
         };
         if fresh {
-            let base = names.base(next_seq);
+            let base = names.base(next_seq, false);
             let aux = vec![("aof-base".to_owned(), "1".to_owned())];
             let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
             opening.push(disk.op(DiskOp::Replace { name: names.path(&base.name), bytes, sync: true }));
@@ -212,6 +238,65 @@ impl AofWriter {
             restart_at: None,
             opening,
             next_seq: next_seq + 1,
+            syncs_held: false,
+            annotated_s: 0,
+        }
+    }
+
+    /// The AOF of a server that has it off, to make a base ([`RewriteMode::BaseOnly`]) and nothing else.
+    pub fn open_detached(names: AofNames, loaded: LoadedAof, now: Mono) -> Self {
+        let manifest = loaded.manifest.unwrap_or_default();
+        let next_seq = next_seq(&manifest);
+        Self {
+            current: names.incremental(next_seq),
+            names,
+            policy: FsyncPolicy::No,
+            manifest,
+            buffer: Vec::new(),
+            selected: false,
+            in_flight: VecDeque::new(),
+            good_bytes: 0,
+            other_bytes: 0,
+            size_at_rewrite: 0,
+            gate: Ticket(0),
+            sync: Sync { last: now, ..Sync::default() },
+            failing: None,
+            rewrite: None,
+            last_rewrite_failed: false,
+            restart_at: None,
+            opening: Vec::new(),
+            next_seq,
+            syncs_held: false,
+            annotated_s: 0,
+        }
+    }
+
+    /// Holds syncs back, or no longer (`no-appendfsync-on-rewrite` while something is being saved).
+    pub const fn hold_syncs(&mut self, held: bool) {
+        self.syncs_held = held;
+    }
+
+    /// When the rewrite that is running began.
+    pub fn rewriting_since(&self) -> Option<Mono> {
+        self.rewrite.as_ref().map(|rewrite| rewrite.began)
+    }
+
+    /// Gives up a rewrite that is running: the AOF is turned off, or the process ends.
+    pub fn abandon_rewrite(&mut self, disk: &mut DiskQueue<'_>) {
+        if let Some(running) = self.rewrite.take() {
+            disk.effect(Effect::SnapshotCancel { id: running.snapshot });
+            if !matches!(running.step, Step::Switching { .. }) {
+                disk.op(DiskOp::Remove { name: self.names.path(&running.base.name) });
+            }
+        }
+    }
+
+    /// Adds the annotation of this second, if it has none yet (`aof-timestamp-enabled`).
+    pub fn annotate(&mut self, wall: WallMs) {
+        let second = wall.0 / 1000;
+        if self.annotated_s != second {
+            self.annotated_s = second;
+            self.buffer.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
         }
     }
 
@@ -247,11 +332,18 @@ impl AofWriter {
         self.good_bytes + self.other_bytes
     }
 
-    /// True if `auto-aof-rewrite-percentage` and `-min-size` ask for a rewrite.
-    pub fn wants_rewrite(&self, percentage: u64, min_bytes: u64) -> bool {
+    /// The growth in per cent if `auto-aof-rewrite-percentage` and `-min-size` ask for a rewrite.
+    pub fn wants_rewrite(&self, percentage: u64, min_bytes: u64) -> Option<u64> {
         let (size, base) = (self.size(), self.size_at_rewrite.max(1));
-        let growth = size.saturating_sub(base).saturating_mul(100) / base;
-        self.rewrite.is_none() && percentage > 0 && size > min_bytes && growth >= percentage
+        let growth = (size.saturating_mul(100) / base).saturating_sub(100);
+        let wanted = self.rewrite.is_none() && percentage > 0 && size > min_bytes && growth >= percentage;
+        wanted.then_some(growth)
+    }
+
+    /// The AOF is turned off: what is there becomes durable, and a rewrite is given up.
+    pub fn close(&mut self, disk: &mut DiskQueue<'_>) {
+        self.abandon_rewrite(disk);
+        disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
     }
 
     /// True when the glue must take a snapshot and call [`Self::begin_rewrite`] with [`RewriteMode::Restart`]: an
@@ -300,7 +392,7 @@ impl AofWriter {
     }
 
     fn append_bytes(&mut self, bytes: Vec<u8>, disk: &mut DiskQueue<'_>) {
-        let always = self.policy == FsyncPolicy::Always;
+        let always = self.policy == FsyncPolicy::Always && !self.syncs_held;
         let name = self.names.path(&self.current.name);
         let ticket = disk.op(DiskOp::Append { name, bytes: bytes.clone(), sync: always });
         self.in_flight.push_back(InFlight { ticket, bytes, done: false, old_file: false });
@@ -312,6 +404,7 @@ impl AofWriter {
         let due = self.policy == FsyncPolicy::EverySecond
             && self.sync.dirty
             && self.sync.running.is_none()
+            && !self.syncs_held
             && now.ms_since(self.sync.last) >= SYNC_PERIOD_MS;
         if due {
             self.sync.running = Some(disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) }));
@@ -421,15 +514,11 @@ impl AofWriter {
 
     /// Begins a rewrite from `snapshot`, which was taken just now, at a batch's boundary: everything executed before
     /// it has been fed, nothing after it. False if one is running or writes fail; a restart begins whatever else.
-    pub fn begin_rewrite(
-        &mut self,
-        mode: RewriteMode,
-        id: SnapshotId,
-        snapshot: Snapshot,
-        aux: Vec<(String, String)>,
-        disk: &mut DiskQueue<'_>,
-    ) -> bool {
+    pub fn begin_rewrite(&mut self, request: RewriteRequest, now: Mono, disk: &mut DiskQueue<'_>) -> bool {
+        let RewriteRequest { mode, id, snapshot, aux, format, as_commands } = request;
         match mode {
+            RewriteMode::BaseOnly if self.rewrite.is_some() => return false,
+            RewriteMode::BaseOnly => {}
             RewriteMode::Compact if self.rewrite.is_some() || self.write_error().is_some() => return false,
             RewriteMode::Compact => {
                 if !self.buffer.is_empty() {
@@ -438,10 +527,7 @@ impl AofWriter {
                 self.in_flight.iter_mut().for_each(|append| append.old_file = true);
             }
             RewriteMode::Restart => {
-                if let Some(running) = self.rewrite.take() {
-                    disk.effect(Effect::SnapshotCancel { id: running.snapshot });
-                    disk.op(DiskOp::Remove { name: self.names.path(&running.base.name) });
-                }
+                self.abandon_rewrite(disk);
                 // The snapshot holds what they did.
                 self.buffer.clear();
                 self.in_flight.clear();
@@ -459,39 +545,56 @@ impl AofWriter {
         self.current = self.names.incremental(seq);
         self.selected = false;
         let incremental = self.names.path(&self.current.name);
-        let base = self.names.base(seq);
+        let base = self.names.base(seq, as_commands);
         // Whatever an earlier attempt left under these names is gone before it can be appended to.
-        disk.op(DiskOp::Remove { name: self.names.path(&base.name) });
-        let file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
+        let name = self.names.path(&base.name);
+        let mut file = disk.op(DiskOp::Remove { name: name.clone() });
+        if mode != RewriteMode::BaseOnly {
+            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
+        }
         let mut ticket = file;
         if mode == RewriteMode::Compact {
             self.manifest.incremental.push(self.current.clone());
             ticket = put_manifest(&self.names, &self.manifest, disk);
         }
-        disk.effect(Effect::SnapshotStart { id, snapshot, rdb_aux: aux });
-        self.rewrite =
-            Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, step: Step::Preparing { file, ticket } });
+        let job = Box::new(SaveJob { name, snapshot, rdb_aux: aux, format, as_commands });
+        let step = Step::Preparing { file, ticket, job };
+        self.rewrite = Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, began: now, step });
         true
     }
 
-    /// True if the snapshot's pieces belong to the rewrite.
-    pub fn owns_snapshot(&self, id: SnapshotId) -> bool {
+    /// True if the save belongs to the rewrite.
+    pub fn owns_save(&self, id: SnapshotId) -> bool {
         self.rewrite.as_ref().is_some_and(|rewrite| rewrite.snapshot == id)
     }
 
-    /// The next piece of the snapshot is here.
-    pub fn snapshot_chunk(
+    /// The new base is written, and durable, or could not be.
+    pub fn saved(
         &mut self,
         id: SnapshotId,
-        bytes: &Arc<[u8]>,
-        last: bool,
+        result: &Result<u64, DiskError>,
+        now: Mono,
         disk: &mut DiskQueue<'_>,
-    ) {
-        let Some(rewrite) = self.rewrite.as_mut().filter(|rewrite| rewrite.snapshot == id) else { return };
-        rewrite.base_bytes += bytes.len() as u64;
-        let name = self.names.path(&rewrite.base.name);
-        let ticket = disk.op(DiskOp::Append { name, bytes: bytes.to_vec(), sync: last });
-        rewrite.step = Step::Writing { ticket, last };
+    ) -> Option<AofEvent> {
+        let rewrite = self.rewrite.as_mut().filter(|rewrite| rewrite.snapshot == id)?;
+        match result {
+            Err(error) => return self.give_up_rewrite(error.clone(), now, disk),
+            Ok(bytes) => rewrite.base_bytes = *bytes,
+        }
+        let incremental =
+            if rewrite.mode == RewriteMode::BaseOnly { Vec::new() } else { vec![self.current.clone()] };
+        let mut manifest = Manifest {
+            base: Some(rewrite.base.clone()),
+            incremental,
+            history: self.manifest.history.clone(),
+        };
+        manifest.history.extend(self.manifest.base.clone());
+        let old = self.manifest.incremental.iter();
+        let old = old.filter(|file| rewrite.mode == RewriteMode::BaseOnly || **file != self.current);
+        manifest.history.extend(old.cloned());
+        let ticket = put_manifest(&self.names, &manifest, disk);
+        rewrite.step = Step::Switching { ticket, manifest };
+        None
     }
 
     fn rewrite_done(
@@ -504,9 +607,8 @@ impl AofWriter {
         let rewrite = self.rewrite.as_mut()?;
         let waited_for = match &rewrite.step {
             Step::Preparing { file, .. } if *file == ticket && result.is_err() => *file,
-            Step::Preparing { ticket: step, .. } => *step,
-            Step::Writing { ticket: step, .. } | Step::Switching { ticket: step, .. } => *step,
-            Step::Pulling => return None,
+            Step::Preparing { ticket: step, .. } | Step::Switching { ticket: step, .. } => *step,
+            Step::Saving => return None,
         };
         if ticket != waited_for {
             return None;
@@ -514,26 +616,15 @@ impl AofWriter {
         if let Err(error) = result {
             return self.give_up_rewrite(error.clone(), now, disk);
         }
-        match std::mem::replace(&mut rewrite.step, Step::Pulling) {
-            Step::Preparing { .. } | Step::Writing { last: false, .. } | Step::Pulling => {
-                disk.effect(Effect::SnapshotPull { id: rewrite.snapshot });
+        match std::mem::replace(&mut rewrite.step, Step::Saving) {
+            Step::Preparing { job, .. } => {
+                disk.effect(Effect::Save { id: rewrite.snapshot, job });
                 None
             }
-            Step::Writing { last: true, .. } => {
-                let mut manifest = Manifest {
-                    base: Some(rewrite.base.clone()),
-                    incremental: vec![self.current.clone()],
-                    history: self.manifest.history.clone(),
-                };
-                manifest.history.extend(self.manifest.base.clone());
-                let old = self.manifest.incremental.iter().filter(|file| **file != self.current);
-                manifest.history.extend(old.cloned());
-                let ticket = put_manifest(&self.names, &manifest, disk);
-                rewrite.step = Step::Switching { ticket, manifest };
-                None
-            }
+            Step::Saving => None,
             Step::Switching { manifest, .. } => {
                 self.other_bytes = rewrite.base_bytes;
+                let began = rewrite.began;
                 self.rewrite = None;
                 self.last_rewrite_failed = false;
                 self.manifest = manifest;
@@ -543,14 +634,17 @@ impl AofWriter {
                     disk.op(DiskOp::Remove { name: self.names.path(&file.name) });
                 }
                 put_manifest(&self.names, &self.manifest, disk);
-                Some(AofEvent::Rewritten)
+                Some(AofEvent::Rewritten { began })
             }
         }
     }
 
     fn give_up_rewrite(&mut self, error: DiskError, now: Mono, disk: &mut DiskQueue<'_>) -> Option<AofEvent> {
         let rewrite = self.rewrite.take()?;
-        if rewrite.mode == RewriteMode::Restart || matches!(rewrite.step, Step::Preparing { .. }) {
+        let is_appended = rewrite.mode != RewriteMode::BaseOnly;
+        if is_appended
+            && (rewrite.mode == RewriteMode::Restart || matches!(rewrite.step, Step::Preparing { .. }))
+        {
             // The manifest does not name the file that is being written.
             self.restart_at = Some(now.plus_ms(RETRY_MS));
         }

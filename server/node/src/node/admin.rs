@@ -41,41 +41,29 @@ impl Node {
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
             Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
+            Verb::Debug if is(&args[1], "RELOAD") => self.debug_reload(conn, client, args)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
-                let at = self.files.last_save.0 / 1000;
+                let at = self.files.saves.last.0 / 1000;
                 self.reply(client).int(at as i64);
             }
             Verb::Save => {
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(Some(conn));
+                self.save(conn)?;
                 client.blocked = Some(Blocked::Disk);
             }
             Verb::BgSave => {
-                match args.len() {
-                    1 => {}
-                    2 if is(&args[1], "SCHEDULE") => {}
+                let schedule = match args.len() {
+                    1 => false,
+                    2 if is(&args[1], "SCHEDULE") => true,
                     _ => return Err(SYNTAX),
-                }
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(None);
-                self.reply(client).simple("Background saving started");
+                };
+                let answer = self.background_save(schedule, client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::BgRewriteAof => {
-                if self.files.aof().is_none() {
-                    return Err(text("ERR the append only file is off (appendonly no)"));
-                }
-                if self.files.aof().is_some_and(|aof| aof.status().rewriting) {
-                    return Err(text("ERR Background append only file rewriting already in progress"));
-                }
-                // At the end of the batch: everything executed before the snapshot must have been appended.
-                self.want_rewrite();
-                self.reply(client).simple("Background append only file rewriting started");
+                let answer = self.background_rewrite(client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::Role => self.role(client),
             Verb::ReplConf | Verb::PSync | Verb::Sync => self.replica_command(conn, client, args),
@@ -86,9 +74,11 @@ impl Node {
                 self.replicaof(client, args)?;
             }
             Verb::Failover => {
-                return Err(text(
-                    "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
-                ));
+                if self.config.flag(Key::ClusterEnabled) {
+                    return Err(text("ERR FAILOVER not allowed in cluster mode."));
+                }
+                self.failover(args)?;
+                self.reply(client).ok();
             }
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
@@ -199,10 +189,20 @@ impl Node {
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                let old_dir = self.config.text(Key::Dir).to_owned();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
                 let changed = changed.map_err(|error| Fault::new(format!("ERR {error}")))?;
                 self.config_changed(&changed);
+                if changed.contains(&Key::Dir) {
+                    // Whether it can be entered is not known yet.
+                    let waiting = (!client.in_exec).then_some(conn);
+                    self.change_dir(waiting, old_dir);
+                    if waiting.is_some() {
+                        client.blocked = Some(Blocked::Disk);
+                        return Ok(Step::Done);
+                    }
+                }
                 self.reply(client).ok();
             }
             b"resetstat" => {

@@ -2,7 +2,7 @@
 //!
 //! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
 //! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
-//! out what those rooms want · [`blocking`] clients that wait for keys · `files` tickets, saving and loading · `info` the INFO text.
+//! out what those rooms want · [`blocking`] clients that wait for keys · `files` loading and the append-only file · `saving` dumps and rewrites · `info` the INFO text.
 
 mod admin;
 mod blocking;
@@ -14,6 +14,7 @@ mod files;
 mod info;
 mod migrate_glue;
 mod replication_glue;
+mod saving;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind};
-use files::Files;
+use files::{FileChunk, Files};
 use tickets::Tickets;
 
 /// Keys deleted in one go because their time had come; more wait for the next turn.
@@ -189,16 +190,18 @@ impl Node {
             Input::Flushed { conn, bytes } => self.flushed(conn, bytes),
             Input::Closed { conn } => self.closed(conn),
             Input::DiskDone { ticket, result } => self.disk_done(ticket, result),
-            Input::FileChunk { name, bytes, eof, missing } => self.file_chunk(name, bytes, eof, missing),
-            Input::SnapshotChunk { id, bytes, last } => {
-                if self.replication.owns_snapshot(id) {
-                    self.replicate(|replication, now, actions| {
-                        replication.snapshot_chunk(id, bytes, last, now, actions);
-                    });
-                } else {
-                    self.snapshot_chunk(id, &bytes, last);
-                }
+            Input::FileChunk { name, bytes, eof, missing, total_bytes } => {
+                self.file_chunk(name, FileChunk { bytes, eof, missing, total_bytes });
             }
+            Input::SnapshotChunk { id, bytes, last } => {
+                self.replicate(|replication, now, actions| {
+                    replication.snapshot_chunk(id, bytes, last, now, actions);
+                });
+            }
+            Input::Saved { id, result } => self.saved(id, result),
+            Input::FileFailed { id, error } => self.replicate(|replication, now, actions| {
+                replication.file_failed(id, &error.message, now, actions);
+            }),
             Input::Terminate => self.terminate(),
         }
         effects.list.append(&mut self.effects.list);
@@ -217,6 +220,9 @@ impl Node {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
+        self.start_wanted_rewrite();
+        let busy = self.is_saving_anything();
+        self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
         self.close_gates();
         effects.list.append(&mut self.effects.list);
@@ -627,10 +633,11 @@ impl Node {
         }
         let mut marks = marks.iter();
         let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
+        let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
         for (command, in_file) in all {
             self.replication.propagate(command);
             if in_file {
-                self.files.append(command);
+                self.files.append(command, annotate);
             }
         }
         self.db.propagated = propagated;

@@ -387,7 +387,11 @@ impl Replication {
         };
         let text = format!("Trying a partial resynchronization (request {id}:{offset}).");
         actions.push(Action::Log(LogLevel::Notice, text));
-        actions.push(Action::Send { conn, bytes: command_bytes(&["PSYNC", &id, &offset]) });
+        let mut words = vec!["PSYNC", &id, &offset];
+        if self.asks_to_take_over() {
+            words.push("FAILOVER");
+        }
+        actions.push(Action::Send { conn, bytes: command_bytes(&words) });
         Step::Psync
     }
 
@@ -411,6 +415,7 @@ impl Replication {
                 };
                 actions
                     .push(Action::Log(LogLevel::Notice, format!("Full resync from master: {id}:{offset}")));
+                self.failover_done(actions);
                 self.expect_transfer(Some((id, offset)));
                 Ok(())
             }
@@ -421,12 +426,18 @@ impl Replication {
                         Fault::Retry(format!("Master replied with wrong +CONTINUE syntax: {text}"))
                     })?),
                 };
+                self.failover_done(actions);
                 self.continue_stream(new_id, now, actions);
                 Ok(())
             }
             "-NOMASTERLINK" | "-LOADING" => Err(Fault::Retry(format!(
                 "Master is currently unable to PSYNC but should be in the future: {text}"
             ))),
+            _ if self.asks_to_take_over() => {
+                // It was under way, or nobody would have been asked to take over.
+                let _ = self.abort_failover("Failover target rejected psync request", now, actions);
+                Ok(())
+            }
             _ => {
                 // A master that knows no PSYNC: ask in the old way.
                 actions.push(Action::Log(
