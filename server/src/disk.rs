@@ -219,6 +219,7 @@ impl Worker {
             DiskOp::Sync { name } => self.store.sync(&name),
             DiskOp::Truncate { name, len } => self.store.truncate(&name, len),
             DiskOp::Remove { name } => self.store.remove(&name),
+            DiskOp::Rename { from, to } => self.store.rename(&from, &to),
             DiskOp::ChangeDir { path } => self.store.change_dir(&path),
         }
     }

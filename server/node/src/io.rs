@@ -132,6 +132,8 @@ pub enum DiskOp {
     Truncate { name: String, len: u64 },
     /// Remove the file if it is there.
     Remove { name: String },
+    /// Give the file another name, in a directory that is there.
+    Rename { from: String, to: String },
     /// Make this directory (absolute, or relative to the present one) the data directory (`CONFIG SET dir`).
     ChangeDir { path: String },
 }

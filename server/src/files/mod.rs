@@ -259,6 +259,18 @@ impl<C: Calls> FileStore<C> {
         }
     }
 
+    /// Gives a file another name, durably.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.appended.remove(from);
+        self.appended.remove(to);
+        let target = self.path(to);
+        let renamed = self.calls.rename(&self.path(from), &target);
+        renamed.and_then(|()| self.calls.sync_dir(parent(&target))).map_err(disk_error)
+    }
+
     /// Opens a file to read it in pieces; `None` if it is not there.
     ///
     /// # Errors

@@ -63,6 +63,18 @@ pub struct Manifest {
 /// Why a manifest cannot be used. The file was damaged or edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
+    /// A type that is none of the three.
+    #[error("Unknown AOF file type (line {line})")]
+    UnknownType {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line of more than 1024 bytes.
+    #[error("The AOF manifest file contains too long line (line {line})")]
+    TooLong {
+        /// Counted from 1.
+        line: usize,
+    },
     /// A line that is not `file NAME seq N type b|h|i`.
     #[error("Invalid AOF manifest file format (line {line})")]
     Format {
@@ -92,15 +104,22 @@ pub enum ManifestError {
     Empty,
 }
 
+/// Redis' longest line of a manifest.
+const MAX_LINE_BYTES: usize = 1024;
+
 impl Manifest {
     /// Reads a manifest's text.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         let mut manifest = Self::default();
         let mut seen = false;
+        let lines = text.split(|&byte| byte == b'\n').count();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let number = index + 1;
-            if line.is_empty() || line.starts_with(b"#") {
+            if line.starts_with(b"#") || line.is_empty() && index + 1 == lines {
                 continue;
+            }
+            if line.len() > MAX_LINE_BYTES {
+                return Err(ManifestError::TooLong { line: number });
             }
             seen = true;
             let words = split_words(line).ok_or(ManifestError::Format { line: number })?;
@@ -112,12 +131,13 @@ impl Manifest {
                 'b' if manifest.base.is_some() => return Err(ManifestError::DuplicateBase { line: number }),
                 'b' => manifest.base = Some(file),
                 'h' => manifest.history.push(file),
-                _ => {
+                'i' => {
                     if manifest.incremental.last().is_some_and(|last| last.seq >= file.seq) {
                         return Err(ManifestError::Order { line: number });
                     }
                     manifest.incremental.push(file);
                 }
+                _ => return Err(ManifestError::UnknownType { line: number }),
             }
         }
         if seen { Ok(manifest) } else { Err(ManifestError::Empty) }
@@ -149,12 +169,7 @@ fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
             _ => return None,
         }
     }
-    let kind = match kind? {
-        "b" => 'b',
-        "h" => 'h',
-        "i" => 'i',
-        _ => return None,
-    };
+    let kind = kind?.chars().next()?;
     Some((AofFile { name: name?, seq: seq? }, kind))
 }
 
@@ -235,7 +250,9 @@ mod tests {
         let line = "file a seq 1 type";
         for (text, error) in [
             (String::new(), ManifestError::Empty),
-            (format!("{line} x\n"), ManifestError::Format { line: 1 }),
+            (format!("{line} x\n"), ManifestError::UnknownType { line: 1 }),
+            (format!("{line} b\n\n"), ManifestError::Format { line: 2 }),
+            (format!("file {} seq 1 type b\n", "a".repeat(1100)), ManifestError::TooLong { line: 1 }),
             ("file a seq 1\n".into(), ManifestError::Format { line: 1 }),
             ("file ../a seq 1 type b\n".into(), ManifestError::Path { line: 1 }),
             (format!("# note\n{line} b\n{line} b\n"), ManifestError::DuplicateBase { line: 3 }),

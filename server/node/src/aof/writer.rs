@@ -191,6 +191,7 @@ impl AofWriter {
         disk: &mut DiskQueue<'_>,
     ) -> Self {
         let fresh = loaded.manifest.is_none();
+        let mut fresh_bytes = 0;
         let mut manifest = loaded.manifest.unwrap_or_default();
         let next_seq = next_seq(&manifest);
         let mut opening = Vec::new();
@@ -202,6 +203,7 @@ impl AofWriter {
             let base = names.base(next_seq, false);
             let aux = vec![("aof-base".to_owned(), "1".to_owned())];
             let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
+            fresh_bytes = bytes.len() as u64;
             opening.push(disk.op(DiskOp::Replace { name: names.path(&base.name), bytes, sync: true }));
             manifest.base = Some(base);
         }
@@ -218,7 +220,8 @@ impl AofWriter {
             gate = put_manifest(&names, &manifest, disk);
             opening.push(gate);
         }
-        let other_bytes = loaded.base_bytes + loaded.incremental_bytes - loaded.last_incremental_bytes;
+        let base_bytes = loaded.base_bytes + fresh_bytes;
+        let other_bytes = base_bytes + loaded.incremental_bytes - loaded.last_incremental_bytes;
         Self {
             names,
             policy,
@@ -229,7 +232,8 @@ impl AofWriter {
             in_flight: VecDeque::new(),
             good_bytes,
             other_bytes,
-            size_at_rewrite: good_bytes + other_bytes,
+            // Redis' choice: what was rewritten since is not known after a restart.
+            size_at_rewrite: base_bytes,
             gate,
             sync: Sync { last: now, ..Sync::default() },
             failing: None,

@@ -48,6 +48,11 @@ impl Node {
                 self.replication.change_id();
                 self.reply(client).ok();
             }
+            b"aof-flush-sleep" if args.len() == 3 => {
+                let us = crate::keyspace::number::parse_i64(&args[2]).ok_or(crate::command::NOT_INTEGER)?;
+                self.files.flush_sleep_us = u64::try_from(us).unwrap_or(0);
+                self.reply(client).ok();
+            }
             b"error" if args.len() == 3 => {
                 let error = shown(&args[2], 1024);
                 self.reply(client).error(&error);

@@ -82,6 +82,8 @@ pub struct Files {
     rewriting: Option<(ConnId, String, Vec<u8>)>,
     /// A rewrite is to begin at the end of this batch.
     pub(super) rewrite_wanted: bool,
+    /// `DEBUG AOF-FLUSH-SLEEP`
+    pub(super) flush_sleep_us: u64,
     /// What `dir` was before a change that is on its way.
     old_dir: Option<String>,
     /// A client waits for the append-only file to be loaded again.
@@ -100,6 +102,7 @@ impl Files {
             progress: None,
             rewriting: None,
             rewrite_wanted: false,
+            flush_sleep_us: 0,
             old_dir: None,
             reloading: None,
         }
@@ -128,7 +131,9 @@ impl Files {
 
     /// True while the append-only file is being rewritten.
     pub(super) fn is_rewriting(&self) -> bool {
-        self.aof.as_ref().is_some_and(|aof| aof.rewriting_since().is_some())
+        // Its first step is to look which files there are.
+        matches!(self.loading, Some(Loading::Aof(_, LoadWhat::ManifestOnly)))
+            || self.aof.as_ref().is_some_and(|aof| aof.rewriting_since().is_some())
     }
 
     /// How the writer stands, or would.
@@ -233,7 +238,8 @@ impl Node {
 
     fn load_aof(&mut self, what: LoadWhat) {
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-        let loader = AofLoader::new(aof_names(&self.config), what, &mut queue);
+        let cut = self.config.flag(Key::AofLoadTruncated);
+        let loader = AofLoader::new(aof_names(&self.config), what, cut, &mut queue);
         self.files.loading = Some(Loading::Aof(Box::new(loader), what));
     }
 
@@ -512,6 +518,9 @@ impl Node {
             return;
         }
         let Some(aof) = &mut self.files.aof else { return };
+        if self.files.flush_sleep_us > 0 && aof.status().buffered_bytes > 0 {
+            self.effects.push(Effect::Busy { us: self.files.flush_sleep_us });
+        }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let gate = aof.end_of_batch(self.now.mono, &mut queue);
         if gate > self.tickets.durable() {

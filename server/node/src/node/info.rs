@@ -154,8 +154,8 @@ impl Node {
         let (status, rewriting_since) = self.files.aof_status();
         let aof = self.files.aof();
         section.flag("aof_enabled", aof.is_some());
-        section.flag("aof_rewrite_in_progress", rewriting_since.is_some());
-        section.flag("aof_rewrite_scheduled", saves.rewrite_scheduled && rewriting_since.is_none());
+        section.flag("aof_rewrite_in_progress", self.files.is_rewriting());
+        section.flag("aof_rewrite_scheduled", saves.rewrite_scheduled && !self.files.is_rewriting());
         section.line("aof_last_rewrite_time_sec", seconds(saves.rewrite_took_s));
         section.line("aof_current_rewrite_time_sec", since(rewriting_since));
         section.line("aof_last_bgrewrite_status", if saves.rewrite_failed { "err" } else { "ok" });
