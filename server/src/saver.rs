@@ -179,11 +179,11 @@ impl Running {
 }
 
 fn save(dir: &Path, job: SaveJob, cancelled: &AtomicBool) -> Result<u64, DiskError> {
-    let SaveJob { name, snapshot, rdb_aux, format, as_commands } = job;
+    let SaveJob { name, snapshot, rdb_aux, format, as_commands, annotate_s } = job;
     let mut store = FileStore::new(PathBuf::from(dir));
     let max_bytes = piece_bytes(format, WRITE_BYTES);
     let mut source = if as_commands {
-        Source::Commands(CommandsEncoder::new(snapshot))
+        Source::Commands(CommandsEncoder::new(snapshot, annotate_s))
     } else {
         Source::Rdb(SnapshotEncoder::with_format(snapshot, rdb_aux, format))
     };

@@ -152,6 +152,8 @@ pub struct SaveJob {
     pub format: SnapshotFormat,
     /// Encode it as commands (an AOF without RDB preamble) and not as RDB.
     pub as_commands: bool,
+    /// Commands begin with this time as an annotation, in Unix seconds.
+    pub annotate_s: Option<u64>,
 }
 
 /// How snapshots are encoded.

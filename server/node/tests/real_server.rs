@@ -171,6 +171,7 @@ fn a_real_server_loads_our_append_only_file() {
         aux: Vec::new(),
         format: SnapshotFormat::default(),
         as_commands: false,
+        annotate_s: None,
     };
     writer.begin_rewrite(request, Mono(0), &mut queue);
     let mut command = Vec::new();

@@ -14,13 +14,14 @@ pub struct CommandsEncoder {
     /// The next key, and the elements of it that are written; none at the end.
     position: Option<(usize, usize, usize)>,
     selected: bool,
+    annotate_s: Option<u64>,
     keys_done: u64,
 }
 
 impl CommandsEncoder {
-    /// Begins with the first key.
-    pub const fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, position: Some((0, 0, 0)), selected: false, keys_done: 0 }
+    /// Begins with the first key, behind an annotation of the time if one is given (Unix seconds).
+    pub const fn new(snapshot: Snapshot, annotate_s: Option<u64>) -> Self {
+        Self { snapshot, position: Some((0, 0, 0)), selected: false, annotate_s, keys_done: 0 }
     }
 
     /// Keys that are written.
@@ -31,6 +32,9 @@ impl CommandsEncoder {
     /// Appends to `out` until it holds `max_bytes` or a little more, up to one command; true at the end.
     pub fn fill(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> bool {
         let Some((first_slot, mut first_rank, mut written)) = self.position else { return true };
+        if let Some(second) = self.annotate_s.take() {
+            out.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
+        }
         if !self.selected && !self.snapshot.is_empty() {
             self.selected = true;
             write_command(out, &["SELECT", "0"]);

@@ -157,7 +157,7 @@ impl Manifest {
     }
 }
 
-/// Pairs of key and value, in any order, unknown keys refused.
+/// Pairs of key and value, in any order; unknown keys are passed over.
 fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
     let (mut name, mut seq, mut kind) = (None, None, None);
     for pair in words.chunks(2) {
@@ -166,7 +166,8 @@ fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
             "file" => name = Some(value.clone()),
             "seq" => seq = value.parse().ok(),
             "type" => kind = Some(value.as_str()),
-            _ => return None,
+            // Of a later version: this one does without.
+            _ => {}
         }
     }
     let kind = kind?.chars().next()?;
@@ -184,6 +185,11 @@ fn quoted(name: &str) -> String {
         match byte {
             b'\\' => out.push_str("\\\\"),
             b'"' => out.push_str("\\\""),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x07 => out.push_str("\\a"),
+            0x08 => out.push_str("\\b"),
             b' '..=b'~' => out.push(char::from(byte)),
             // Writing to a string cannot fail.
             _ => drop(write!(out, "\\x{byte:02x}")),
@@ -193,7 +199,7 @@ fn quoted(name: &str) -> String {
     out
 }
 
-/// Splits a line at spaces; words in double quotes may hold `\\`, `\"` and `\xNN`.
+/// Splits a line at spaces; words in double quotes may hold `\\`, `\"`, `\xNN` and the escapes of C.
 fn split_words(line: &[u8]) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut bytes = line.iter().copied().peekable();
@@ -211,6 +217,11 @@ fn split_words(line: &[u8]) -> Option<Vec<String>> {
                             let digits = std::str::from_utf8(&digits).ok()?;
                             word.push(u8::from_str_radix(digits, 16).ok()?);
                         }
+                        b'n' => word.push(b'\n'),
+                        b'r' => word.push(b'\r'),
+                        b't' => word.push(b'\t'),
+                        b'a' => word.push(0x07),
+                        b'b' => word.push(0x08),
                         other => word.push(other),
                     },
                     other => word.push(other),

@@ -172,7 +172,7 @@ impl Bench {
         let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
         let snapshot = keys.snapshot();
         let (aux, format, as_commands) = (Vec::new(), SnapshotFormat::default(), false);
-        let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands };
+        let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s: None };
         let begun = self.writer.begin_rewrite(request, self.now, &mut disk);
         self.take_effects();
         begun

@@ -59,6 +59,8 @@ pub struct RewriteRequest {
     pub format: SnapshotFormat,
     /// The base is made of commands (`aof-use-rdb-preamble no`).
     pub as_commands: bool,
+    /// The base of commands begins with the time (`aof-timestamp-enabled`), in Unix seconds.
+    pub annotate_s: Option<u64>,
 }
 
 /// What the glue must know of a finished disk operation.
@@ -127,7 +129,8 @@ pub struct AofWriter {
     restart_at: Option<Mono>,
     /// The operations that made the first files.
     opening: Vec<Ticket>,
-    next_seq: u64,
+    /// Numbers of the next base and the next incremental file.
+    next_seq: Seqs,
     /// `no-appendfsync-on-rewrite` holds, and something is being saved.
     syncs_held: bool,
     /// The second of the last `#TS:` annotation.
@@ -194,13 +197,14 @@ impl AofWriter {
         let mut fresh_bytes = 0;
         let mut manifest = loaded.manifest.unwrap_or_default();
         let next_seq = next_seq(&manifest);
+        let loaded_incrementals = manifest.incremental.len();
         let mut opening = Vec::new();
         let (current, good_bytes) = match manifest.incremental.last() {
             Some(last) => (last.clone(), loaded.last_incremental_bytes),
-            None => (names.incremental(next_seq), 0),
+            None => (names.incremental(next_seq.incremental), 0),
         };
         if fresh {
-            let base = names.base(next_seq, false);
+            let base = names.base(next_seq.base, false);
             let aux = vec![("aof-base".to_owned(), "1".to_owned())];
             let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
             fresh_bytes = bytes.len() as u64;
@@ -241,7 +245,10 @@ impl AofWriter {
             last_rewrite_failed: false,
             restart_at: None,
             opening,
-            next_seq: next_seq + 1,
+            next_seq: Seqs {
+                base: next_seq.base + u64::from(fresh),
+                incremental: next_seq.incremental + u64::from(loaded_incrementals == 0),
+            },
             syncs_held: false,
             annotated_s: 0,
         }
@@ -252,7 +259,7 @@ impl AofWriter {
         let manifest = loaded.manifest.unwrap_or_default();
         let next_seq = next_seq(&manifest);
         Self {
-            current: names.incremental(next_seq),
+            current: names.incremental(next_seq.incremental),
             names,
             policy: FsyncPolicy::No,
             manifest,
@@ -519,7 +526,7 @@ impl AofWriter {
     /// Begins a rewrite from `snapshot`, which was taken just now, at a batch's boundary: everything executed before
     /// it has been fed, nothing after it. False if one is running or writes fail; a restart begins whatever else.
     pub fn begin_rewrite(&mut self, request: RewriteRequest, now: Mono, disk: &mut DiskQueue<'_>) -> bool {
-        let RewriteRequest { mode, id, snapshot, aux, format, as_commands } = request;
+        let RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s } = request;
         match mode {
             RewriteMode::BaseOnly if self.rewrite.is_some() => return false,
             RewriteMode::BaseOnly => {}
@@ -542,14 +549,16 @@ impl AofWriter {
         if std::mem::take(&mut self.sync.dirty) {
             disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
         }
-        let seq = self.next_seq;
-        self.next_seq += 1;
+        let base = self.names.base(self.next_seq.base, as_commands);
+        self.next_seq.base += 1;
         self.other_bytes += self.good_bytes;
         self.good_bytes = 0;
-        self.current = self.names.incremental(seq);
+        if mode != RewriteMode::BaseOnly {
+            self.current = self.names.incremental(self.next_seq.incremental);
+            self.next_seq.incremental += 1;
+        }
         self.selected = false;
         let incremental = self.names.path(&self.current.name);
-        let base = self.names.base(seq, as_commands);
         // Whatever an earlier attempt left under these names is gone before it can be appended to.
         let name = self.names.path(&base.name);
         let mut file = disk.op(DiskOp::Remove { name: name.clone() });
@@ -561,7 +570,7 @@ impl AofWriter {
             self.manifest.incremental.push(self.current.clone());
             ticket = put_manifest(&self.names, &self.manifest, disk);
         }
-        let job = Box::new(SaveJob { name, snapshot, rdb_aux: aux, format, as_commands });
+        let job = Box::new(SaveJob { name, snapshot, rdb_aux: aux, format, as_commands, annotate_s });
         let step = Step::Preparing { file, ticket, job };
         self.rewrite = Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, began: now, step });
         true
@@ -668,10 +677,21 @@ impl AofWriter {
     }
 }
 
-/// A number that no file of the manifest has.
-fn next_seq(manifest: &Manifest) -> u64 {
-    let files = manifest.base.iter().chain(&manifest.incremental).chain(&manifest.history);
-    files.map(|file| file.seq).max().unwrap_or(0) + 1
+/// Numbers of files of both kinds.
+#[derive(Clone, Copy, Debug)]
+struct Seqs {
+    base: u64,
+    incremental: u64,
+}
+
+/// Numbers that no file of the manifest has.
+fn next_seq(manifest: &Manifest) -> Seqs {
+    let after = |files: &mut dyn Iterator<Item = &AofFile>| files.map(|file| file.seq).max().unwrap_or(0) + 1;
+    let of_kind = |kind: &'static str| manifest.history.iter().filter(move |file| file.name.contains(kind));
+    Seqs {
+        base: after(&mut manifest.base.iter().chain(of_kind(".base."))),
+        incremental: after(&mut manifest.incremental.iter().chain(of_kind(".incr."))),
+    }
 }
 
 fn put_manifest(names: &AofNames, manifest: &Manifest, disk: &mut DiskQueue<'_>) -> Ticket {

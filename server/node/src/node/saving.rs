@@ -186,6 +186,7 @@ impl Node {
             rdb_aux,
             format: self.snapshot_format(),
             as_commands: false,
+            annotate_s: None,
         };
         self.effects.push(Effect::Save { id, job: Box::new(job) });
         if !foreground {
@@ -270,11 +271,13 @@ impl Node {
         let format = self.snapshot_format();
         let as_commands = !self.config.flag(Key::AofUseRdbPreamble);
         let now = self.now.mono;
+        let annotated = self.config.flag(Key::AofTimestampEnabled);
+        let annotate_s = annotated.then_some(self.now.wall.0 / 1000);
         self.files.saves.rewrite_scheduled = false;
         let Some(aof) = self.files.aof_mut() else { return false };
         let snapshot = self.db.keys.snapshot();
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-        let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands };
+        let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s };
         let began = aof.begin_rewrite(request, now, &mut queue);
         if began {
             let pid = self.pid;
@@ -472,6 +475,9 @@ impl Node {
                 return;
             }
             self.append_to_file();
+            if self.files.is_rewriting() {
+                self.log(LogLevel::Notice, "Killing AOF child");
+            }
             if let Some(aof) = self.files.aof_mut() {
                 let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
                 aof.close(&mut queue);
