@@ -176,7 +176,7 @@ fn a_real_server_loads_our_append_only_file() {
     writer.begin_rewrite(request, Mono(0), &mut queue);
     let mut command = Vec::new();
     write_command(&mut command, &["SET", "s", "hello"]);
-    writer.feed(&command);
+    writer.feed(Some(0), &command);
     writer.end_of_batch(Mono(0), &mut queue);
     while !effects.list.is_empty() {
         for effect in std::mem::take(&mut effects.list) {
@@ -299,7 +299,7 @@ impl Ours {
                 self.event(|repl, now, actions| repl.snapshot_chunk(id, bytes, piece.last, now, actions));
             }
             Action::LoadBegin => self.loading = Some(keyspace()),
-            Action::LoadKeys(keys) => {
+            Action::LoadKeys { keys, .. } => {
                 let loading = self.loading.as_mut().unwrap();
                 for key in keys {
                     loading.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)).unwrap();
@@ -310,9 +310,13 @@ impl Ours {
                 self.event(Replication::loaded);
             }
             Action::LoadAbort => self.loading = None,
-            Action::Apply(batch) => {
-                self.commands
-                    .extend(batch.iter().map(|command| command.args().map(<[u8]>::to_vec).collect()));
+            Action::Apply { batch, .. } => {
+                self.commands.extend(
+                    batch
+                        .iter()
+                        .filter(|command| !command.is("SELECT"))
+                        .map(|command| command.args().map(<[u8]>::to_vec).collect()),
+                );
             }
             Action::Log(_, text) => self.logs.push(text),
             Action::StartFile(_) | Action::HoldWrites | Action::ReleaseWrites | Action::RoleChanged => {}
@@ -401,7 +405,7 @@ impl Ours {
     fn propagate(&mut self, args: &[&str]) {
         let mut bytes = Vec::new();
         write_command(&mut bytes, args);
-        self.repl.propagate(&bytes);
+        self.repl.propagate(Some(0), &bytes);
     }
 }
 

@@ -11,9 +11,9 @@ const BATCH_ELEMENTS: usize = 64;
 #[derive(Debug)]
 pub struct CommandsEncoder {
     snapshot: Snapshot,
-    /// The next key, and the elements of it that are written; none at the end.
-    position: Option<(usize, usize, usize)>,
-    selected: bool,
+    /// Index among the databases, slot and rank of the next key, and its elements that are written; none at the end.
+    position: Option<(usize, usize, usize, usize)>,
+    selected: Option<u32>,
     annotate_s: Option<u64>,
     keys_done: u64,
 }
@@ -21,7 +21,7 @@ pub struct CommandsEncoder {
 impl CommandsEncoder {
     /// Begins with the first key, behind an annotation of the time if one is given (Unix seconds).
     pub const fn new(snapshot: Snapshot, annotate_s: Option<u64>) -> Self {
-        Self { snapshot, position: Some((0, 0, 0)), selected: false, annotate_s, keys_done: 0 }
+        Self { snapshot, position: Some((0, 0, 0, 0)), selected: None, annotate_s, keys_done: 0 }
     }
 
     /// Keys that are written.
@@ -31,34 +31,38 @@ impl CommandsEncoder {
 
     /// Appends to `out` until it holds `max_bytes` or a little more, up to one command; true at the end.
     pub fn fill(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> bool {
-        let Some((first_slot, mut first_rank, mut written)) = self.position else { return true };
+        let Some((first_database, mut first_slot, mut first_rank, mut written)) = self.position else {
+            return true;
+        };
         if let Some(second) = self.annotate_s.take() {
             out.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
         }
-        if !self.selected && !self.snapshot.is_empty() {
-            self.selected = true;
-            write_command(out, &["SELECT", "0"]);
-        }
-        for slot in first_slot..SLOTS {
-            let keys = self.snapshot.slot_iter_from(Slot(slot as u16), first_rank);
-            for (rank, entry) in (first_rank..).zip(keys) {
-                loop {
-                    if out.len() >= max_bytes {
-                        self.position = Some((slot, rank, written));
-                        return false;
-                    }
-                    match put_batch(out, &entry, written) {
-                        Some(next) => written = next,
-                        None => break,
-                    }
-                }
-                if let Some(at) = entry.expire_at {
-                    write_command(out, &[b"PEXPIREAT", entry.key, at.0.to_string().as_bytes()]);
-                }
-                written = 0;
-                self.keys_done += 1;
+        for (database, keys) in self.snapshot.databases().iter().enumerate().skip(first_database) {
+            if self.selected != Some(keys.number()) {
+                self.selected = Some(keys.number());
+                write_command(out, &["SELECT", &keys.number().to_string()]);
             }
-            first_rank = 0;
+            for slot in first_slot..SLOTS {
+                for (rank, entry) in (first_rank..).zip(keys.slot_iter_from(Slot(slot as u16), first_rank)) {
+                    loop {
+                        if out.len() >= max_bytes {
+                            self.position = Some((database, slot, rank, written));
+                            return false;
+                        }
+                        match put_batch(out, &entry, written) {
+                            Some(next) => written = next,
+                            None => break,
+                        }
+                    }
+                    if let Some(at) = entry.expire_at {
+                        write_command(out, &[b"PEXPIREAT", entry.key, at.0.to_string().as_bytes()]);
+                    }
+                    written = 0;
+                    self.keys_done += 1;
+                }
+                first_rank = 0;
+            }
+            first_slot = 0;
         }
         self.position = None;
         true

@@ -6,9 +6,10 @@
 
 use std::net::SocketAddr;
 
+use super::Node;
+use super::replication_glue::{TOO_MANY_DATABASES, keep_key};
 use super::saving::Saves;
 use super::tickets::Purpose;
-use super::{Node, replication_glue::keep_key};
 use crate::aof::{
     AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
 };
@@ -45,6 +46,7 @@ struct RdbLoad {
     decoder: RdbDecoder,
     id: Option<ReplId>,
     offset: Option<u64>,
+    stream_db: u32,
     /// Keys of the file take the place of those that are there.
     merge: bool,
 }
@@ -70,6 +72,8 @@ pub(super) struct Progress {
 #[derive(Debug)]
 pub struct Files {
     loading: Option<Loading>,
+    /// Number of the database that what is loaded belongs to.
+    loading_db: u32,
     aof: Option<AofWriter>,
     /// The writer makes a base only: the append-only file is off.
     aof_detached: bool,
@@ -94,6 +98,7 @@ impl Files {
     pub const fn new(now: Now) -> Self {
         Self {
             loading: None,
+            loading_db: 0,
             aof: None,
             aof_detached: false,
             next_snapshot: 1,
@@ -160,7 +165,8 @@ impl Files {
     }
 
     /// Adds an executed command to the append-only file; `annotate`: with the time, if this second has none yet.
-    pub fn append(&mut self, command: &[u8], annotate: Option<WallMs>) {
+    /// `db` is the database that it is meant for; none: it is the same in all.
+    pub fn append(&mut self, db: Option<u32>, command: &[u8], annotate: Option<WallMs>) {
         if self.aof_detached {
             return;
         }
@@ -168,7 +174,7 @@ impl Files {
             if let Some(wall) = annotate {
                 aof.annotate(wall);
             }
-            aof.feed(command);
+            aof.feed(db, command);
         }
     }
 
@@ -229,6 +235,7 @@ impl Node {
 
     fn load_data(&mut self) {
         self.db.expiry = ExpiryMode::Ignore;
+        self.files.loading_db = 0;
         if self.config.flag(Key::Appendonly) {
             self.load_aof(LoadWhat::Everything);
         } else {
@@ -252,8 +259,7 @@ impl Node {
     /// executed has been handed to the disk before it is asked for the file.
     pub(super) fn reload_aof(&mut self, waiting: ConnId) {
         self.append_to_file();
-        self.db.keys.clear();
-        self.db.all_changed();
+        self.db.flush_all(self.now.wall);
         self.files.reloading = Some(waiting);
         self.db.expiry = ExpiryMode::Ignore;
         self.load_aof(LoadWhat::Everything);
@@ -263,9 +269,8 @@ impl Node {
     /// file win (`merge`) or are an error.
     pub(super) fn reload_rdb(&mut self, waiting: ConnId, flush: bool, merge: bool) {
         if flush {
-            self.db.keys.clear();
+            self.db.flush_all(self.now.wall);
         }
-        self.db.all_changed();
         self.files.reloading = Some(waiting);
         self.load_rdb(merge);
     }
@@ -273,7 +278,8 @@ impl Node {
     fn load_rdb(&mut self, merge: bool) {
         self.db.expiry = ExpiryMode::Ignore;
         let decoder = RdbDecoder::new();
-        self.files.loading = Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None, merge })));
+        self.files.loading =
+            Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None, stream_db: 0, merge })));
         let name = self.config.text(Key::Dbfilename).to_owned();
         self.effects.push(Effect::Read { name });
     }
@@ -341,12 +347,21 @@ impl Node {
         let mut failure = None;
         let now = self.now;
         let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let mut scratch = Vec::new();
         let max_string_bytes = self.config.uint(Key::ProtoMaxBulkLen) as usize;
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
+            AofItem::Database(number) if number < db.databases() => {
+                *loading_db = number;
+                db.select(number);
+            }
+            AofItem::Database(_) => {
+                failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+            }
             AofItem::Key(key) => {
-                if let Err(error) = keep_key(&mut db.keys, &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -368,6 +383,7 @@ impl Node {
                     db,
                     name: spec.name,
                     max_string_bytes,
+                    in_cluster: self.cluster.is_some(),
                     rewritten: true,
                     blocking: crate::command::Blocking::Never,
                     wait: None,
@@ -389,7 +405,7 @@ impl Node {
 
     fn aof_loaded(&mut self, loaded: LoadedAof, what: LoadWhat) {
         if loaded.manifest.is_some() && what == LoadWhat::Everything {
-            let keys = self.db.keys.len();
+            let keys = self.db.key_count();
             self.log(LogLevel::Notice, format!("DB loaded from append only file: {keys} keys"));
         }
         if !self.config.flag(Key::Appendonly) {
@@ -418,31 +434,47 @@ impl Node {
             return self.loaded();
         }
         let mut failure = None;
-        let (mut id, mut offset) = (None, None);
+        let (mut id, mut offset, mut stream_db) = (None, None, None);
         let merge = load.merge;
         // A replica keeps what has expired until its master deletes it.
         let is_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica)
             || !self.config.words(Key::Replicaof).is_empty();
         let due = self.now.wall.0;
         let counts = &mut self.files.load_counts;
-        let keys = &mut self.db.keys;
+        let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
                 b"repl-offset" => {
                     offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
                 }
+                b"repl-stream-db" => {
+                    stream_db = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+                }
                 _ => {}
             },
+            RdbEvent::SelectDb(number) => {
+                match u32::try_from(number).ok().filter(|&it| it < db.databases()) {
+                    Some(number) => {
+                        *loading_db = number;
+                        db.select(number);
+                    }
+                    None => {
+                        failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+                    }
+                }
+            }
             RdbEvent::Key(key) if !is_replica && key.expire_at_ms.is_some_and(|at| at < due) => {
                 counts.expired += 1;
             }
             RdbEvent::Key(key) => {
                 counts.loaded += 1;
                 if merge {
-                    keys.remove(&key.key);
+                    db.keys.remove(&key.key);
                 }
-                if let Err(error) = keep_key(keys, &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -450,6 +482,7 @@ impl Node {
         });
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
+        load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -467,9 +500,9 @@ impl Node {
             && self.files.reloading.is_none()
         {
             let as_replica = is_replica;
-            self.replication.restore(id, offset, as_replica, self.now.mono);
+            self.replication.restore(id, offset, load.stream_db, as_replica, self.now.mono);
         }
-        let keys = self.db.keys.len();
+        let keys = self.db.key_count();
         self.log(LogLevel::Notice, format!("DB loaded from disk: {keys} keys"));
         self.loaded();
     }
@@ -480,6 +513,8 @@ impl Node {
         self.files.progress = None;
         self.db.dirty = 0;
         self.db.propagated.clear();
+        // Nobody did anything: it was only read.
+        self.db.take_notifications();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
         if let Some(waiting) = self.files.reloading.take() {

@@ -172,7 +172,7 @@ impl Node {
         let rdb_aux = aux_fields(
             SnapshotUse::Rdb,
             self.now.wall,
-            self.db.keys.used_memory(),
+            self.db.used_memory(),
             self.replication.rdb_identity(),
         );
         let saves = &mut self.files.saves;
@@ -182,7 +182,7 @@ impl Node {
         saves.running = Some(Saving { id, waiting, dirty, foreground, for_replicas, since });
         let job = SaveJob {
             name: self.config.text(Key::Dbfilename).to_owned(),
-            snapshot: self.db.keys.snapshot(),
+            snapshot: self.db.snapshot(),
             rdb_aux,
             format: self.snapshot_format(),
             as_commands: false,
@@ -267,7 +267,7 @@ impl Node {
     /// Begins a rewrite; false if one is running, or the file is off and the rewrite is not of the kind for that.
     pub(super) fn rewrite_aof(&mut self, mode: RewriteMode) -> bool {
         let id = self.files.snapshot_id();
-        let aux = aux_fields(SnapshotUse::AofBase, self.now.wall, self.db.keys.used_memory(), None);
+        let aux = aux_fields(SnapshotUse::AofBase, self.now.wall, self.db.used_memory(), None);
         let format = self.snapshot_format();
         let as_commands = !self.config.flag(Key::AofUseRdbPreamble);
         let now = self.now.mono;
@@ -275,7 +275,7 @@ impl Node {
         let annotate_s = annotated.then_some(self.now.wall.0 / 1000);
         self.files.saves.rewrite_scheduled = false;
         let Some(aof) = self.files.aof_mut() else { return false };
-        let snapshot = self.db.keys.snapshot();
+        let snapshot = self.db.snapshot();
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s };
         let began = aof.begin_rewrite(request, now, &mut queue);

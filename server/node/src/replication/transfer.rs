@@ -114,7 +114,7 @@ impl Replication {
         let form =
             if to_file { Form::File { bytes: None } } else { Form::Marked { mark: self.random.hex40() } };
         // Each replica begins with database 0 unknown.
-        self.selected = false;
+        self.selected = None;
         let offset = self.log.end();
         let receivers: BTreeSet<ConnId> = self
             .replicas
