@@ -1,6 +1,7 @@
 //! A snapshot as commands: the base of an AOF when `aof-use-rdb-preamble` is off. The commands and their batches
 //! are those of Redis' own rewrite.
 
+use super::stream_commands::put_stream;
 use crate::keyspace::{Element, SLOTS, Slot, Snapshot, SnapshotKey, ValueView, score};
 use crate::replication::commands::write_command;
 
@@ -97,6 +98,11 @@ fn put_batch(out: &mut Vec<u8>, entry: &SnapshotKey<'_>, from: usize) -> Option<
                 args.extend([score::text_17g(number).into_bytes(), member.to_vec()]);
             }
             ("ZADD", zset.len())
+        }
+        ValueView::Stream(stream) => {
+            // In one go, however long: its entries cannot be counted off by rank.
+            put_stream(out, entry.key, stream);
+            return None;
         }
     };
     args[0] = name.into();

@@ -12,6 +12,7 @@
 mod as_commands;
 mod loader;
 mod manifest;
+mod stream_commands;
 mod writer;
 
 pub use as_commands::CommandsEncoder;

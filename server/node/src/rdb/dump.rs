@@ -1,8 +1,11 @@
 //! The payload of DUMP and RESTORE (so of MIGRATE too): one value in RDB form with version and checksum.
 
 use super::decode::single_value;
+use std::cell::RefCell;
+
 use super::encode::{type_of, zset_listpack};
 use super::listpack::ListpackWriter;
+use super::stream::put_stream;
 use super::write::{StringWriter, put_integer_string, put_len};
 use super::{VERSION, crc64, value_type};
 use crate::keyspace::{Element, Env, Value, ValueView};
@@ -29,7 +32,7 @@ const LIST_ELEMENT_OVERHEAD: usize = 8;
 const LIST_PLAIN_BYTES: usize = 1 << 30;
 
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
-/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
+/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets, streams).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
     encode_with(value, usize::MAX)
 }
@@ -128,6 +131,11 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, strings: &mut S
                 strings.put(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
+        }
+        ValueView::Stream(stream) => {
+            put_len(out, stream.node_count() as u64);
+            let strings = RefCell::new(strings);
+            put_stream(out, stream, 0, usize::MAX, &|out, string| strings.borrow_mut().put(out, string));
         }
     }
 }

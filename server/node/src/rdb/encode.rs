@@ -1,10 +1,12 @@
 //! Turns a snapshot of the keyspace into RDB bytes, a piece at a time: for a full resync, `dump.rdb` and the base
 //! of an AOF. Resumable between any two elements, so a piece costs what it holds.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::dump::put_value;
 use super::listpack::ListpackWriter;
+use super::stream::put_stream;
 use super::write::{StringWriter, put_aux, put_database, put_header, put_integer_string, put_key, put_len};
 use super::{crc64, opcode, value_type};
 use crate::io::{SnapshotFormat, WallMs};
@@ -199,6 +201,8 @@ fn is_written_whole(value: ValueView<'_>) -> bool {
         ValueView::Set(set) => set.len() <= WHOLE_ELEMENTS || set.ints().is_some(),
         ValueView::Hash(hash) => hash.len() <= WHOLE_ELEMENTS || hash.is_packed(),
         ValueView::Zset(zset) => zset.len() <= WHOLE_ELEMENTS || zset.is_packed(),
+        // Its form is the same either way.
+        ValueView::Stream(_) => false,
     }
 }
 
@@ -214,6 +218,7 @@ pub(super) fn type_of(value: ValueView<'_>, whole: bool) -> u8 {
         ValueView::Hash(_) => value_type::HASH,
         ValueView::Zset(zset) if whole && zset.is_packed() => value_type::ZSET_LISTPACK,
         ValueView::Zset(_) => value_type::ZSET_2,
+        ValueView::Stream(_) => value_type::STREAM_LISTPACKS_2,
     }
 }
 
@@ -225,6 +230,7 @@ fn put_count(out: &mut Vec<u8>, value: ValueView<'_>) {
         ValueView::Set(set) => put_len(out, set.len() as u64),
         ValueView::Hash(hash) => put_len(out, hash.len() as u64),
         ValueView::Zset(zset) => put_len(out, zset.len() as u64),
+        ValueView::Stream(stream) => put_len(out, stream.node_count() as u64),
     }
 }
 
@@ -258,6 +264,10 @@ fn put_elements(
                 strings.put(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             })
+        }
+        ValueView::Stream(stream) => {
+            let strings = RefCell::new(strings);
+            put_stream(out, stream, from, max_bytes, &|out, string| strings.borrow_mut().put(out, string))
         }
     }
 }
