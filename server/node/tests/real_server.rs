@@ -163,7 +163,7 @@ fn a_real_server_loads_our_append_only_file() {
     let (mut effects, mut last) = (Effects::default(), Ticket(0));
     let (names, fresh) = (AofNames::default(), LoadedAof::default());
     let mut queue = DiskQueue::new(&mut effects, &mut last);
-    let mut writer = AofWriter::open(names, FsyncPolicy::No, fresh, Mono(0), &mut queue);
+    let mut writer = AofWriter::open(names, FsyncPolicy::No, false, fresh, Mono(0), &mut queue);
     let request = RewriteRequest {
         mode: RewriteMode::Restart,
         id: SnapshotId(1),

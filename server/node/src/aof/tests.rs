@@ -109,7 +109,7 @@ impl Bench {
         let (mut effects, mut last_ticket) = (Effects::default(), Ticket(0));
         let now = Mono(0);
         let mut disk = DiskQueue::new(&mut effects, &mut last_ticket);
-        let writer = AofWriter::open(AofNames::default(), policy, loaded, now, &mut disk);
+        let writer = AofWriter::open(AofNames::default(), policy, false, loaded, now, &mut disk);
         let mut bench = Self {
             writer,
             effects,

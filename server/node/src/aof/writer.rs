@@ -185,10 +185,12 @@ enum Step {
 }
 
 impl AofWriter {
-    /// Opens the AOF that was loaded for appending, or makes an empty one. `now` begins the first second.
+    /// Opens the AOF that was loaded for appending, or makes an empty one, its base `as_commands` or as RDB. `now`
+    /// begins the first second.
     pub fn open(
         names: AofNames,
         policy: FsyncPolicy,
+        as_commands: bool,
         loaded: LoadedAof,
         now: Mono,
         disk: &mut DiskQueue<'_>,
@@ -204,9 +206,10 @@ impl AofWriter {
             None => (names.incremental(next_seq.incremental), 0),
         };
         if fresh {
-            let base = names.base(next_seq.base, false);
+            let base = names.base(next_seq.base, as_commands);
             let aux = vec![("aof-base".to_owned(), "1".to_owned())];
-            let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
+            let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes;
+            let bytes = if as_commands { Vec::new() } else { bytes.to_vec() };
             fresh_bytes = bytes.len() as u64;
             opening.push(disk.op(DiskOp::Replace { name: names.path(&base.name), bytes, sync: true }));
             manifest.base = Some(base);
@@ -254,7 +257,8 @@ impl AofWriter {
         }
     }
 
-    /// The AOF of a server that has it off, to make a base ([`RewriteMode::BaseOnly`]) and nothing else.
+    /// The AOF of a server that has it off, or has just turned it on: nothing is made before the rewrite
+    /// ([`RewriteMode::BaseOnly`] or [`RewriteMode::Restart`]) that must come next.
     pub fn open_detached(names: AofNames, loaded: LoadedAof, now: Mono) -> Self {
         let manifest = loaded.manifest.unwrap_or_default();
         let next_seq = next_seq(&manifest);

@@ -418,8 +418,18 @@ impl Node {
         }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let policy = fsync_policy(&self.config);
-        let writer = AofWriter::open(aof_names(&self.config), policy, loaded, self.now.mono, &mut queue);
-        self.files.aof = Some(writer);
+        let (names, now) = (aof_names(&self.config), self.now.mono);
+        self.files.aof = Some(match what {
+            LoadWhat::Everything => {
+                let as_commands = !self.config.flag(Key::AofUseRdbPreamble);
+                AofWriter::open(names, policy, as_commands, loaded, now, &mut queue)
+            }
+            LoadWhat::ManifestOnly => {
+                let mut writer = AofWriter::open_detached(names, loaded, now);
+                writer.set_policy(policy);
+                writer
+            }
+        });
         match what {
             LoadWhat::Everything => self.loaded(),
             LoadWhat::ManifestOnly => {

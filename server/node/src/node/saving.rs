@@ -184,7 +184,11 @@ impl Node {
             name: self.config.text(Key::Dbfilename).to_owned(),
             snapshot: self.db.snapshot(),
             rdb_aux,
-            format: self.snapshot_format(),
+            format: SnapshotFormat {
+                // Who waits for it was not meant.
+                key_delay_us: if foreground { 0 } else { self.config.int(Key::RdbKeySaveDelay) },
+                ..self.snapshot_format()
+            },
             as_commands: false,
             annotate_s: None,
         };
