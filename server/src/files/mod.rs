@@ -35,6 +35,8 @@ pub struct FileStore<C: Calls = Os> {
 
 /// Bytes of a long replacement that are written between two syncs.
 const SYNC_EVERY_BYTES: usize = 32 << 20;
+/// A file of more bytes than this is given back to the disk beside other work.
+const BIG_FILE_BYTES: u64 = 1 << 20;
 /// Replaced inodes that stay locked.
 const RETIRED_LOCKS: usize = 16;
 
@@ -253,7 +255,17 @@ impl<C: Calls> FileStore<C> {
     /// What the operating system said.
     pub fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         self.appended.remove(name);
-        match self.calls.remove(&self.path(name)) {
+        let path = self.path(name);
+        // Giving back the blocks of a big file takes long: whoever closes it last does it, beside other work.
+        let big = File::open(&path)
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|data| data.len() > BIG_FILE_BYTES));
+        let removed = self.calls.remove(&path);
+        if let Some(file) = big {
+            // Without a thread it is closed here.
+            let _ = std::thread::Builder::new().name("closer".to_owned()).spawn(move || drop(file));
+        }
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(disk_error(error)),
             _ => Ok(()),
         }

@@ -568,7 +568,9 @@ impl AofWriter {
         let name = self.names.path(&base.name);
         let mut file = disk.op(DiskOp::Remove { name: name.clone() });
         if mode != RewriteMode::BaseOnly {
-            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
+            // With `Compact` the manifest comes next, and its directory's sync holds for both.
+            let sync = mode == RewriteMode::Restart;
+            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync });
         }
         let mut ticket = file;
         if mode == RewriteMode::Compact {
@@ -651,7 +653,9 @@ impl AofWriter {
                 for file in self.manifest.history.drain(..) {
                     disk.op(DiskOp::Remove { name: self.names.path(&file.name) });
                 }
-                put_manifest(&self.names, &self.manifest, disk);
+                // If this one is lost, what is already removed is removed again at the next start.
+                let bytes = self.manifest.to_text().into_bytes();
+                disk.op(DiskOp::Replace { name: self.names.manifest(), bytes, sync: false });
                 Some(AofEvent::Rewritten { began })
             }
         }

@@ -7,7 +7,7 @@ use super::replication_glue::settings as replication_settings;
 use super::{Node, encoding_limits, text};
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
-use crate::io::{ConnId, Effect};
+use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
 use crate::replication::RoleView;
 use crate::resp::Args;
@@ -120,18 +120,28 @@ impl Node {
     }
 
     fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        let peer = client.peer;
         if is(&args[1], "NO") && is(&args[2], "ONE") {
-            self.replicate(super::super::replication::Replication::promote);
+            if self.is_replica() {
+                self.replicate(super::super::replication::Replication::promote);
+                self.log(LogLevel::Notice, format!("MASTER MODE enabled (user request from '{peer}')"));
+            }
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
             let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
+            if self.replication.link_status().is_some_and(|link| link.master == master) {
+                self.reply(client).simple("OK Already connected to specified master");
+                return Ok(());
+            }
             self.abort_migrations();
             self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+            self.log(LogLevel::Notice, format!("REPLICAOF {ip}:{port} enabled (user request from '{peer}')"));
         }
+        self.note_master();
         self.db.expiry = self.expiry_mode();
         self.reply(client).ok();
         Ok(())

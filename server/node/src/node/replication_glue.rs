@@ -60,6 +60,13 @@ impl Node {
         self.incoming.is_some() && self.config.text(Key::ReplDisklessLoad) == "swapdb"
     }
 
+    /// `replicaof` says who the master is now.
+    pub(super) fn note_master(&mut self) {
+        if !self.config.flag(Key::ClusterEnabled) {
+            self.config.note_master(self.replication.link_status().map(|link| link.master));
+        }
+    }
+
     /// `FAILOVER`
     pub(super) fn failover(&mut self, args: Args<'_>) -> Result<(), Fault> {
         let mut request = FailoverRequest::default();
@@ -136,6 +143,7 @@ impl Node {
                 Action::HoldWrites => self.failover_pause = Some(Mono(u64::MAX)),
                 Action::ReleaseWrites => self.end_failover_pause(),
                 Action::RoleChanged => {
+                    self.note_master();
                     self.abort_migrations();
                     self.end_all_waits();
                     self.db.expiry = self.expiry_mode();

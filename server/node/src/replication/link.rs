@@ -110,7 +110,7 @@ struct Stream {
 pub struct LinkStatus {
     /// The master.
     pub master: SocketAddr,
-    /// `connect`, `connecting`, `sync` or `connected`, as ROLE says.
+    /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
     pub state: &'static str,
     /// True while the stream is being applied.
     pub up: bool,
@@ -162,7 +162,8 @@ impl MasterLink {
     fn status(&self) -> LinkStatus {
         let state = match self.state {
             State::Idle { .. } => "connect",
-            State::Dialing | State::Handshake { .. } => "connecting",
+            State::Dialing => "connecting",
+            State::Handshake { .. } => "handshake",
             State::Transfer(_) | State::Committing { .. } => "sync",
             State::Streaming(_) => "connected",
         };
