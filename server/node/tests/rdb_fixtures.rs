@@ -289,3 +289,16 @@ fn the_order_of_the_file_is_that_of_the_snapshot() {
     assert_eq!(seen.len(), 500);
     assert!(seen.values().all(|&times| times == 1));
 }
+
+#[test]
+fn a_file_from_before_checksums_ends_with_its_last_opcode() {
+    // Version 3, key `a` with the value 1, as Redis 2.4 wrote it.
+    let file = b"REDIS0003\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(file, &mut |_| {}).unwrap();
+    assert!(decoder.is_done());
+    let newer = b"REDIS0005\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(newer, &mut |_| {}).unwrap();
+    assert!(!decoder.is_done(), "the checksum is still to come");
+}
