@@ -18,6 +18,7 @@ use crate::command::{ExpiryMode, Fault, Run, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
 use crate::rdb::{RdbDecoder, RdbEvent};
+use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
 use crate::resp::{OwnedArgs, Protocol};
 
@@ -49,6 +50,8 @@ struct RdbLoad {
     stream_db: u32,
     /// Keys of the file take the place of those that are there.
     merge: bool,
+    /// Keys that were left out because their time had come, with their databases.
+    expired: Vec<(u32, Vec<u8>)>,
 }
 
 /// `rdb_last_load_keys_...`
@@ -278,8 +281,14 @@ impl Node {
     fn load_rdb(&mut self, merge: bool) {
         self.db.expiry = ExpiryMode::Ignore;
         let decoder = RdbDecoder::new();
-        self.files.loading =
-            Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None, stream_db: 0, merge })));
+        self.files.loading = Some(Loading::Rdb(Box::new(RdbLoad {
+            decoder,
+            id: None,
+            offset: None,
+            stream_db: 0,
+            merge,
+            expired: Vec::new(),
+        })));
         let name = self.config.text(Key::Dbfilename).to_owned();
         self.effects.push(Effect::Read { name });
     }
@@ -451,6 +460,7 @@ impl Node {
             || !self.config.words(Key::Replicaof).is_empty();
         let due = self.now.wall.0;
         let counts = &mut self.files.load_counts;
+        let expired = &mut load.expired;
         let db = &mut self.db;
         let loading_db = &mut self.files.loading_db;
         db.select(*loading_db);
@@ -478,6 +488,7 @@ impl Node {
             }
             RdbEvent::Key(key) if !is_replica && key.expire_at_ms.is_some_and(|at| at < due) => {
                 counts.expired += 1;
+                expired.push((*loading_db, key.key));
             }
             RdbEvent::Key(key) => {
                 counts.loaded += 1;
@@ -509,8 +520,13 @@ impl Node {
         if let (Some(id), Some(offset)) = (load.id, load.offset)
             && self.files.reloading.is_none()
         {
-            let as_replica = is_replica;
-            self.replication.restore(id, offset, load.stream_db, as_replica, self.now.mono);
+            self.replication.restore(id, offset, load.stream_db, is_replica, self.now.mono);
+            // Replicas that go on from the dump's offset still have what has expired meanwhile.
+            for (db, key) in std::mem::take(&mut load.expired) {
+                let mut command = Vec::new();
+                write_command(&mut command, &[b"DEL", &key[..]]);
+                self.replication.propagate(Some(db), &command);
+            }
         }
         let keys = self.db.key_count();
         self.log(LogLevel::Notice, format!("DB loaded from disk: {keys} keys"));

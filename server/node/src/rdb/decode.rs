@@ -462,6 +462,7 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::LIST_ZIPLIST
         | value_type::SET_INTSET
         | value_type::SET_LISTPACK
+        | value_type::HASH_ZIPMAP
         | value_type::HASH_ZIPLIST
         | value_type::HASH_LISTPACK
         | value_type::ZSET_ZIPLIST
@@ -494,6 +495,7 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 value_type::LIST_ZIPLIST => ValueParts::List(packed::ziplist(&blob)?),
                 value_type::SET_INTSET => ValueParts::Set(packed::intset(&blob)?),
                 value_type::SET_LISTPACK => ValueParts::Set(packed::listpack(&blob)?),
+                value_type::HASH_ZIPMAP => ValueParts::Hash(packed::zipmap(&blob)?),
                 value_type::HASH_ZIPLIST => ValueParts::Hash(packed::pairs(packed::ziplist(&blob)?)?),
                 value_type::ZSET_ZIPLIST => ValueParts::Zset(packed::scored(packed::ziplist(&blob)?)?),
                 value_type::ZSET_LISTPACK => ValueParts::Zset(packed::scored(packed::listpack(&blob)?)?),

@@ -300,6 +300,9 @@ impl Replication {
     /// Changes settings (`CONFIG SET`).
     pub fn set_settings(&mut self, settings: ReplicationSettings) {
         self.log.set_window_bytes(settings.backlog_bytes);
+        if settings.ping_period_s != self.settings.ping_period_s {
+            self.next_ping = Mono(0);
+        }
         self.settings = settings;
     }
 
@@ -477,6 +480,10 @@ impl Replication {
         self.next_cron = now.plus_ms(1000);
         self.link_cron(now, actions);
         self.replicas_cron(now, actions);
+        if self.next_ping == Mono(0) {
+            // The first one, and the first by a new period.
+            self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
+        }
         if now >= self.next_ping {
             self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
             if self.link.is_none() && !self.replicas.map.is_empty() && !self.pings_paused {
