@@ -7,6 +7,7 @@
 mod side_by_side;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -106,7 +107,8 @@ impl Connection {
     fn send(&mut self, args: &[&str]) -> Option<()> {
         let mut request = format!("*{}\r\n", args.len());
         for arg in args {
-            request.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
+            // Writing to a string cannot fail.
+            let _ = write!(request, "${}\r\n{arg}\r\n", arg.len());
         }
         self.stream.write_all(request.as_bytes()).ok()
     }
@@ -118,7 +120,7 @@ impl Connection {
                 let reply: Vec<u8> = self.buffer.drain(..end).collect();
                 return String::from_utf8(reply).ok();
             }
-            let mut piece = [0; 65536];
+            let mut piece = [0; 8192];
             let len = self.stream.read(&mut piece).ok().filter(|&len| len > 0)?;
             self.buffer.extend_from_slice(&piece[..len]);
         }

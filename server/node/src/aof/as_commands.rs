@@ -80,7 +80,7 @@ fn put_batch(out: &mut Vec<u8>, entry: &SnapshotKey<'_>, from: usize) -> Option<
             ("SET", 0)
         }
         ValueView::List(list) => {
-            args.extend(list.iter_from(from).take(BATCH_ELEMENTS).map(|element| element.to_vec()));
+            args.extend(list.iter_from(from).take(BATCH_ELEMENTS).map(<[u8]>::to_vec));
             ("RPUSH", list.len())
         }
         ValueView::Set(set) => {

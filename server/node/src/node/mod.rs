@@ -242,6 +242,7 @@ impl Node {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
+        self.follow_flush();
         self.start_wanted_rewrite();
         let busy = self.is_saving_anything();
         self.replication.hold_snapshots(busy);

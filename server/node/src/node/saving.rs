@@ -204,6 +204,11 @@ impl Node {
     pub(super) fn cancel_dump(&mut self) {
         if let Some(saving) = self.files.saves.running.take() {
             self.effects.push(Effect::SnapshotCancel { id: saving.id });
+            if saving.for_replicas {
+                // They wait for a file that will not come.
+                let id = saving.id;
+                self.replicate(|replication, now, actions| replication.file_saved(id, None, now, actions));
+            }
             if let Some(conn) = saving.waiting {
                 self.unblock(conn, |reply| reply.error("ERR"));
             }
@@ -214,7 +219,7 @@ impl Node {
     pub(super) fn saved(&mut self, id: SnapshotId, result: Result<u64, DiskError>) {
         if self.files.saves.running.as_ref().is_some_and(|saving| saving.id == id) {
             let Some(saving) = self.files.saves.running.take() else { return };
-            return self.dump_done(&saving, result);
+            return self.dump_done(&saving, &result);
         }
         if let Some(aof) = self.files.aof_mut().filter(|aof| aof.owns_save(id)) {
             let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
@@ -223,13 +228,13 @@ impl Node {
         }
     }
 
-    fn dump_done(&mut self, saving: &Saving, result: Result<u64, DiskError>) {
+    fn dump_done(&mut self, saving: &Saving, result: &Result<u64, DiskError>) {
         let saves = &mut self.files.saves;
         saves.last_ok = result.is_ok();
         if !saving.foreground {
             saves.last_took_s = Some(self.now.mono.ms_since(saving.since) / 1000);
         }
-        match &result {
+        match result {
             Ok(_) => {
                 saves.last = self.now.wall;
                 saves.dirty = saving.dirty;
@@ -384,6 +389,20 @@ impl Node {
         let may = self.files.saves.last_ok || now.ms_since(self.files.saves.last_try) > SAVE_RETRY_MS;
         if self.files.saves.scheduled && !self.is_saving_anything() && may {
             self.dump(None, false);
+        }
+    }
+
+    /// FLUSHALL ran in this batch: a dump that is running holds what nobody wants back, and dump.rdb is to be as empty
+    /// as the dataset, if it is kept at all.
+    pub(super) fn follow_flush(&mut self) {
+        if !std::mem::take(&mut self.db.flushed_all) || self.files.is_loading() {
+            return;
+        }
+        if self.files.saves.in_background() {
+            self.cancel_dump();
+        }
+        if !self.config.save_points().is_empty() && self.files.saves.running.is_none() && !self.is_replica() {
+            self.dump(None, true);
         }
     }
 

@@ -109,7 +109,7 @@ pub enum RdbError {
     #[error("RDB is corrupt: {0}")]
     Corrupt(&'static str),
     /// The file's own checksum does not match.
-    #[error("wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
+    #[error("RDB CRC error: wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
     Checksum {
         /// What the file says.
         expected: u64,

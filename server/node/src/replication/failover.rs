@@ -63,7 +63,7 @@ impl Replication {
             let stage = self.replicas.map.values().find(|replica| replica.is_called(host, *port));
             match stage.map(|replica| replica.stage) {
                 None => return Err("ERR FAILOVER target HOST and PORT is not a replica."),
-                Some(Stage::Online) => {}
+                Some(Stage::Online | Stage::WaitAck) => {}
                 Some(_) => return Err("ERR FAILOVER target replica is not online."),
             }
             text = format!("FAILOVER requested to {host}:{port}.");
