@@ -189,6 +189,7 @@ fn follow(replica: &mut Client, master: &Server) {
 fn wait_in_sync(master: &mut Client, replica: &mut Client) {
     wait_for("the replica has everything", || {
         replica.ask("INFO replication").contains("master_link_status:up")
+            && master.ask("INFO replication").contains("state=online")
             && master.ask("DEBUG DIGEST") == replica.ask("DEBUG DIGEST")
     });
 }
