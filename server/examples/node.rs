@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// As in that binary, so that what is measured here holds there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     slotstorm_server::run(std::env::args_os().skip(1).collect())
 }

@@ -1,7 +1,8 @@
 //! A Redis Cluster node as a process: sockets, files and clocks around the pure node.
 //!
 //! [`run`] is the whole program. Rooms, callers above callees: `startup` from arguments to a running loop ·
-//! `shell` the loop · `disk` the disk thread · `files` the data directory · `listen` sockets · `log`,
+//! `shell` the loop · `disk` the disk thread · `saver` the threads of
+//! snapshots · `files` the data directory · `listen` sockets · `log`,
 //! `clock`, `signals` · `machine` what the loop drives.
 
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod files;
 pub mod listen;
 pub mod log;
 pub mod machine;
+pub mod saver;
 pub mod shell;
 pub mod signals;
 pub mod startup;

@@ -22,11 +22,12 @@ use slotstorm_node::config::Key;
 use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plane, Ticket};
 
 use crate::clock::Clock;
-use crate::disk::{DiskThread, Done, Job};
+use crate::disk::{DiskThread, Done, Job, ReadPiece};
 use crate::files::FileStore;
 use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, tune};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
+use crate::saver::Savers;
 use crate::signals::Signals;
 
 /// Bytes read from one socket in one turn.
@@ -104,6 +105,7 @@ pub struct Shell<M: Machine> {
     signals: Signals,
     interrupts: u32,
     disk: DiskThread,
+    savers: Savers,
     listeners: Vec<Listener>,
     said_ready: bool,
     /// More answers of the disk wait for the next turn.
@@ -152,6 +154,7 @@ impl<M: Machine> Shell<M> {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         poll.registry().register(&mut SourceFd(&parts.signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let disk = DiskThread::start(parts.store, waker)?;
+        let savers = Savers::new(disk.answers().clone());
         let durable = parts.machine.durable();
         let mut shell = Self {
             machine: parts.machine,
@@ -161,6 +164,7 @@ impl<M: Machine> Shell<M> {
             signals: parts.signals,
             interrupts: 0,
             disk,
+            savers,
             listeners: Vec::new(),
             said_ready: false,
             disk_pending: false,
@@ -292,9 +296,15 @@ impl<M: Machine> Shell<M> {
             Done::Snapshot { id, bytes, last } => {
                 self.machine.input(now, Input::SnapshotChunk { id, bytes, last }, &mut self.effects);
             }
+            Done::Saved { id, result } => {
+                self.machine.input(now, Input::Saved { id, result }, &mut self.effects);
+            }
+            Done::FileFailed { id, error } => {
+                self.machine.input(now, Input::FileFailed { id, error }, &mut self.effects);
+            }
             Done::Read { name, piece: Ok(piece) } => {
-                let (bytes, eof, missing) = (piece.bytes.as_slice(), piece.eof, piece.missing);
-                let input = Input::FileChunk { name: &name, bytes, eof, missing };
+                let ReadPiece { bytes, eof, missing, total_bytes } = piece;
+                let input = Input::FileChunk { name: &name, bytes: &bytes, eof, missing, total_bytes };
                 self.machine.input(now, input, &mut self.effects);
                 if !eof {
                     self.disk.push(Job::ReadNext { name });
@@ -493,11 +503,13 @@ impl<M: Machine> Shell<M> {
             Effect::Close { conn, flush } => self.close(conn, flush),
             Effect::Disk { ticket, op } => self.disk.push(Job::Op { ticket, op }),
             Effect::Read { name } => self.disk.push(Job::ReadNext { name }),
-            Effect::SnapshotStart { id, snapshot, rdb_aux } => {
-                self.disk.push(Job::SnapshotStart { id, snapshot, rdb_aux });
+            Effect::SnapshotStart { id, snapshot, rdb_aux, format } => {
+                self.savers.start(id, snapshot, rdb_aux, format);
             }
-            Effect::SnapshotPull { id } => self.disk.push(Job::SnapshotPull { id }),
-            Effect::SnapshotCancel { id } => self.disk.push(Job::SnapshotCancel { id }),
+            Effect::FileStart { id, name } => self.savers.start_file(id, &name),
+            Effect::SnapshotPull { id } => self.savers.pull(id),
+            Effect::Save { id, job } => self.savers.save(id, *job),
+            Effect::SnapshotCancel { id } => self.savers.cancel(id),
             Effect::Busy { us } => self.clock.sleep(Duration::from_micros(us)),
             Effect::Log { level, text } => {
                 self.follow_log_settings();
@@ -656,6 +668,7 @@ impl<M: Machine> Shell<M> {
     /// The end: the disk does what it was given, what has become durable leaves, sockets are closed.
     fn part(&mut self) {
         let now = self.clock.now();
+        self.savers.cancel_all();
         self.disk.finish();
         while let Some(done) = self.disk.next_done() {
             if let Done::Op { ticket, result } = done {

@@ -150,10 +150,14 @@ pub enum Input<'a> {
     /// A disk effect finished.
     DiskDone { ticket: Ticket, result: Result<(), DiskError> },
     /// The next piece of a file asked for with [`Effect::Read`], in order. An absent file is one empty piece with
-    /// `eof` and `missing`.
-    FileChunk { name: &'a str, bytes: &'a [u8], eof: bool, missing: bool },
-    /// The next piece of a snapshot's RDB bytes, answering one [`Effect::SnapshotPull`].
+    /// `eof` and `missing`. `total_bytes` is the file's length when it was opened.
+    FileChunk { name: &'a str, bytes: &'a [u8], eof: bool, missing: bool, total_bytes: u64 },
+    /// The next piece of a snapshot's RDB bytes, or of a file being sent, answering one [`Effect::SnapshotPull`].
     SnapshotChunk { id: SnapshotId, bytes: Arc<[u8]>, last: bool },
+    /// A file begun with [`Effect::Save`] is in its place (with its length), or could not be put there.
+    Saved { id: SnapshotId, result: Result<u64, DiskError> },
+    /// A file begun with [`Effect::FileStart`] cannot be read on; no chunk follows.
+    FileFailed { id: SnapshotId, error: DiskError },
     /// The process was asked to stop (SIGTERM or SIGINT).
     Terminate,
 }
@@ -175,14 +179,51 @@ pub enum DiskOp {
     /// Put `bytes` in place of the whole file so that a crash at any step leaves the old or the new content:
     /// temporary file, lock it if the old one was locked, fsync if `sync`, rename, fsync the directory.
     Replace { name: String, bytes: Vec<u8>, sync: bool },
-    /// As `Replace`, with the RDB encoding of a snapshot (preamble, body and checksum).
-    ReplaceWithSnapshot { name: String, snapshot: Snapshot, rdb_aux: Vec<(String, String)>, sync: bool },
     /// fdatasync only.
     Sync { name: String },
     /// Cut the file to `len` bytes.
     Truncate { name: String, len: u64 },
     /// Remove the file if it is there.
     Remove { name: String },
+    /// Give the file another name, in a directory that is there.
+    Rename { from: String, to: String },
+    /// Make this directory (absolute, or relative to the present one) the data directory (`CONFIG SET dir`).
+    ChangeDir { path: String },
+}
+
+/// A snapshot to be written to a file, beside all other disk work: it may take long, and nothing is gated by it.
+/// Done like [`DiskOp::Replace`] with `sync`: a crash at any step leaves the old or the new file.
+#[derive(Debug)]
+pub struct SaveJob {
+    /// The file, relative to the data directory.
+    pub name: String,
+    /// What to write.
+    pub snapshot: Snapshot,
+    /// Auxiliary fields of an RDB.
+    pub rdb_aux: Vec<(String, String)>,
+    /// In which form.
+    pub format: SnapshotFormat,
+    /// Encode it as commands (an AOF without RDB preamble) and not as RDB.
+    pub as_commands: bool,
+    /// Commands begin with this time as an annotation, in Unix seconds.
+    pub annotate_s: Option<u64>,
+}
+
+/// How snapshots are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotFormat {
+    /// `rdbcompression`
+    pub compress: bool,
+    /// `rdbchecksum`
+    pub checksum: bool,
+    /// `rdb-key-save-delay` of Redis' tests: microseconds of sleep per key; negative: keys per microsecond.
+    pub key_delay_us: i64,
+}
+
+impl Default for SnapshotFormat {
+    fn default() -> Self {
+        Self { compress: true, checksum: true, key_delay_us: 0 }
+    }
 }
 
 /// What the node wants done outside itself. Drained by the shell after `end_of_batch`, in order.
@@ -197,10 +238,19 @@ pub enum Effect {
     /// Read the file in pieces, answering `FileChunk`s.
     Read { name: String },
     /// Begin to encode a snapshot as RDB; nothing is sent before a pull.
-    SnapshotStart { id: SnapshotId, snapshot: Snapshot, rdb_aux: Vec<(String, String)> },
+    SnapshotStart {
+        id: SnapshotId,
+        snapshot: Snapshot,
+        rdb_aux: Vec<(String, String)>,
+        format: SnapshotFormat,
+    },
+    /// Open a file to be sent; nothing is sent before a pull. `id` is a name like a snapshot's.
+    FileStart { id: SnapshotId, name: String },
     /// Answer with the next `SnapshotChunk` (at most 1 MiB).
     SnapshotPull { id: SnapshotId },
-    /// Nobody wants the rest.
+    /// Write a snapshot to a file beside all else; answered with `Saved`.
+    Save { id: SnapshotId, job: Box<SaveJob> },
+    /// Nobody wants the rest of a snapshot, a file or a save: no answer follows, and no file is changed from now on.
     SnapshotCancel { id: SnapshotId },
     /// The node is deaf for so long (a slow command, `DEBUG SLEEP`): the shell sleeps, the simulator defers.
     Busy { us: u64 },

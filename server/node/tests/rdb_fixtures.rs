@@ -105,9 +105,9 @@ fn describe_stream(stream: &Stream) -> Vec<String> {
 
 #[test]
 fn names_the_key_and_the_type_that_it_cannot_read() {
-    let zipmap = b"REDIS0009\x09\x01z\x02\x00\xff";
-    let text = decode(zipmap, 100).unwrap_err().to_string();
-    assert!(text.contains("zipmap") && text.starts_with("key 'z'"), "{text}");
+    let file = b"REDIS0010\xfe\x00\x07\x03key\x00";
+    let text = decode(file, 100).unwrap_err().to_string();
+    assert!(text.contains("module") && text.starts_with("key 'key'"), "{text}");
 }
 
 #[test]
@@ -153,6 +153,17 @@ fn reads_streams_of_real_servers_with_their_groups() {
             assert_eq!(read["empty"].groups().len(), 1);
         }
     }
+}
+
+#[test]
+fn reads_the_small_hashes_of_redis_2_4() {
+    let file = b"REDIS0003\xfe\x00\x09\x01h\x0d\x02\x01a\x01\x001\x01b\x01\x012x\xff\xff";
+    let events = decode(file, 3).unwrap();
+    let hash = ValueParts::Hash(vec![(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
+    assert!(
+        events.iter().any(|event| matches!(event, RdbEvent::Key(key) if key.value == hash)),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -376,4 +387,17 @@ fn the_order_of_the_file_is_that_of_the_snapshot() {
     }
     assert_eq!(seen.len(), 500);
     assert!(seen.values().all(|&times| times == 1));
+}
+
+#[test]
+fn a_file_from_before_checksums_ends_with_its_last_opcode() {
+    // Version 3, key `a` with the value 1, as Redis 2.4 wrote it.
+    let file = b"REDIS0003\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(file, &mut |_| {}).unwrap();
+    assert!(decoder.is_done());
+    let newer = b"REDIS0005\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(newer, &mut |_| {}).unwrap();
+    assert!(!decoder.is_done(), "the checksum is still to come");
 }

@@ -15,8 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slotstorm_node::aof::{AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode};
-use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotId, Ticket, WallMs};
+use slotstorm_node::aof::{
+    AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode, RewriteRequest,
+};
+use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotFormat, SnapshotId, Ticket, WallMs};
 use slotstorm_node::keyspace::score::Score;
 use slotstorm_node::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
@@ -180,13 +182,21 @@ fn a_real_server_loads_our_append_only_file() {
     let (mut effects, mut last) = (Effects::default(), Ticket(0));
     let (names, fresh) = (AofNames::default(), LoadedAof::default());
     let mut queue = DiskQueue::new(&mut effects, &mut last);
-    let mut writer = AofWriter::open(names, FsyncPolicy::No, fresh, Mono(0), &mut queue);
-    writer.begin_rewrite(RewriteMode::Restart, SnapshotId(1), sample().snapshot(), Vec::new(), &mut queue);
+    let mut writer = AofWriter::open(names, FsyncPolicy::No, false, fresh, Mono(0), &mut queue);
+    let request = RewriteRequest {
+        mode: RewriteMode::Restart,
+        id: SnapshotId(1),
+        snapshot: sample().snapshot(),
+        aux: Vec::new(),
+        format: SnapshotFormat::default(),
+        as_commands: false,
+        annotate_s: None,
+    };
+    writer.begin_rewrite(request, Mono(0), &mut queue);
     let mut command = Vec::new();
     write_command(&mut command, &["SET", "s", "hello"]);
     writer.feed(Some(0), &command);
     writer.end_of_batch(Mono(0), &mut queue);
-    let mut encoder = SnapshotEncoder::new(sample().snapshot(), Vec::new());
     while !effects.list.is_empty() {
         for effect in std::mem::take(&mut effects.list) {
             match effect {
@@ -195,10 +205,12 @@ fn a_real_server_loads_our_append_only_file() {
                     let mut queue = DiskQueue::new(&mut effects, &mut last);
                     writer.disk_done(ticket, &Ok(()), Mono(0), &mut queue);
                 }
-                Effect::SnapshotPull { id } => {
-                    let piece = encoder.next_chunk(10_000);
+                Effect::Save { id, job } => {
+                    let mut bytes = Vec::new();
+                    SnapshotEncoder::new(job.snapshot, job.rdb_aux).fill(&mut bytes, usize::MAX);
+                    std::fs::write(dir.path().join(job.name), &bytes).unwrap();
                     let mut queue = DiskQueue::new(&mut effects, &mut last);
-                    writer.snapshot_chunk(id, &piece.bytes, piece.last, &mut queue);
+                    writer.saved(id, &Ok(bytes.len() as u64), Mono(0), &mut queue);
                 }
                 _ => {}
             }
@@ -282,15 +294,26 @@ impl Ours {
             Action::Close { conn, .. } => drop(self.sockets.remove(&conn)),
             Action::Send { conn, bytes } => self.put(conn, &bytes),
             Action::SendShared { conn, chunk, start, end } => self.put(conn, &chunk[start..end]),
-            Action::TakeSnapshot => {
+            Action::TakeSnapshot { to_file } => {
                 self.next += 1;
                 let id = SnapshotId(self.next);
                 let aux = aux_fields(SnapshotUse::Rdb, WallMs(0), 0, self.repl.rdb_identity());
+                let mut file = Vec::new();
+                SnapshotEncoder::new(self.keys.snapshot(), aux.clone()).fill(&mut file, usize::MAX);
                 self.encoders.insert(id, SnapshotEncoder::new(self.keys.snapshot(), aux));
-                self.event(|repl, now, actions| repl.snapshot_taken(id, now, actions));
+                self.event(|repl, now, actions| repl.snapshot_taken(id, to_file, now, actions));
+                if to_file {
+                    let bytes = Some(file.len() as u64);
+                    self.event(|repl, now, actions| repl.file_saved(id, bytes, now, actions));
+                }
             }
             Action::PullSnapshot(id) => {
-                let piece = self.encoders.get_mut(&id).unwrap().next_chunk(10_000);
+                // Two are asked for at a time: the last pull may find nothing.
+                let Some(encoder) = self.encoders.get_mut(&id) else { return };
+                let piece = encoder.next_chunk(10_000);
+                if piece.last {
+                    self.encoders.remove(&id);
+                }
                 let bytes: Arc<[u8]> = piece.bytes;
                 self.event(|repl, now, actions| repl.snapshot_chunk(id, bytes, piece.last, now, actions));
             }
@@ -315,6 +338,7 @@ impl Ours {
                 );
             }
             Action::Log(_, text) => self.logs.push(text),
+            Action::StartFile(_) | Action::HoldWrites | Action::ReleaseWrites | Action::RoleChanged => {}
             Action::CancelSnapshot(_) | Action::WaitDone { .. } | Action::WaitAborted { .. } => {}
         }
     }

@@ -60,6 +60,11 @@ impl Server {
         server
     }
 
+    /// Its directory.
+    pub fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// Starts a server on a copy of all files of another one.
     pub fn start_on_files_of(kind: Kind, number: u8, args: &[&str], other: &Self) -> Self {
         let dir = TempDir::new().unwrap();

@@ -1,9 +1,10 @@
 //! Reads the append-only file at start: manifest, base, incremental files, in that order. A last file that ends
-//! within a command or a transaction is cut there (`aof-load-truncated yes`), as after any crash.
+//! within a command or a transaction is cut there, as after any crash, unless `aof-load-truncated` is off. A single
+//! file of a Redis before 7.0 is moved into the directory and becomes the base.
 
 use std::collections::VecDeque;
 
-use super::{AofNames, DiskQueue, Manifest, ManifestError};
+use super::{AofFile, AofNames, DiskQueue, Manifest, ManifestError};
 use crate::io::{DiskOp, Effect, LogLevel};
 use crate::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey};
 use crate::replication::commands::{Command, CommandBatch, CommandError, CommandParser, selected_by};
@@ -56,15 +57,10 @@ pub enum AofLoadError {
         error: ManifestError,
     },
     /// A file that the manifest names is gone.
-    #[error("The AOF file {0} doesn't exist")]
+    #[error("The append log file {0} doesn't exist: No such file or directory")]
     Missing(String),
-    /// An AOF of Redis before 7.0 and no manifest.
-    #[error(
-        "{0} is an AOF of Redis before 7.0, which this server does not upgrade; start a redis-server 7 on it once"
-    )]
-    OldStyle(String),
     /// The base is damaged.
-    #[error("Error reading the RDB preamble of the AOF file {name}: {error}")]
+    #[error("Error reading the RDB base file {name}, AOF loading aborted: {error}")]
     Rdb {
         /// The file.
         name: String,
@@ -72,7 +68,10 @@ pub enum AofLoadError {
         error: RdbError,
     },
     /// Bytes that are no command.
-    #[error("Bad file format reading the append only file {name} at offset {offset}: {error}")]
+    #[error(
+        "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest> (offset {offset}: {error})"
+    )]
     Command {
         /// The file.
         name: String,
@@ -81,8 +80,15 @@ pub enum AofLoadError {
         /// What is wrong with it.
         error: CommandError,
     },
+    /// The last file ends within a command or a transaction, and `aof-load-truncated` is off.
+    #[error(
+        "Unexpected end of file reading the append only file {0}. You can: 1) Make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' \
+         configuration option to yes and restart the server."
+    )]
+    Truncated(String),
     /// A file before the last one ends within a command.
-    #[error("The truncated file {0} is not the last file of the AOF")]
+    #[error("Fatal error: the truncated file is not the last file ({0})")]
     TruncatedBeforeLast(String),
     /// A SELECT that names no database.
     #[error("The AOF file {0} has a SELECT of no database")]
@@ -94,6 +100,8 @@ pub enum AofLoadError {
 pub struct AofLoader {
     names: AofNames,
     what: LoadWhat,
+    /// `aof-load-truncated`
+    load_truncated: bool,
     stage: Stage,
     loaded: LoadedAof,
 }
@@ -103,8 +111,11 @@ enum Stage {
     Manifest {
         text: Vec<u8>,
     },
-    /// There is no manifest; is there an old-style file?
-    OldStyle,
+    /// There is no manifest, or one of a move that did not end; is there an old-style file?
+    OldStyle {
+        /// What is wrong if there is none.
+        otherwise: Option<AofLoadError>,
+    },
     Files {
         current: Box<LoadingFile>,
         rest: VecDeque<String>,
@@ -133,16 +144,22 @@ enum Form {
 
 impl AofLoader {
     /// Begins by asking for the manifest.
-    pub fn new(names: AofNames, what: LoadWhat, disk: &mut DiskQueue<'_>) -> Self {
+    pub fn new(names: AofNames, what: LoadWhat, load_truncated: bool, disk: &mut DiskQueue<'_>) -> Self {
         disk.effect(Effect::Read { name: names.manifest() });
-        Self { names, what, stage: Stage::Manifest { text: Vec::new() }, loaded: LoadedAof::default() }
+        Self {
+            names,
+            what,
+            load_truncated,
+            stage: Stage::Manifest { text: Vec::new() },
+            loaded: LoadedAof::default(),
+        }
     }
 
     /// True if a `FileChunk` of this name is the one waited for.
     pub fn wants(&self, name: &str) -> bool {
         match &self.stage {
             Stage::Manifest { .. } => name == self.names.manifest(),
-            Stage::OldStyle => name == self.names.file,
+            Stage::OldStyle { .. } => name == self.names.file,
             Stage::Files { current, .. } => name == current.path,
             Stage::Done => false,
         }
@@ -160,28 +177,33 @@ impl AofLoader {
     ) -> Result<Option<LoadedAof>, AofLoadError> {
         match &mut self.stage {
             Stage::Manifest { .. } if missing => {
-                self.stage = Stage::OldStyle;
-                disk.effect(Effect::Read { name: self.names.file.clone() });
+                self.look_for_old_style(None, disk);
                 Ok(None)
             }
             Stage::Manifest { text } => {
                 text.extend_from_slice(bytes);
                 if eof { self.begin_files(disk) } else { Ok(None) }
             }
-            Stage::OldStyle => {
-                if missing {
-                    Ok(Some(self.finish()))
-                } else {
-                    Err(AofLoadError::OldStyle(self.names.file.clone()))
+            Stage::OldStyle { otherwise } if missing => match otherwise.take() {
+                None => Ok(Some(self.finish())),
+                Some(error) => Err(error),
+            },
+            Stage::OldStyle { .. } if !eof => Ok(None),
+            Stage::OldStyle { .. } => Ok(self.upgrade(disk)),
+            Stage::Files { current, rest } if missing => {
+                let error = AofLoadError::Missing(current.name().to_owned());
+                if current.is_base && rest.is_empty() && current.name() == self.names.file {
+                    self.look_for_old_style(Some(error), disk);
+                    return Ok(None);
                 }
+                Err(error)
             }
-            Stage::Files { current, .. } if missing => Err(AofLoadError::Missing(current.path.clone())),
             Stage::Files { current, rest } => {
                 current.feed(bytes, sink)?;
                 if !eof {
                     return Ok(None);
                 }
-                let valid_bytes = current.finish(rest.is_empty(), disk)?;
+                let valid_bytes = current.finish(rest.is_empty(), self.load_truncated, disk)?;
                 if current.is_base {
                     self.loaded.base_bytes = valid_bytes;
                 } else {
@@ -192,6 +214,34 @@ impl AofLoader {
             }
             Stage::Done => Ok(None),
         }
+    }
+
+    fn look_for_old_style(&mut self, otherwise: Option<AofLoadError>, disk: &mut DiskQueue<'_>) {
+        self.stage = Stage::OldStyle { otherwise };
+        disk.effect(Effect::Read { name: self.names.file.clone() });
+    }
+
+    /// The file of a Redis before 7.0 becomes the base: first the manifest that names it, then the move.
+    fn upgrade(&mut self, disk: &mut DiskQueue<'_>) -> Option<LoadedAof> {
+        let name = self.names.file.clone();
+        let base = AofFile { name: name.clone(), seq: 1 };
+        let manifest = Manifest { base: Some(base), ..Manifest::default() };
+        let bytes = manifest.to_text().into_bytes();
+        disk.op(DiskOp::Replace { name: self.names.manifest(), bytes, sync: true });
+        let path = self.names.path(&name);
+        disk.op(DiskOp::Rename { from: name.clone(), to: path.clone() });
+        let text = format!(
+            "Successfully migrated an old-style AOF file ({name}) into the AOF directory ({}).",
+            self.names.dir
+        );
+        disk.effect(Effect::Log { level: LogLevel::Notice, text });
+        self.loaded.manifest = Some(manifest);
+        if self.what == LoadWhat::ManifestOnly {
+            return Some(self.finish());
+        }
+        disk.effect(Effect::Read { name: path.clone() });
+        self.stage = Stage::Files { current: Box::new(LoadingFile::new(path, true)), rest: VecDeque::new() };
+        None
     }
 
     fn begin_files(&mut self, disk: &mut DiskQueue<'_>) -> Result<Option<LoadedAof>, AofLoadError> {
@@ -242,6 +292,11 @@ impl LoadingFile {
             valid_bytes: 0,
             transaction: None,
         }
+    }
+
+    /// Without the directory.
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
     }
 
     fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(AofItem<'_>)) -> Result<(), AofLoadError> {
@@ -343,12 +398,24 @@ impl LoadingFile {
     }
 
     /// The file has ended; gives how much of it stays.
-    fn finish(&mut self, is_last: bool, disk: &mut DiskQueue<'_>) -> Result<u64, AofLoadError> {
+    fn finish(
+        &mut self,
+        is_last: bool,
+        load_truncated: bool,
+        disk: &mut DiskQueue<'_>,
+    ) -> Result<u64, AofLoadError> {
         if let Some(Form::Rdb(_)) = self.form {
             let error = RdbError::Corrupt("it ends early");
             return Err(AofLoadError::Rdb { name: self.path.clone(), error });
         }
         if self.valid_bytes < self.received_bytes {
+            if self.transaction.is_some() {
+                let text = format!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.path);
+                disk.effect(Effect::Log { level: LogLevel::Warning, text });
+            }
+            if !load_truncated {
+                return Err(AofLoadError::Truncated(self.path.clone()));
+            }
             if !is_last {
                 return Err(AofLoadError::TruncatedBeforeLast(self.path.clone()));
             }

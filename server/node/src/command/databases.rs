@@ -87,6 +87,7 @@ pub(super) fn flushdb(call: &mut Call<'_>) -> Outcome {
 pub(super) fn flushall(call: &mut Call<'_>) -> Outcome {
     check_flush_option(call)?;
     let removed = call.db.flush_all(call.now.wall);
+    call.db.flushed_all = true;
     flushed(call, removed)
 }
 

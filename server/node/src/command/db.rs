@@ -37,6 +37,8 @@ pub struct Db {
     pub is_cluster: bool,
     /// For SPOP, RANDOMKEY and their like.
     pub random: Random,
+    /// FLUSHALL ran: what is being saved is of no use any more.
+    pub flushed_all: bool,
     /// Changes since the node began.
     pub dirty: u64,
     /// Lookups by reading commands that found a key.
@@ -145,6 +147,7 @@ impl Db {
             others_bytes: 0,
             is_cluster: false,
             random,
+            flushed_all: false,
             dirty: 0,
             hits: 0,
             misses: 0,

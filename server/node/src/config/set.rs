@@ -62,6 +62,12 @@ impl Config {
         }
         Ok(changed)
     }
+
+    /// Notes who the master is now: `replicaof` follows the role, so that CONFIG REWRITE keeps it.
+    pub fn note_master(&mut self, master: Option<std::net::SocketAddr>) {
+        let words = master.map(|addr| vec![addr.ip().to_string(), addr.port().to_string()]);
+        self.put(Key::Replicaof, Value::Words(words.unwrap_or_default()));
+    }
 }
 
 /// Refuses values whose feature does not exist here, where accepting them would promise something.

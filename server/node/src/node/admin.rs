@@ -7,7 +7,7 @@ use super::replication_glue::settings as replication_settings;
 use super::{Node, encoding_limits, text};
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
-use crate::io::{ConnId, Effect};
+use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
 use crate::replication::RoleView;
 use crate::resp::Args;
@@ -41,41 +41,29 @@ impl Node {
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
             Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
+            Verb::Debug if is(&args[1], "RELOAD") => self.debug_reload(conn, client, args)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
-                let at = self.files.last_save.0 / 1000;
+                let at = self.files.saves.last.0 / 1000;
                 self.reply(client).int(at as i64);
             }
             Verb::Save => {
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(Some(conn));
+                self.save(conn)?;
                 client.blocked = Some(Blocked::Disk);
             }
             Verb::BgSave => {
-                match args.len() {
-                    1 => {}
-                    2 if is(&args[1], "SCHEDULE") => {}
+                let schedule = match args.len() {
+                    1 => false,
+                    2 if is(&args[1], "SCHEDULE") => true,
                     _ => return Err(SYNTAX),
-                }
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(None);
-                self.reply(client).simple("Background saving started");
+                };
+                let answer = self.background_save(schedule, client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::BgRewriteAof => {
-                if self.files.aof().is_none() {
-                    return Err(text("ERR the append only file is off (appendonly no)"));
-                }
-                if self.files.aof().is_some_and(|aof| aof.status().rewriting) {
-                    return Err(text("ERR Background append only file rewriting already in progress"));
-                }
-                // At the end of the batch: everything executed before the snapshot must have been appended.
-                self.want_rewrite();
-                self.reply(client).simple("Background append only file rewriting started");
+                let answer = self.background_rewrite(client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::Role => self.role(client),
             Verb::ReplConf | Verb::PSync | Verb::Sync => self.replica_command(conn, client, args),
@@ -86,9 +74,11 @@ impl Node {
                 self.replicaof(client, args)?;
             }
             Verb::Failover => {
-                return Err(text(
-                    "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
-                ));
+                if self.config.flag(Key::ClusterEnabled) {
+                    return Err(text("ERR FAILOVER not allowed in cluster mode."));
+                }
+                self.failover(args)?;
+                self.reply(client).ok();
             }
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
@@ -118,8 +108,12 @@ impl Node {
     }
 
     fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        let peer = client.peer;
         if is(&args[1], "NO") && is(&args[2], "ONE") {
-            self.replicate(super::super::replication::Replication::promote);
+            if self.is_replica() {
+                self.replicate(super::super::replication::Replication::promote);
+                self.log(LogLevel::Notice, format!("MASTER MODE enabled (user request from '{peer}')"));
+            }
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
@@ -129,10 +123,16 @@ impl Node {
             let ip = ip.or(localhost.then_some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
+            if self.replication.link_status().is_some_and(|link| link.master == master) {
+                self.reply(client).simple("OK Already connected to specified master");
+                return Ok(());
+            }
             self.abort_migrations();
             self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+            self.log(LogLevel::Notice, format!("REPLICAOF {ip}:{port} enabled (user request from '{peer}')"));
         }
+        self.note_master();
         self.db.expiry = self.expiry_mode();
         self.reply(client).ok();
         Ok(())
@@ -190,16 +190,25 @@ impl Node {
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                let old_dir = self.config.text(Key::Dir).to_owned();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
                 let changed = changed.map_err(|error| Fault::new(format!("ERR {error}")))?;
                 self.config_changed(&changed);
+                if changed.contains(&Key::Dir) {
+                    // Whether it can be entered is not known yet.
+                    let waiting = (!client.in_exec).then_some(conn);
+                    self.change_dir(waiting, old_dir);
+                    if waiting.is_some() {
+                        client.blocked = Some(Blocked::Disk);
+                        return Ok(Step::Done);
+                    }
+                }
                 self.reply(client).ok();
             }
             b"resetstat" => {
                 arity(args.len() == 2)?;
-                let loaded_keys = self.stats.loaded_keys;
-                self.stats = super::Stats { loaded_keys, ..super::Stats::default() };
+                self.stats = super::Stats::default();
                 (self.db.hits, self.db.misses) = (0, 0);
                 (self.db.expired, self.db.evicted) = (0, 0);
                 self.replication.reset_counts();

@@ -41,22 +41,17 @@ impl Node {
                 );
                 self.reply(client).simple(&line);
             }
-            b"reload" => {
-                if let Some(option) = args.get(2) {
-                    let option = shown(option, 32);
-                    return Err(Fault::new(format!(
-                        "ERR DEBUG RELOAD {option} is not supported by this server"
-                    )));
-                }
-                self.debug_reload()?;
-                self.reply(client).ok();
-            }
             b"change-repl-id" if args.len() == 2 => {
                 self.log(
                     crate::io::LogLevel::Notice,
                     "Changing replication IDs after receiving change-repl-id",
                 );
                 self.replication.change_id();
+                self.reply(client).ok();
+            }
+            b"aof-flush-sleep" if args.len() == 3 => {
+                let us = crate::keyspace::number::parse_i64(&args[2]).ok_or(crate::command::NOT_INTEGER)?;
+                self.files.flush_sleep_us = u64::try_from(us).unwrap_or(0);
                 self.reply(client).ok();
             }
             b"error" if args.len() == 3 => {
@@ -120,10 +115,7 @@ impl Node {
 
     /// Loads the append-only file in place of what is in memory: a test of what is in the file.
     pub(super) fn debug_loadaof(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
-        let Some(aof) = self.files.aof() else {
-            return Err(text("ERR the append only file is off (appendonly no)"));
-        };
-        if aof.status().rewriting {
+        if self.files.is_rewriting() {
             return Err(text("ERR Background append only file rewriting already in progress"));
         }
         if client.in_exec || self.is_replica() {
@@ -137,10 +129,52 @@ impl Node {
         Ok(())
     }
 
-    /// Saves the dataset and reads back what was saved: the very bytes that go to the file are decoded. The reply
-    /// waits for the file.
-    fn debug_reload(&mut self) -> Result<(), Fault> {
-        if self.tickets.is_saving() {
+    /// `DEBUG RELOAD`: saves the dataset and reads back what was saved, or what the file holds (`NOSAVE`), in place of
+    /// what is in memory or to it (`NOFLUSH`, `MERGE`).
+    pub(super) fn debug_reload(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        args: Args<'_>,
+    ) -> Result<(), Fault> {
+        let (mut save, mut flush, mut merge) = (true, true, false);
+        for option in args.from(2).iter() {
+            match &option.to_ascii_lowercase()[..] {
+                b"merge" => merge = true,
+                b"noflush" => flush = false,
+                b"nosave" => save = false,
+                _ => {
+                    return Err(text(
+                        "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                    ));
+                }
+            }
+        }
+        let waiting = (!client.in_exec).then_some(conn);
+        if save && flush {
+            self.reload_in_memory(waiting)?;
+            if waiting.is_some() {
+                client.blocked = Some(Blocked::Disk);
+            } else {
+                self.reply(client).ok();
+            }
+            return Ok(());
+        }
+        let Some(conn) = waiting.filter(|_| !save && !self.is_replica()) else {
+            return Err(text(
+                "ERR DEBUG RELOAD with options is not supported by this server inside MULTI, on a replica, or with \
+                 NOFLUSH and without NOSAVE",
+            ));
+        };
+        self.abort_migrations();
+        client.blocked = Some(Blocked::Disk);
+        self.reload_rdb(conn, flush, merge);
+        Ok(())
+    }
+
+    /// The very bytes that go to the file are decoded. `waiting` is answered when the file is there.
+    fn reload_in_memory(&mut self, waiting: Option<ConnId>) -> Result<(), Fault> {
+        if self.is_saving_rdb() || self.files.saves.running.is_some() {
             return Err(text("ERR Background save already in progress"));
         }
         let failed = |error: &dyn std::fmt::Display| {
@@ -171,9 +205,7 @@ impl Node {
         if let Some(failure) = failure {
             return Err(failed(&failure));
         }
-        self.dump(None);
-        // `dump` asked for the last ticket there is.
-        self.batch_gate = self.batch_gate.max(self.tickets.last);
+        self.dump(waiting, true);
         self.db.replace_all(dataset, self.now.wall);
         self.effects.push(Effect::Log {
             level: crate::io::LogLevel::Warning,

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::Node;
 use crate::config::Key;
+use crate::io::Mono;
 
 /// Sections in Redis' order, and whether INFO shows them unasked.
 const SECTIONS: [(&str, bool); 13] = [
@@ -158,43 +159,62 @@ impl Node {
 
     fn persistence_section(&self) -> String {
         let mut section = Section::new("Persistence");
+        let saves = &self.files.saves;
+        let seconds = |took: Option<u64>| took.map_or(-1, |s| i64::try_from(s).unwrap_or(i64::MAX));
+        let since = |since: Option<Mono>| seconds(since.map(|since| self.now.mono.ms_since(since) / 1000));
         section.flag("loading", self.files.is_loading());
-        section.flag("async_loading", false);
-        section.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+        section.flag("async_loading", self.is_loading_beside());
+        section.line("current_cow_peak", 0);
+        section.line("current_cow_size", 0);
+        section.line("current_cow_size_age", 0);
         section.line("current_fork_perc", "0.00");
-        section.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-        let changes = self.db.dirty.saturating_sub(self.files.saved_dirty);
-        section.line("rdb_changes_since_last_save", changes);
-        section.flag("rdb_bgsave_in_progress", self.tickets.is_saving());
-        section.line("rdb_last_save_time", self.files.last_save.0 / 1000);
-        section.line("rdb_last_bgsave_status", if self.files.last_save_ok { "ok" } else { "err" });
-        let took = self.files.last_save_took_s.map_or(-1, |seconds| seconds as i64);
-        section.line("rdb_last_bgsave_time_sec", took);
-        let since = self.now.mono.ms_since(self.files.last_save_try) / 1000;
-        section.line("rdb_current_bgsave_time_sec", if self.tickets.is_saving() { since as i64 } else { -1 });
-        section.line("rdb_saves", self.files.saves);
-        section.zeros(&["rdb_last_cow_size", "rdb_last_load_keys_expired"]);
-        section.line("rdb_last_load_keys_loaded", self.stats.loaded_keys);
+        section.line("current_save_keys_processed", 0);
+        section.line("current_save_keys_total", 0);
+        section.line("rdb_changes_since_last_save", self.db.dirty.saturating_sub(saves.dirty));
+        section.flag("rdb_bgsave_in_progress", self.is_saving_rdb());
+        section.line("rdb_last_save_time", saves.last.0 / 1000);
+        section.line("rdb_last_bgsave_status", if saves.last_ok { "ok" } else { "err" });
+        section.line("rdb_last_bgsave_time_sec", seconds(saves.last_took_s));
+        let running = saves.running.as_ref().filter(|_| saves.in_background());
+        section.line("rdb_current_bgsave_time_sec", since(running.map(|saving| saving.since)));
+        section.line("rdb_saves", saves.count);
+        section.line("rdb_last_cow_size", 0);
+        section.line("rdb_last_load_keys_expired", self.files.load_counts.expired);
+        section.line("rdb_last_load_keys_loaded", self.files.load_counts.loaded);
+        let (status, rewriting_since) = self.files.aof_status();
         let aof = self.files.aof();
         section.flag("aof_enabled", aof.is_some());
-        let status = aof.map(crate::aof::AofWriter::status).unwrap_or_default();
-        section.flag("aof_rewrite_in_progress", status.rewriting);
-        section.flag("aof_rewrite_scheduled", false);
-        section.line("aof_last_rewrite_time_sec", -1);
-        section.line("aof_current_rewrite_time_sec", -1);
-        section.line("aof_last_bgrewrite_status", if status.last_rewrite_failed { "err" } else { "ok" });
-        section.line("aof_rewrites", self.files.rewrites);
-        section.line("aof_rewrites_consecutive_failures", u8::from(status.last_rewrite_failed));
+        section.flag("aof_rewrite_in_progress", self.files.is_rewriting());
+        section.flag("aof_rewrite_scheduled", saves.rewrite_scheduled && !self.files.is_rewriting());
+        section.line("aof_last_rewrite_time_sec", seconds(saves.rewrite_took_s));
+        section.line("aof_current_rewrite_time_sec", since(rewriting_since));
+        section.line("aof_last_bgrewrite_status", if saves.rewrite_failed { "err" } else { "ok" });
+        section.line("aof_rewrites", saves.rewrites);
+        section.line("aof_rewrites_consecutive_failures", saves.rewrite_failures());
         let failing = aof.is_some_and(|aof| aof.write_error().is_some());
         section.line("aof_last_write_status", if failing { "err" } else { "ok" });
-        section.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+        section.line("aof_last_cow_size", 0);
+        section.line("module_fork_in_progress", 0);
+        section.line("module_fork_last_cow_size", 0);
         if aof.is_some() {
             section.line("aof_current_size", status.current_bytes);
             section.line("aof_base_size", status.base_bytes);
-            section.zeros(&["aof_pending_rewrite"]);
+            section.flag("aof_pending_rewrite", false);
             section.line("aof_buffer_length", status.buffered_bytes);
             section.flag("aof_pending_bio_fsync", status.sync_running);
             section.line("aof_delayed_fsync", status.delayed_syncs);
+        }
+        if let Some(progress) = self.files.progress() {
+            let took_s = self.now.mono.ms_since(progress.since) / 1000;
+            let left = progress.total_bytes.saturating_sub(progress.loaded_bytes);
+            let percent = progress.loaded_bytes as f64 * 100.0 / progress.total_bytes.max(1) as f64;
+            section.line("loading_start_time", progress.since_wall.0 / 1000);
+            section.line("loading_total_bytes", progress.total_bytes);
+            section.line("loading_rdb_used_mem", 0);
+            section.line("loading_loaded_bytes", progress.loaded_bytes);
+            section.line("loading_loaded_perc", format!("{percent:.2}"));
+            let rate = progress.loaded_bytes / took_s.max(1);
+            section.line("loading_eta_seconds", left.checked_div(rate).unwrap_or(1));
         }
         section.out
     }

@@ -2,7 +2,7 @@
 //!
 //! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
 //! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
-//! out what those rooms want · [`blocking`] clients that wait for keys · `files` tickets, saving and loading · `info` the INFO text.
+//! out what those rooms want · [`blocking`] clients that wait for keys · `files` loading and the append-only file · `saving` dumps and rewrites · `info` the INFO text.
 
 mod access;
 mod acl_command;
@@ -24,6 +24,7 @@ mod migrate_glue;
 mod monitors;
 mod redact;
 mod replication_glue;
+mod saving;
 mod session;
 mod slow;
 #[cfg(test)]
@@ -50,7 +51,7 @@ use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind, Origin};
 use command_stats::CommandStats;
-use files::Files;
+use files::{FileChunk, Files};
 use slow::Slow;
 use tickets::Tickets;
 
@@ -110,8 +111,6 @@ struct Stats {
     writes: u64,
     replica_input_bytes: u64,
     replica_output_bytes: u64,
-    /// Keys that a dump was loaded with at start.
-    loaded_keys: u64,
     rates: Rates,
 }
 
@@ -288,16 +287,18 @@ impl Node {
             Input::Flushed { conn, bytes } => self.flushed(conn, bytes),
             Input::Closed { conn } => self.closed(conn),
             Input::DiskDone { ticket, result } => self.disk_done(ticket, result),
-            Input::FileChunk { name, bytes, eof, missing } => self.file_chunk(name, bytes, eof, missing),
-            Input::SnapshotChunk { id, bytes, last } => {
-                if self.replication.owns_snapshot(id) {
-                    self.replicate(|replication, now, actions| {
-                        replication.snapshot_chunk(id, bytes, last, now, actions);
-                    });
-                } else {
-                    self.snapshot_chunk(id, &bytes, last);
-                }
+            Input::FileChunk { name, bytes, eof, missing, total_bytes } => {
+                self.file_chunk(name, FileChunk { bytes, eof, missing, total_bytes });
             }
+            Input::SnapshotChunk { id, bytes, last } => {
+                self.replicate(|replication, now, actions| {
+                    replication.snapshot_chunk(id, bytes, last, now, actions);
+                });
+            }
+            Input::Saved { id, result } => self.saved(id, result),
+            Input::FileFailed { id, error } => self.replicate(|replication, now, actions| {
+                replication.file_failed(id, &error.message, now, actions);
+            }),
             Input::Terminate => self.terminate(),
         }
         effects.list.append(&mut self.effects.list);
@@ -319,6 +320,10 @@ impl Node {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
+        self.follow_flush();
+        self.start_wanted_rewrite();
+        let busy = self.is_saving_anything();
+        self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
         self.evict_clients();
         self.close_gates();
@@ -712,17 +717,18 @@ impl Node {
             // The SELECT that the first command needs stands before the transaction.
             let first = propagated.iter().next().map(|command| command.db);
             self.replication.propagate(first, b"*1\r\n$5\r\nMULTI\r\n");
-            self.files.append(first, b"*1\r\n$5\r\nMULTI\r\n");
+            self.files.append(first, b"*1\r\n$5\r\nMULTI\r\n", None);
         }
+        let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
         for command in propagated.iter() {
             self.replication.propagate(Some(command.db), command.bytes);
             if command.in_file {
-                self.files.append(Some(command.db), command.bytes);
+                self.files.append(Some(command.db), command.bytes, annotate);
             }
         }
         if wrap {
             self.replication.propagate(None, b"*1\r\n$4\r\nEXEC\r\n");
-            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n");
+            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n", None);
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();

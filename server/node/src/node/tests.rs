@@ -101,7 +101,13 @@ impl Bench {
             for name in reads {
                 let text = self.files.get(&name);
                 let bytes = text.map_or(&b""[..], |text| text.as_bytes());
-                let input = Input::FileChunk { name: &name, bytes, eof: true, missing: text.is_none() };
+                let input = Input::FileChunk {
+                    name: &name,
+                    bytes,
+                    eof: true,
+                    missing: text.is_none(),
+                    total_bytes: 0,
+                };
                 self.node.input(self.now, input, &mut self.effects);
             }
         }
@@ -355,7 +361,13 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
         },
         &mut effects,
     );
-    let chunk = Input::FileChunk { name: "nodes.conf", bytes: table.as_bytes(), eof: true, missing: false };
+    let chunk = Input::FileChunk {
+        name: "nodes.conf",
+        bytes: table.as_bytes(),
+        eof: true,
+        missing: false,
+        total_bytes: 0,
+    };
     node.input(now, chunk, &mut effects);
     let dials =
         |effects: &Effects| effects.list.iter().filter(|e| matches!(e, Effect::Connect { .. })).count();
@@ -375,7 +387,7 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
             .map(|effect| if let Effect::Read { name } = effect { name } else { String::new() })
             .collect();
         for name in reads.iter().filter(|name| *name != "nodes.conf") {
-            let chunk = Input::FileChunk { name, bytes: b"", eof: true, missing: true };
+            let chunk = Input::FileChunk { name, bytes: b"", eof: true, missing: true, total_bytes: 0 };
             node.input(now, chunk, &mut effects);
         }
         now.mono = now.mono.plus_ms(100);

@@ -66,8 +66,17 @@ pub struct RdbDecoder {
     need: usize,
     crc: u64,
     state: State,
-    expire_at_ms: Option<u64>,
+    pending: Pending,
     total: u64,
+}
+
+/// What was read and holds for what comes.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Of the next key.
+    expire_at_ms: Option<u64>,
+    /// Files before version 5 end without a checksum.
+    no_checksum: bool,
 }
 
 #[derive(Debug)]
@@ -134,7 +143,7 @@ impl RdbDecoder {
             need: 0,
             crc: 0,
             state: State::Header,
-            expire_at_ms: None,
+            pending: Pending::default(),
             total: 0,
         }
     }
@@ -167,7 +176,7 @@ impl RdbDecoder {
         while !self.is_done() && self.buffer.len() - self.at >= self.need {
             let start = self.at;
             let mut input = Input { bytes: &self.buffer[start..], at: 0, short_by: 0 };
-            let stepped = step(&mut self.state, &mut self.expire_at_ms, self.crc, &mut input);
+            let stepped = step(&mut self.state, &mut self.pending, self.crc, &mut input);
             match stepped {
                 Ok(event) => {
                     let used = input.at;
@@ -209,6 +218,9 @@ pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<ValueParts, R
         }
     }
 }
+
+/// The first version of the format whose files end with a checksum.
+const FIRST_WITH_CHECKSUM: u32 = 5;
 
 /// Why a step did not finish.
 pub(super) enum Stop {
@@ -323,12 +335,7 @@ fn believable(len: u64) -> Step<usize> {
 }
 
 /// Parses one more part. On `Short` neither the state nor anything else has changed.
-fn step(
-    state: &mut State,
-    expire_at_ms: &mut Option<u64>,
-    crc: u64,
-    input: &mut Input<'_>,
-) -> Step<Option<RdbEvent>> {
+fn step(state: &mut State, pending: &mut Pending, crc: u64, input: &mut Input<'_>) -> Step<Option<RdbEvent>> {
     match state {
         State::Header => {
             let header = input.take(9)?;
@@ -337,17 +344,20 @@ fn step(
             }
             let digits = String::from_utf8_lossy(&header[5..]).into_owned();
             match digits.parse::<u32>() {
-                Ok(version) if (1..=VERSION).contains(&version) => *state = State::Record,
+                Ok(version) if (1..=VERSION).contains(&version) => {
+                    pending.no_checksum = version < FIRST_WITH_CHECKSUM;
+                    *state = State::Record;
+                }
                 _ => return Err(RdbError::Version(digits).into()),
             }
             Ok(None)
         }
-        State::Record => record(state, expire_at_ms, input),
+        State::Record => record(state, pending, input),
         State::Value { key, value } => {
             let done = value_step(value, input)?;
             let Some(value) = done else { return Ok(None) };
             let key = std::mem::take(key);
-            let expire_at_ms = expire_at_ms.take();
+            let expire_at_ms = pending.expire_at_ms.take();
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
             let is_key = !is_empty_collection(&value);
@@ -372,11 +382,7 @@ fn step(
     }
 }
 
-fn record(
-    state: &mut State,
-    expire_at_ms: &mut Option<u64>,
-    input: &mut Input<'_>,
-) -> Step<Option<RdbEvent>> {
+fn record(state: &mut State, pending: &mut Pending, input: &mut Input<'_>) -> Step<Option<RdbEvent>> {
     Ok(match input.byte()? {
         opcode::AUX => Some(RdbEvent::Aux { name: input.string()?, value: input.string()? }),
         opcode::SELECT_DB => Some(RdbEvent::SelectDb(input.length()?)),
@@ -386,11 +392,12 @@ fn record(
             return Err(RdbError::UnsupportedRecord("a function of a pre-release of Redis 7.0").into());
         }
         opcode::EXPIRE_MS => {
-            *expire_at_ms = Some(not_before_epoch(i64::from_le_bytes(input.array()?)));
+            pending.expire_at_ms = Some(not_before_epoch(i64::from_le_bytes(input.array()?)));
             None
         }
         opcode::EXPIRE_S => {
-            *expire_at_ms = Some(not_before_epoch(i64::from(i32::from_le_bytes(input.array()?)) * 1000));
+            pending.expire_at_ms =
+                Some(not_before_epoch(i64::from(i32::from_le_bytes(input.array()?)) * 1000));
             None
         }
         opcode::IDLE => {
@@ -405,6 +412,10 @@ fn record(
             input.length()?;
             *state = State::ModuleAux;
             None
+        }
+        opcode::END if pending.no_checksum => {
+            *state = State::Done;
+            Some(RdbEvent::End)
         }
         opcode::END => {
             *state = State::Checksum;
@@ -451,6 +462,7 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::LIST_ZIPLIST
         | value_type::SET_INTSET
         | value_type::SET_LISTPACK
+        | value_type::HASH_ZIPMAP
         | value_type::HASH_ZIPLIST
         | value_type::HASH_LISTPACK
         | value_type::ZSET_ZIPLIST
@@ -483,6 +495,7 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 value_type::LIST_ZIPLIST => ValueParts::List(packed::ziplist(&blob)?),
                 value_type::SET_INTSET => ValueParts::Set(packed::intset(&blob)?),
                 value_type::SET_LISTPACK => ValueParts::Set(packed::listpack(&blob)?),
+                value_type::HASH_ZIPMAP => ValueParts::Hash(packed::zipmap(&blob)?),
                 value_type::HASH_ZIPLIST => ValueParts::Hash(packed::pairs(packed::ziplist(&blob)?)?),
                 value_type::ZSET_ZIPLIST => ValueParts::Zset(packed::scored(packed::ziplist(&blob)?)?),
                 value_type::ZSET_LISTPACK => ValueParts::Zset(packed::scored(packed::listpack(&blob)?)?),

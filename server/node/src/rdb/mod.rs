@@ -56,6 +56,7 @@ mod value_type {
     pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
     pub const ZSET_ZIPLIST: u8 = 12;
+    pub const HASH_ZIPMAP: u8 = 9;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const LIST_QUICKLIST: u8 = 14;
     pub const STREAM_LISTPACKS: u8 = 15;
@@ -70,7 +71,6 @@ mod value_type {
     pub const fn name(value_type: u8) -> &'static str {
         match value_type {
             6 | 7 => "module value",
-            9 => "zipmap hash",
             22..=25 => "hash with field expiry",
             _ => "value of unknown type",
         }
@@ -109,7 +109,7 @@ pub enum RdbError {
     #[error("RDB is corrupt: {0}")]
     Corrupt(&'static str),
     /// The file's own checksum does not match.
-    #[error("wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
+    #[error("RDB CRC error: wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
     Checksum {
         /// What the file says.
         expected: u64,

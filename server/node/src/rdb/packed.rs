@@ -138,6 +138,34 @@ pub fn intset(blob: &[u8]) -> Result<Elements, RdbError> {
     (0..count).map(|_| cursor.signed_le(width).map(text)).collect()
 }
 
+/// The fields and values of a zipmap, the small hash of Redis 2.4 and before.
+pub fn zipmap(blob: &[u8]) -> Result<Pairs, RdbError> {
+    let mut cursor = Cursor { bytes: blob, what: "zipmap" };
+    // The number of pairs, if it is small; the end is marked all the same.
+    cursor.byte()?;
+    let mut pairs = Vec::new();
+    let len = |cursor: &mut Cursor<'_>, first: u8| {
+        if first < 254 { Ok::<_, RdbError>(usize::from(first)) } else { Ok(cursor.u32_le()? as usize) }
+    };
+    loop {
+        let first = cursor.byte()?;
+        if first == 255 {
+            return if cursor.bytes.is_empty() { Ok(pairs) } else { cursor.fail("goes on behind its end") };
+        }
+        let field_len = len(&mut cursor, first)?;
+        let field = cursor.take(field_len)?.to_vec();
+        let first = cursor.byte()?;
+        if first == 255 {
+            return cursor.fail("has a field without a value");
+        }
+        let value_len = len(&mut cursor, first)?;
+        let unused = usize::from(cursor.byte()?);
+        let value = cursor.take(value_len)?.to_vec();
+        cursor.take(unused)?;
+        pairs.push((field, value));
+    }
+}
+
 /// Pairs up elements that stand for field, value, field, value.
 pub fn pairs(elements: Elements) -> Result<Pairs, RdbError> {
     if elements.len() % 2 == 1 {
@@ -225,7 +253,7 @@ mod tests {
                 let len = bytes.len() as u32;
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
             }
-            let _ = (listpack(&bytes), ziplist(&bytes), intset(&bytes), lzf(&bytes, 300));
+            let _ = (listpack(&bytes), ziplist(&bytes), zipmap(&bytes), intset(&bytes), lzf(&bytes, 300));
         }
     }
 }

@@ -135,7 +135,7 @@ impl Replication {
             );
             line(&format!("slave{index}"), &text);
         }
-        line("master_failover_state", &"no-failover");
+        line("master_failover_state", &self.failover_state());
         line("master_replid", &self.history.id);
         let (earlier, until) = self
             .history

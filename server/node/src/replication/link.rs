@@ -110,7 +110,7 @@ struct Stream {
 pub struct LinkStatus {
     /// The master.
     pub master: SocketAddr,
-    /// `connect`, `connecting`, `sync` or `connected`, as ROLE says.
+    /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
     pub state: &'static str,
     /// True while the stream is being applied.
     pub up: bool,
@@ -162,7 +162,8 @@ impl MasterLink {
     fn status(&self) -> LinkStatus {
         let state = match self.state {
             State::Idle { .. } => "connect",
-            State::Dialing | State::Handshake { .. } => "connecting",
+            State::Dialing => "connecting",
+            State::Handshake { .. } => "handshake",
             State::Transfer(_) | State::Committing { .. } => "sync",
             State::Streaming(_) => "connected",
         };
@@ -392,7 +393,11 @@ impl Replication {
         };
         let text = format!("Trying a partial resynchronization (request {id}:{offset}).");
         actions.push(Action::Log(LogLevel::Notice, text));
-        actions.push(Action::Send { conn, bytes: command_bytes(&["PSYNC", &id, &offset]) });
+        let mut words = vec!["PSYNC", &id, &offset];
+        if self.asks_to_take_over() {
+            words.push("FAILOVER");
+        }
+        actions.push(Action::Send { conn, bytes: command_bytes(&words) });
         Step::Psync
     }
 
@@ -416,6 +421,7 @@ impl Replication {
                 };
                 actions
                     .push(Action::Log(LogLevel::Notice, format!("Full resync from master: {id}:{offset}")));
+                self.failover_done(actions);
                 self.expect_transfer(Some((id, offset)));
                 Ok(())
             }
@@ -426,12 +432,18 @@ impl Replication {
                         Fault::Retry(format!("Master replied with wrong +CONTINUE syntax: {text}"))
                     })?),
                 };
+                self.failover_done(actions);
                 self.continue_stream(new_id, now, actions);
                 Ok(())
             }
             "-NOMASTERLINK" | "-LOADING" => Err(Fault::Retry(format!(
                 "Master is currently unable to PSYNC but should be in the future: {text}"
             ))),
+            _ if self.asks_to_take_over() => {
+                // It was under way, or nobody would have been asked to take over.
+                let _ = self.abort_failover("Failover target rejected psync request", now, actions);
+                Ok(())
+            }
             _ => {
                 // A master that knows no PSYNC: ask in the old way.
                 actions.push(Action::Log(

@@ -24,7 +24,7 @@
 //! - A replica's expiry only hides keys; deletes come from the master. Commands in [`Action::Apply`] run without
 //!   redirection, without replies and are never propagated again: the log already has them, byte for byte.
 //! - [`Action::TakeSnapshot`]: read [`Replication::rdb_identity`], take the keyspace's snapshot, push
-//!   `SnapshotStart`, call [`Replication::snapshot_taken`], all in one go. The offset announced to replicas is read
+//!   `SnapshotStart` or `Save`, call [`Replication::snapshot_taken`], all in one go. The offset announced to replicas is read
 //!   in that call, so it is that of the snapshot (F-33).
 //! - [`Action::LoadBegin`], [`Action::LoadKeys`]..., then [`Action::LoadCommit`] or [`Action::LoadAbort`]: fill a
 //!   **new** keyspace and put it in place of the old one at commit only (F-19). Answer the commit with
@@ -32,6 +32,7 @@
 //!   AOF (`AofWriter::restart`), because what it holds is another history.
 
 pub mod commands;
+pub mod failover;
 pub mod identity;
 mod info;
 mod link;
@@ -166,7 +167,18 @@ pub enum Action {
         end: usize,
     },
     /// Take a snapshot now and call [`Replication::snapshot_taken`].
-    TakeSnapshot,
+    TakeSnapshot {
+        /// Save it to dump.rdb; [`Replication::file_saved`] then. Else it is pulled.
+        to_file: bool,
+    },
+    /// `Effect::FileStart` on dump.rdb.
+    StartFile(SnapshotId),
+    /// A FAILOVER holds writes back.
+    HoldWrites,
+    /// It no longer does.
+    ReleaseWrites,
+    /// This node changed its role by itself (FAILOVER).
+    RoleChanged,
     /// `Effect::SnapshotPull`.
     PullSnapshot(SnapshotId),
     /// `Effect::SnapshotCancel`.
@@ -229,6 +241,7 @@ pub struct Replication {
     replicas: Replicas,
     link: Option<MasterLink>,
     waits: Waits,
+    failover: Option<failover::Failover>,
     pings_paused: bool,
     next_ping: Mono,
     next_cron: Mono,
@@ -252,6 +265,7 @@ impl Replication {
             replicas: Replicas::default(),
             link: None,
             waits: Waits::default(),
+            failover: None,
             pings_paused: false,
             next_ping: Mono(0),
             next_cron: Mono(0),
@@ -286,6 +300,9 @@ impl Replication {
     /// Changes settings (`CONFIG SET`).
     pub fn set_settings(&mut self, settings: ReplicationSettings) {
         self.log.set_window_bytes(settings.backlog_bytes);
+        if settings.ping_period_s != self.settings.ping_period_s {
+            self.next_ping = Mono(0);
+        }
         self.settings = settings;
     }
 
@@ -443,6 +460,7 @@ impl Replication {
         [
             busy.then_some(self.next_cron),
             self.waits.next_deadline(),
+            self.failover_deadline(),
             self.snapshot_due(),
             self.link_retry_at(),
         ]
@@ -454,6 +472,7 @@ impl Replication {
     /// Time has come for something: timeouts, pings, acknowledgements, reconnects. Cheap when called too often.
     pub fn tick(&mut self, now: Mono, actions: &mut Actions) {
         self.waits.expire(now, &self.replicas, actions);
+        self.failover_step(now, actions);
         self.retry_link(now, actions);
         if now < self.next_cron {
             return;
@@ -461,6 +480,10 @@ impl Replication {
         self.next_cron = now.plus_ms(1000);
         self.link_cron(now, actions);
         self.replicas_cron(now, actions);
+        if self.next_ping == Mono(0) {
+            // The first one, and the first by a new period.
+            self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
+        }
         if now >= self.next_ping {
             self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
             if self.link.is_none() && !self.replicas.map.is_empty() && !self.pings_paused {

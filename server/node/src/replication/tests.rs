@@ -18,6 +18,8 @@ struct Node {
     encoders: BTreeMap<SnapshotId, SnapshotEncoder>,
     /// Pieces asked for; the disk thread delivers one a round.
     pulls: Vec<SnapshotId>,
+    /// Files that are written at the next batch's end.
+    saves: Vec<(SnapshotId, u64)>,
     parsers: BTreeMap<ConnId, CommandParser>,
     waits_done: Vec<(ConnId, usize)>,
     logs: Vec<String>,
@@ -92,6 +94,7 @@ impl World {
                 loading: None,
                 encoders: BTreeMap::new(),
                 pulls: Vec::new(),
+                saves: Vec::new(),
                 parsers: BTreeMap::new(),
                 waits_done: Vec::new(),
                 logs: Vec::new(),
@@ -134,12 +137,19 @@ impl World {
                 Action::Close { conn, .. } => self.close(conn, index),
                 Action::Send { conn, bytes } => self.put(conn, &bytes),
                 Action::SendShared { conn, chunk, start, end } => self.put(conn, &chunk[start..end]),
-                Action::TakeSnapshot => {
+                Action::TakeSnapshot { to_file } => {
                     let id = SnapshotId(now.0 + index as u64);
                     let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, 0, node.repl.rdb_identity());
-                    node.encoders.insert(id, SnapshotEncoder::new(node.keys.snapshot(), aux));
-                    node.repl.snapshot_taken(id, now, &mut more);
+                    let encoder = SnapshotEncoder::new(node.keys.snapshot(), aux.clone());
+                    node.encoders.insert(id, encoder);
+                    node.repl.snapshot_taken(id, to_file, now, &mut more);
+                    if to_file {
+                        let mut file = Vec::new();
+                        SnapshotEncoder::new(node.keys.snapshot(), aux).fill(&mut file, usize::MAX);
+                        node.saves.push((id, file.len() as u64));
+                    }
                 }
+                Action::HoldWrites | Action::ReleaseWrites | Action::RoleChanged | Action::StartFile(_) => {}
                 Action::PullSnapshot(id) => node.pulls.push(id),
                 Action::CancelSnapshot(id) => drop(node.encoders.remove(&id)),
                 Action::LoadBegin => node.loading = Some(keyspace()),
@@ -211,12 +221,20 @@ impl World {
     fn end_of_batch(&mut self) -> bool {
         let mut pulled = false;
         for index in 0..self.nodes.len() {
+            for (id, bytes) in std::mem::take(&mut self.nodes[index].saves) {
+                self.with_node(index, |node, now, actions| {
+                    node.repl.file_saved(id, Some(bytes), now, actions);
+                });
+            }
             self.with_node(index, |node, now, actions| node.repl.flush(now, actions));
             let Some(id) = self.nodes[index].pulls.pop() else { continue };
             pulled = true;
             self.with_node(index, |node, now, actions| {
                 if let Some(encoder) = node.encoders.get_mut(&id) {
                     let piece = encoder.next_chunk(100);
+                    if piece.last {
+                        node.encoders.remove(&id);
+                    }
                     node.repl.snapshot_chunk(id, piece.bytes, piece.last, now, actions);
                 }
             });
@@ -410,13 +428,17 @@ fn no_stream_follows_the_mark_before_the_first_acknowledgement() {
                 match action {
                     Action::Send { bytes, .. } => sent.extend(bytes),
                     Action::SendShared { chunk, start, end, .. } => sent.extend(&chunk[start..end]),
-                    Action::TakeSnapshot => {
+                    Action::TakeSnapshot { to_file } => {
                         let encoder = SnapshotEncoder::new(node.keys.snapshot(), Vec::new());
                         node.encoders.insert(SnapshotId(1), encoder);
-                        node.repl.snapshot_taken(SnapshotId(1), Mono(0), actions);
+                        node.repl.snapshot_taken(SnapshotId(1), to_file, Mono(0), actions);
                     }
                     Action::PullSnapshot(id) => {
-                        let piece = node.encoders.get_mut(&id).unwrap().next_chunk(1 << 20);
+                        let Some(encoder) = node.encoders.get_mut(&id) else { continue };
+                        let piece = encoder.next_chunk(1 << 20);
+                        if piece.last {
+                            node.encoders.remove(&id);
+                        }
                         node.repl.snapshot_chunk(id, piece.bytes, piece.last, Mono(0), actions);
                     }
                     _ => {}
