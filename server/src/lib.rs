@@ -31,7 +31,12 @@ pub fn run_as_redis_server(args: Vec<OsString>) -> ExitCode {
 }
 
 fn make_node(boot: startup::Boot<'_>) -> Node {
-    let node =
-        NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+    let node = NodeBoot {
+        config: boot.config,
+        now: boot.now,
+        entropy: boot.entropy,
+        pid: std::process::id(),
+        stopwatch: clock::STOPWATCH,
+    };
     Node::new(node, boot.effects)
 }

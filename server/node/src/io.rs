@@ -49,6 +49,22 @@ pub struct Now {
     pub wall: WallMs,
 }
 
+/// A clock for the durations of commands: nanoseconds since some moment, never going back. The shell gives it at
+/// start, because a command has no event of its own to bring the time; a simulator gives [`Stopwatch::STOPPED`] or one
+/// of its own. What it says is shown to people (INFO commandstats, SLOWLOG, LATENCY) and must decide nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(pub fn() -> u64);
+
+impl Stopwatch {
+    /// Everything takes no time.
+    pub const STOPPED: Self = Self(|| 0);
+
+    /// Reads it, in nanoseconds.
+    pub fn read(self) -> u64 {
+        (self.0)()
+    }
+}
+
 /// A connection's name between node and shell. The shell names accepted connections with even numbers, the
 /// node names those it asks for with odd ones; a number is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

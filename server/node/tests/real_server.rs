@@ -165,7 +165,7 @@ fn a_real_server_loads_our_append_only_file() {
     writer.begin_rewrite(RewriteMode::Restart, SnapshotId(1), sample().snapshot(), Vec::new(), &mut queue);
     let mut command = Vec::new();
     write_command(&mut command, &["SET", "s", "hello"]);
-    writer.feed(&command);
+    writer.feed(Some(0), &command);
     writer.end_of_batch(Mono(0), &mut queue);
     let mut encoder = SnapshotEncoder::new(sample().snapshot(), Vec::new());
     while !effects.list.is_empty() {
@@ -276,7 +276,7 @@ impl Ours {
                 self.event(|repl, now, actions| repl.snapshot_chunk(id, bytes, piece.last, now, actions));
             }
             Action::LoadBegin => self.loading = Some(keyspace()),
-            Action::LoadKeys(keys) => {
+            Action::LoadKeys { keys, .. } => {
                 let loading = self.loading.as_mut().unwrap();
                 for key in keys {
                     loading.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)).unwrap();
@@ -287,9 +287,13 @@ impl Ours {
                 self.event(Replication::loaded);
             }
             Action::LoadAbort => self.loading = None,
-            Action::Apply(batch) => {
-                self.commands
-                    .extend(batch.iter().map(|command| command.args().map(<[u8]>::to_vec).collect()));
+            Action::Apply { batch, .. } => {
+                self.commands.extend(
+                    batch
+                        .iter()
+                        .filter(|command| !command.is("SELECT"))
+                        .map(|command| command.args().map(<[u8]>::to_vec).collect()),
+                );
             }
             Action::Log(_, text) => self.logs.push(text),
             Action::CancelSnapshot(_) | Action::WaitDone { .. } | Action::WaitAborted { .. } => {}
@@ -377,7 +381,7 @@ impl Ours {
     fn propagate(&mut self, args: &[&str]) {
         let mut bytes = Vec::new();
         write_command(&mut bytes, args);
-        self.repl.propagate(&bytes);
+        self.repl.propagate(Some(0), &bytes);
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::{AofNames, DiskQueue, Manifest, ManifestError};
 use crate::io::{DiskOp, Effect, LogLevel};
 use crate::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey};
-use crate::replication::commands::{Command, CommandBatch, CommandError, CommandParser};
+use crate::replication::commands::{Command, CommandBatch, CommandError, CommandParser, selected_by};
 
 /// How an RDB file begins; anything else is commands.
 const RDB_SIGNATURE: &[u8] = b"REDIS";
@@ -23,6 +23,8 @@ pub enum LoadWhat {
 /// Something to put in the keyspace.
 #[derive(Debug)]
 pub enum AofItem<'a> {
+    /// What follows belongs to the database of this number. Each file begins with 0.
+    Database(u32),
     /// A key of a base in RDB form.
     Key(RdbKey),
     /// A command to execute, without redirection, reply or propagation. Never SELECT, MULTI or EXEC.
@@ -82,9 +84,9 @@ pub enum AofLoadError {
     /// A file before the last one ends within a command.
     #[error("The truncated file {0} is not the last file of the AOF")]
     TruncatedBeforeLast(String),
-    /// A database other than 0.
-    #[error("The AOF file {0} has data in a database other than 0")]
-    OtherDatabase(String),
+    /// A SELECT that names no database.
+    #[error("The AOF file {0} has a SELECT of no database")]
+    NoDatabase(String),
 }
 
 /// The loader: begin with [`AofLoader::new`], then give it every `FileChunk` for which [`AofLoader::wants`].
@@ -243,6 +245,9 @@ impl LoadingFile {
     }
 
     fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(AofItem<'_>)) -> Result<(), AofLoadError> {
+        if self.received_bytes == 0 && self.head.is_empty() && self.form.is_none() {
+            sink(AofItem::Database(0));
+        }
         self.received_bytes += bytes.len() as u64;
         match &mut self.form {
             Some(Form::Rdb(_)) => self.feed_rdb(bytes, sink),
@@ -266,20 +271,24 @@ impl LoadingFile {
 
     fn feed_rdb(&mut self, bytes: &[u8], sink: &mut dyn FnMut(AofItem<'_>)) -> Result<(), AofLoadError> {
         let Some(Form::Rdb(decoder)) = &mut self.form else { return Ok(()) };
-        let mut other_database = false;
+        let mut no_database = false;
         let fed = decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Key(key) => sink(AofItem::Key(key)),
-            RdbEvent::SelectDb(db) => other_database |= db != 0,
+            RdbEvent::SelectDb(db) => match u32::try_from(db) {
+                Ok(db) => sink(AofItem::Database(db)),
+                Err(_) => no_database = true,
+            },
             // Functions of a real server's AOF have no meaning here; what else there is are hints.
             RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::Function(_) | RdbEvent::End => {}
         });
         fed.map_err(|error| AofLoadError::Rdb { name: self.path.clone(), error })?;
-        if other_database {
-            return Err(AofLoadError::OtherDatabase(self.path.clone()));
+        if no_database {
+            return Err(AofLoadError::NoDatabase(self.path.clone()));
         }
         if decoder.is_done() {
             self.valid_bytes = decoder.parsed_bytes();
             let rest = decoder.take_rest();
+            sink(AofItem::Database(0));
             self.form = Some(Form::Commands(CommandParser::for_aof()));
             return self.feed_commands(&rest, sink);
         }
@@ -303,10 +312,11 @@ impl LoadingFile {
             };
             parsed += command.raw.len() as u64;
             if command.is("SELECT") {
-                if command.args().nth(1) != Some(b"0") {
-                    return Err(AofLoadError::OtherDatabase(self.path.clone()));
-                }
+                let Some(db) = selected_by(command) else {
+                    return Err(AofLoadError::NoDatabase(self.path.clone()));
+                };
                 if self.transaction.is_none() {
+                    sink(AofItem::Database(db));
                     self.valid_bytes = parsed;
                     continue;
                 }
@@ -314,10 +324,10 @@ impl LoadingFile {
             if let Some(transaction) = &mut self.transaction {
                 transaction.push(command);
                 if command.is("EXEC") {
-                    let inside = |command: &Command<'_>| {
-                        !["MULTI", "EXEC", "SELECT"].iter().any(|name| command.is(name))
-                    };
-                    transaction.iter().filter(inside).for_each(|command| sink(AofItem::Command(command)));
+                    let inside = |command: &Command<'_>| !command.is("MULTI") && !command.is("EXEC");
+                    for command in transaction.iter().filter(inside) {
+                        sink(selected_by(command).map_or(AofItem::Command(command), AofItem::Database));
+                    }
                     self.transaction = None;
                     self.valid_bytes = parsed;
                 }

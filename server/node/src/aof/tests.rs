@@ -49,6 +49,7 @@ fn load(files: &mut Files, piece: usize) -> Result<(Dataset, LoadedAof), AofLoad
             let eof = pieces.is_empty();
             let mut disk = DiskQueue::new(&mut effects, &mut last_ticket);
             let mut sink = |item: AofItem<'_>| match item {
+                AofItem::Database(number) => assert_eq!(number, 0),
                 AofItem::Key(key) => {
                     let ValueParts::String(value) = key.value else { panic!("a string") };
                     dataset.insert(key.key, value);
@@ -120,7 +121,7 @@ impl Bench {
     fn write(&mut self, key: &str, text: &str) -> Ticket {
         let mut command = Vec::new();
         write_command(&mut command, &["APPEND", key, text]);
-        self.writer.feed(&command);
+        self.writer.feed(Some(0), &command);
         self.dataset.entry(key.into()).or_default().extend_from_slice(text.as_bytes());
         let gate = self.end_of_batch();
         self.past.push((gate, self.dataset.clone()));

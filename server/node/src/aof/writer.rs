@@ -86,8 +86,8 @@ pub struct AofWriter {
     current: AofFile,
     /// Commands not yet given to the disk.
     buffer: Vec<u8>,
-    /// SELECT 0 stands at the file's beginning (or has been fed since it was opened).
-    selected: bool,
+    /// The database that the file has selected since it was opened.
+    selected: Option<u32>,
     /// Appends whose outcome is not known, or which must be done again after an error.
     in_flight: VecDeque<InFlight>,
     /// Length of the current file with everything that is known to be in it.
@@ -199,7 +199,7 @@ impl AofWriter {
             manifest,
             current,
             buffer: Vec::new(),
-            selected: false,
+            selected: None,
             in_flight: VecDeque::new(),
             good_bytes,
             other_bytes,
@@ -260,11 +260,12 @@ impl AofWriter {
         self.restart_at.is_some_and(|at| at <= now)
     }
 
-    /// Adds one executed command (a RESP array), in the form in which it is propagated.
-    pub fn feed(&mut self, command: &[u8]) {
-        if !self.selected {
-            self.selected = true;
-            write_command(&mut self.buffer, &["SELECT", "0"]);
+    /// Adds one executed command (a RESP array), in the form in which it is propagated, with a SELECT before it if
+    /// the file has selected another database than `db` (none: it is the same in all of them).
+    pub fn feed(&mut self, db: Option<u32>, command: &[u8]) {
+        if let Some(db) = db.filter(|_| self.selected != db) {
+            self.selected = Some(db);
+            write_command(&mut self.buffer, &["SELECT", &db.to_string()]);
         }
         self.buffer.extend_from_slice(command);
     }
@@ -457,7 +458,7 @@ impl AofWriter {
         self.other_bytes += self.good_bytes;
         self.good_bytes = 0;
         self.current = self.names.incremental(seq);
-        self.selected = false;
+        self.selected = None;
         let incremental = self.names.path(&self.current.name);
         let base = self.names.base(seq);
         // Whatever an earlier attempt left under these names is gone before it can be appended to.

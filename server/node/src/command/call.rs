@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::db::Db;
 use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE, text};
+use super::notify::class;
 use crate::io::Now;
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::list::List;
@@ -49,6 +50,8 @@ pub struct Call<'a> {
     pub name: &'static str,
     /// `proto-max-bulk-len`.
     pub max_string_bytes: usize,
+    /// The node is one of a cluster: keys that are no arguments may be elsewhere.
+    pub in_cluster: bool,
     /// The handler said itself what is handed on.
     pub rewritten: bool,
     /// May it wait?
@@ -68,6 +71,26 @@ impl<'a> Call<'a> {
         parse_i64(self.arg(index)).ok_or(NOT_INTEGER)
     }
 
+    /// This key was changed; subscribers are told of `event`.
+    pub fn changed(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.db.changed(key);
+        self.db.notify(class, event, key);
+    }
+
+    /// As [`Self::changed`], by taking elements: if they were the last, the key is gone too.
+    pub fn shrunk(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.changed(key, class, event);
+        if self.db.notifications.wanted != 0 && self.db.keys.get(key).is_none() {
+            self.db.notify(class::GENERIC, "del", key);
+        }
+    }
+
+    /// This key is removed, whatever it held.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.db.keys.remove(key);
+        self.changed(key, class::GENERIC, "del");
+    }
+
     /// Something else than the call itself is handed on (nothing counts too, if this is never called again).
     pub fn propagate(&mut self, args: &[&[u8]]) {
         self.rewritten = true;
@@ -82,6 +105,18 @@ impl<'a> Call<'a> {
     /// False if the command runs again because of another key than this one.
     pub fn may_try(&self, key: &[u8]) -> bool {
         !matches!(self.blocking, Blocking::Woken(changed) if changed != key)
+    }
+
+    /// Has the key a value that `fits`? One of another type is the caller's error, or nothing yet for a command that
+    /// has waited.
+    pub fn has_or_waits(&mut self, key: &[u8], fits: fn(&Value) -> bool) -> Result<bool, Fault> {
+        let woken = self.is_woken();
+        match self.db.find_value(key, self.now) {
+            None => Ok(false),
+            Some(value) if fits(value) => Ok(true),
+            Some(_) if woken => Ok(false),
+            Some(_) => Err(WRONG_TYPE),
+        }
     }
 
     /// Nothing is there: waits for these keys, or answers so where it may not wait.

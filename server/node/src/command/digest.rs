@@ -3,7 +3,8 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Entry, Keyspace, SLOTS, Slot, ValueView, score};
+use super::db::Db;
+use crate::keyspace::{Entry, SLOTS, Slot, ValueView, score};
 
 /// Twenty bytes; zero at first.
 pub type Digest = [u8; 20];
@@ -78,19 +79,17 @@ pub fn value_digest(value: ValueView<'_>, expires: bool) -> Digest {
 }
 
 /// What `DEBUG DIGEST` says of all keys; zero without any.
-pub fn dataset_digest(keys: &Keyspace) -> Digest {
-    const DATABASE: u32 = 0;
+pub fn dataset_digest(db: &Db) -> Digest {
     let mut all = Digest::default();
-    if keys.is_empty() {
-        return all;
-    }
-    mix(&mut all, &DATABASE.to_be_bytes());
-    for slot in 0..SLOTS {
-        for entry in keys.slot_iter_from(Slot(slot as u16), 0) {
-            let mut digest = Digest::default();
-            mix(&mut digest, entry.key());
-            add_value(&mut digest, entry.value().view(), entry.expire_at().is_some());
-            xor(&mut all, &digest);
+    for (number, keys) in db.all().filter(|(_, keys)| !keys.is_empty()) {
+        mix(&mut all, &number.to_be_bytes());
+        for slot in 0..SLOTS {
+            for entry in keys.slot_iter_from(Slot(slot as u16), 0) {
+                let mut digest = Digest::default();
+                mix(&mut digest, entry.key());
+                add_value(&mut digest, entry.value().view(), entry.expire_at().is_some());
+                xor(&mut all, &digest);
+            }
         }
     }
     all

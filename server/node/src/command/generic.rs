@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use super::call::{Call, is};
+use super::databases;
 use super::db::ExpiryMode;
-use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX, WRONG_TYPE, text};
+use super::notify::class;
 use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
 use crate::io::WallMs;
@@ -22,8 +24,7 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
     let mut removed = 0;
     for key in call.args.from(1).iter() {
         if call.db.find(key, call.now).is_some() {
-            call.db.keys.remove(key);
-            call.db.changed(key);
+            call.delete(key);
             removed += 1;
         }
     }
@@ -32,13 +33,13 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn exists(call: &mut Call<'_>) -> Outcome {
-    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    let found = call.args.from(1).iter().filter(|key| call.db.look(key, call.now).is_some()).count();
     call.reply.int(found as i64);
     Ok(())
 }
 
 pub(super) fn key_type(call: &mut Call<'_>) -> Outcome {
-    let name = call.db.find(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
+    let name = call.db.look(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
     call.reply.simple(name);
     Ok(())
 }
@@ -96,12 +97,11 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
         return Ok(());
     }
     if at <= call.now.wall.0 as i64 && call.db.expiry == ExpiryMode::Delete {
-        call.db.keys.remove(key);
-        call.db.changed(key);
+        call.delete(key);
         call.propagate(&[b"DEL", key]);
     } else {
         call.db.keys.set_expiry(key, Some(WallMs(at.max(0) as u64)));
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "expire");
         call.propagate(&[b"PEXPIREAT", key, &IntText::new(at)]);
     }
     call.reply.int(1);
@@ -125,7 +125,7 @@ pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
 }
 
 fn time_left(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Outcome {
-    let reply = match call.db.find(call.arg(1), call.now).map(Entry::expire_at) {
+    let reply = match call.db.look(call.arg(1), call.now).map(Entry::expire_at) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => shown((at.0 as i64 - call.now.wall.0 as i64).max(0), at.0 as i64),
@@ -139,7 +139,7 @@ pub(super) fn persist(call: &mut Call<'_>) -> Outcome {
     let had = call.db.find(key, call.now).is_some_and(|entry| entry.expire_at().is_some());
     if had {
         call.db.keys.set_expiry(key, None);
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "persist");
     }
     call.reply.bool(had);
     Ok(())
@@ -159,10 +159,12 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
     let free = call.db.find(to, call.now).is_none();
     if from != to && (free || !only_free) {
         if let Some(value) = call.db.keys.take(from) {
+            // What was there is gone before: the key is a new one.
+            call.db.keys.remove(to);
             call.db.keys.set(to, value, expire_at, call.now.wall);
         }
-        call.db.changed(from);
-        call.db.changed(to);
+        call.changed(from, class::GENERIC, "rename_from");
+        call.changed(to, class::GENERIC, "rename_to");
     }
     if only_free {
         call.reply.bool(from != to && free);
@@ -173,45 +175,48 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
 }
 
 pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
-    let (from, to) = (call.arg(1), call.arg(2));
+    let (from, to, now) = (call.arg(1), call.arg(2), call.now);
     let mut replace = false;
+    let mut target = call.db.selected();
     let mut index = 3;
     while index < call.args.len() {
         if is(call.arg(index), "REPLACE") {
             replace = true;
         } else if is(call.arg(index), "DB") && index + 1 < call.args.len() {
             index += 1;
-            if call.int(index)? != 0 {
-                return Err(text("ERR DB index is out of range"));
-            }
+            target = databases::destination(call, index)?;
         } else {
             return Err(SYNTAX);
         }
         index += 1;
     }
-    if from == to {
-        return Err(text("ERR source and destination objects are the same"));
+    if call.db.is_cluster && target != 0 {
+        return Err(text("ERR Copying to another database is not allowed in cluster mode"));
     }
-    let source = call.db.find(from, call.now).map(|entry| (entry.value().clone(), entry.expire_at()));
-    let done = match source {
-        Some((value, expire_at)) if replace || call.db.find(to, call.now).is_none() => {
+    if from == to && target == call.db.selected() {
+        return Err(SAME_OBJECT);
+    }
+    let source = call.db.find(from, now).map(|entry| (entry.value().clone(), entry.expire_at()));
+    let done = source.is_some_and(|(value, expire_at)| {
+        call.db.within(target, |db| {
+            if db.find(to, now).is_some() && !replace {
+                return false;
+            }
+            db.keys.remove(to);
             // Copy on write: the two share their pages until one is changed.
-            call.db.keys.set(to, value, expire_at, call.now.wall);
-            call.db.changed(to);
+            db.keys.set(to, value, expire_at, now.wall);
+            db.changed(to);
+            db.notify(class::GENERIC, "copy_to", to);
             true
-        }
-        _ => false,
-    };
+        })
+    });
     call.reply.bool(done);
     Ok(())
 }
 
 pub(super) fn touch(call: &mut Call<'_>) -> Outcome {
-    exists(call)
-}
-
-pub(super) fn dbsize(call: &mut Call<'_>) -> Outcome {
-    call.reply.int(call.db.keys.len() as i64);
+    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    call.reply.int(found as i64);
     Ok(())
 }
 
@@ -229,19 +234,6 @@ pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {
         call.db.find(&key, call.now);
     }
     call.reply.null();
-    Ok(())
-}
-
-pub(super) fn flush(call: &mut Call<'_>) -> Outcome {
-    match call.args.len() {
-        1 => {}
-        2 if is(call.arg(1), "SYNC") || is(call.arg(1), "ASYNC") => {}
-        _ => return Err(SYNTAX),
-    }
-    call.db.keys.clear();
-    call.db.all_changed();
-    call.db.dirty += 1;
-    call.reply.ok();
     Ok(())
 }
 
@@ -454,5 +446,14 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
             ));
         }
     }
+    Ok(())
+}
+
+/// The version of the server; the drawings of other versions are not drawn.
+pub(super) fn lolwut(call: &mut Call<'_>) -> Outcome {
+    if call.args.len() >= 3 && is(call.arg(1), "VERSION") {
+        call.int(2)?;
+    }
+    call.reply.verbatim("Redis ver. 7.0.15\n");
     Ok(())
 }

@@ -2,35 +2,49 @@
 //! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
 #![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
+mod bitmaps;
 mod call;
+pub mod catalog;
+mod databases;
 mod db;
 mod decimal;
 mod digest;
 mod fault;
 mod generic;
+mod geo;
 mod hashes;
+mod help;
+mod hyperloglog;
+mod lcs;
 mod lists;
+mod multi_pop;
 mod notify;
 mod sets;
+mod sort;
 mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod waits;
+mod watches;
 mod zset_algebra;
 mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
-pub use db::{Db, ExpiryMode, Propagated};
+pub use databases::int32;
+pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
 pub use fault::{
-    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+    CLUSTER_DISABLED, DB_OUT_OF_RANGE, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown,
+    text,
 };
+pub use help::write_help;
 pub use notify::{Notification, Notifications, class};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
+pub use watches::Watched;
 
 use crate::resp::Args;
 
@@ -51,8 +65,10 @@ pub mod flag {
     pub const MAY_REPLICATE: u32 = 1 << 12;
     pub const NO_MULTI: u32 = 1 << 13;
     pub const ALLOW_BUSY: u32 = 1 << 14;
-    /// Names as `COMMAND` shows them.
-    pub const NAMES: [(u32, &str); 15] = [
+    /// Its first argument names one of its sub-commands, which have arity, flags and keys of their own.
+    pub const CONTAINER: u32 = 1 << 15;
+    /// Names as `COMMAND` shows them; of `MAY_REPLICATE` and `CONTAINER` it does not tell.
+    pub const NAMES: [(u32, &str); 14] = [
         (WRITE, "write"),
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
@@ -65,7 +81,6 @@ pub mod flag {
         (ASKING, "asking"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MULTI, "no_multi"),
         (ALLOW_BUSY, "allow_busy"),
     ];

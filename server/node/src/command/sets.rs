@@ -1,9 +1,11 @@
 //! Sets.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::call::{Call, is};
 use super::fault::{Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::notify::class;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
 use crate::keyspace::{Element, Entry, Env, Value};
@@ -14,7 +16,7 @@ pub(super) fn sadd(call: &mut Call<'_>) -> Outcome {
     let added =
         call.make_set(key, |set, env| members.iter().filter(|member| set.add(env, member)).count())?;
     if added > 0 {
-        call.db.changed(key);
+        call.changed(key, class::SET, "sadd");
     }
     call.reply.int(added as i64);
     Ok(())
@@ -27,7 +29,7 @@ pub(super) fn srem(call: &mut Call<'_>) -> Outcome {
         call.change_set(key, |set, env| members.iter().filter(|member| set.remove(env, member)).count())?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::SET, "srem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -94,9 +96,10 @@ pub(super) fn smove(call: &mut Call<'_>) -> Outcome {
     }
     let moved = call.change_set(source, |set, env| set.remove(env, member))?.unwrap_or(false);
     if moved {
-        call.db.changed(source);
-        call.make_set(target, |set, env| set.add(env, member))?;
-        call.db.changed(target);
+        call.shrunk(source, class::SET, "srem");
+        if call.make_set(target, |set, env| set.add(env, member))? {
+            call.changed(target, class::SET, "sadd");
+        }
     }
     call.reply.bool(moved);
     Ok(())
@@ -126,7 +129,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
         popped.extend(member.flatten());
     }
     if !popped.is_empty() {
-        call.db.changed(key);
+        call.shrunk(key, class::SET, "spop");
         if popped.len() == len {
             call.propagate(&[b"DEL", key]);
         } else {
@@ -158,7 +161,10 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     let count = (call.args.len() == 3).then(|| call.int(2)).transpose()?;
     let len = call.set(key)?.map_or(0, Set::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let set = call.set(key)?;
+    let set = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Set(set)) if len > 0 => Some(&**set),
+        _ => None,
+    };
     let members: Vec<Vec<u8>> =
         ranks.iter().filter_map(|&rank| set.and_then(|set| set.nth(rank)).map(Element::to_vec)).collect();
     if count.is_some() {
@@ -208,6 +214,16 @@ enum Operation {
     Union,
     Inter,
     Diff,
+}
+
+impl Operation {
+    const fn store_event(self) -> &'static str {
+        match self {
+            Self::Union => "sunionstore",
+            Self::Inter => "sinterstore",
+            Self::Diff => "sdiffstore",
+        }
+    }
 }
 
 pub(super) fn sunion(call: &mut Call<'_>) -> Outcome {
@@ -270,20 +286,18 @@ fn keep(call: &mut Call<'_>, operation: Operation) -> Outcome {
     let target = call.arg(1);
     let sources: Vec<&[u8]> = call.args.from(2).iter().collect();
     let result = combine(call, operation, &sources)?;
-    let was_there = call.db.find(target, call.now).is_some();
-    call.db.keys.remove(target);
     if result.is_empty() {
-        if was_there {
-            call.db.changed(target);
+        if call.db.find(target, call.now).is_some() {
+            call.delete(target);
             call.propagate(&[b"DEL", target]);
         }
     } else {
-        call.make_set(target, |set, env| {
-            for member in &result {
-                set.add(env, member);
-            }
-        })?;
-        call.db.changed(target);
+        let (mut set, env) = (Set::default(), call.db.keys.env());
+        for member in &result {
+            set.add(env, member);
+        }
+        call.db.keys.set(target, Value::Set(Arc::new(set)), None, call.now.wall);
+        call.changed(target, class::SET, operation.store_event());
     }
     call.reply.int(result.len() as i64);
     Ok(())

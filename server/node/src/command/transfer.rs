@@ -4,6 +4,7 @@
 use super::call::{Call, is};
 use super::db::ExpiryMode;
 use super::fault::{Fault, NOT_INTEGER, Outcome, SYNTAX, text};
+use super::notify::class;
 use crate::io::WallMs;
 use crate::keyspace::Entry;
 use crate::keyspace::number::{IntText, parse_i64};
@@ -76,8 +77,7 @@ pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
     // What a master or a file says is done to the key even if its time has come: the DEL follows.
     if expire_at.is_some_and(|at| at <= wall) && call.db.expiry == ExpiryMode::Delete {
         if there {
-            call.db.keys.remove(key);
-            call.db.changed(key);
+            call.delete(key);
             call.propagate(&[b"DEL", key]);
         }
         call.reply.ok();
@@ -85,7 +85,7 @@ pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
     }
     let accessed = WallMs(wall.0.saturating_sub(options.idle_s.unwrap_or(0).saturating_mul(1000)));
     call.db.keys.set(key, value, expire_at, accessed);
-    call.db.changed(key);
+    call.changed(key, class::GENERIC, "restore");
     if let Some(at) = expire_at.filter(|_| !options.absolute) {
         let at = IntText::new(at.0 as i64);
         let mut args: Vec<&[u8]> = call.args.iter().collect();

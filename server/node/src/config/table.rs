@@ -323,7 +323,7 @@ directives! {
         "Good replicas without which writes are refused; 0 = none needed.";
     NoAppendfsyncOnRewrite, "no-appendfsync-on-rewrite", &[], Flag, "no", ACCEPTED,
         "Do not fsync the AOF during a rewrite.";
-    NotifyKeyspaceEvents, "notify-keyspace-events", &[], EventClasses, "", ACCEPTED,
+    NotifyKeyspaceEvents, "notify-keyspace-events", &[], EventClasses, "", NONE,
         "Classes of keyspace events that are published.";
     OomScoreAdj, "oom-score-adj", &[], Choice(&["no", "yes", "relative", "absolute"]), "no", ACCEPTED,
         "The kernel's OOM scores are left alone.";

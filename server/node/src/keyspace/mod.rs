@@ -8,8 +8,11 @@
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
 pub mod bytestr;
+mod dataset;
+pub mod geohash;
 pub mod hash;
 pub mod hashtable;
+pub mod hll;
 pub mod list;
 pub mod number;
 pub mod packed;
@@ -17,17 +20,19 @@ pub mod ranktree;
 pub mod score;
 pub mod set;
 pub mod slot;
+mod snapshot;
 pub mod trie;
 pub mod value;
 pub mod zset;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use bytestr::ByteStr;
+pub use dataset::Dataset;
 pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
+pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
     ZsetView,
@@ -115,7 +120,7 @@ impl Entry {
     }
 }
 
-/// All keys of a node (db 0).
+/// All keys of one database.
 #[derive(Debug)]
 pub struct Keyspace {
     env: Env,
@@ -126,6 +131,8 @@ pub struct Keyspace {
     expiries: BTreeSet<(WallMs, Slot, u32)>,
     bytes: usize,
     garbage: Vec<Garbage>,
+    /// Keys that were not there before, in order, if somebody wants to know.
+    births: Option<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -145,6 +152,7 @@ impl Keyspace {
             expiries: BTreeSet::new(),
             bytes: 0,
             garbage: Vec::new(),
+            births: None,
         }
     }
 
@@ -156,6 +164,20 @@ impl Keyspace {
     /// Changes the limits of small encodings, for values written from now on.
     pub const fn set_limits(&mut self, limits: EncodingLimits) {
         self.env.limits = limits;
+    }
+
+    /// Shall keys that were not there before be noted?
+    pub fn note_births(&mut self, noted: bool) {
+        if noted {
+            self.births.get_or_insert_default();
+        } else {
+            self.births = None;
+        }
+    }
+
+    /// The keys that were added since the last call, in order, if they are noted.
+    pub fn take_births(&mut self) -> Vec<Vec<u8>> {
+        self.births.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Number of keys, logically expired ones included.
@@ -365,9 +387,18 @@ impl Keyspace {
         None
     }
 
-    /// A frozen view, in the time of copying 16384 pointers.
+    /// A frozen view of a dataset that has these keys in database 0 and no others.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { slots: self.slots.clone().into(), len: self.len, expiring: self.expiring }
+        Snapshot::of(std::iter::once((0, self)))
+    }
+
+    /// Takes over what another keyspace has dropped and not yet freed.
+    pub fn take_garbage_of(&mut self, other: &mut Self) {
+        if self.garbage.is_empty() {
+            std::mem::swap(&mut self.garbage, &mut other.garbage);
+        } else {
+            self.garbage.append(&mut other.garbage);
+        }
     }
 
     /// Takes over the freeing of a keyspace that is no longer wanted.
@@ -412,12 +443,16 @@ impl Keyspace {
         let slot = Slot::of_key(&entry.key);
         let (hash, expire_at) = (entry.hash, entry.expire_at);
         self.bytes += entry.size();
+        let name = self.births.is_some().then(|| entry.key.to_vec());
         if let Some(old) = self.slots[slot.index()].insert(entry) {
             self.bytes -= old.size();
             self.forget_expiry(slot, &old);
             self.discard(old.value);
         } else {
             self.len += 1;
+            if let (Some(births), Some(name)) = (&mut self.births, name) {
+                births.push(name);
+            }
         }
         if expire_at != NEVER {
             self.expiries.insert((expire_at, slot, hash));
@@ -437,65 +472,6 @@ impl Keyspace {
             self.garbage.push(Garbage::Value(value));
         }
     }
-}
-
-/// A frozen view of the whole keyspace: cheap to take and to clone, safe to encode on another thread.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    slots: Arc<[Trie<Entry>]>,
-    len: usize,
-    expiring: usize,
-}
-
-impl Default for Snapshot {
-    fn default() -> Self {
-        Self { slots: Arc::new([]), len: 0, expiring: 0 }
-    }
-}
-
-impl Snapshot {
-    /// Number of keys.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True without keys.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Number of keys with an expiry.
-    pub const fn expiring(&self) -> usize {
-        self.expiring
-    }
-
-    /// Number of keys in a slot.
-    pub fn slot_len(&self, slot: Slot) -> usize {
-        self.slots.get(slot.index()).map_or(0, Trie::len)
-    }
-
-    /// The keys of a slot from `rank` on, in the slot's stable order; cheap to resume at any rank.
-    pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = SnapshotKey<'_>> {
-        self.slots.get(slot.index()).into_iter().flat_map(move |trie| trie.iter_from_rank(rank)).map(
-            |entry| SnapshotKey { key: &entry.key, expire_at: entry.expire_at(), value: entry.value.view() },
-        )
-    }
-
-    /// All keys, slot by slot.
-    pub fn iter(&self) -> impl Iterator<Item = SnapshotKey<'_>> {
-        (0..SLOTS).flat_map(|slot| self.slot_iter_from(Slot(slot as u16), 0))
-    }
-}
-
-/// One key of a snapshot.
-#[derive(Clone, Copy, Debug)]
-pub struct SnapshotKey<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// When it expires, if ever.
-    pub expire_at: Option<WallMs>,
-    /// What it holds.
-    pub value: ValueView<'a>,
 }
 
 #[cfg(test)]

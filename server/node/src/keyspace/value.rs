@@ -12,7 +12,7 @@ use super::set::{self, Set};
 use super::zset::{self, Zset};
 
 /// When small encodings give way to tables (`hash-max-listpack-*`, `set-max-intset-entries`,
-/// `zset-max-listpack-*`).
+/// `zset-max-listpack-*`, `hll-sparse-max-bytes`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodingLimits {
     /// Fields of a packed hash.
@@ -25,6 +25,8 @@ pub struct EncodingLimits {
     pub zset_max_listpack_entries: usize,
     /// Bytes of a member of a packed sorted set.
     pub zset_max_listpack_value: usize,
+    /// Bytes of a sparse HyperLogLog.
+    pub hll_sparse_max_bytes: usize,
 }
 
 impl Default for EncodingLimits {
@@ -35,6 +37,7 @@ impl Default for EncodingLimits {
             set_max_intset_entries: 512,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+            hll_sparse_max_bytes: 3000,
         }
     }
 }

@@ -5,12 +5,12 @@ use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
 use super::{Node, encoding_limits, text};
-use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, TABLE, Verb, flag, is, lookup, shown};
+use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::keyspace::number::parse_i64;
 use crate::replication::RoleView;
-use crate::resp::{Args, Reply};
+use crate::resp::Args;
 
 /// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
 const EMPTY_FUNCTION_DUMP: &[u8] = &[0x0a, 0x00, 0x5d, 0x9b, 0x5c, 0x40, 0x0f, 0x7f, 0xa2, 0xda];
@@ -245,7 +245,9 @@ impl Node {
 
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
-        self.db.keys.set_limits(encoding_limits(&self.config));
+        self.db.set_limits(encoding_limits(&self.config));
+        self.db.want_notifications(class::wanted(self.config.text(Key::NotifyKeyspaceEvents)));
+        self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);
         self.with_cluster(|cluster, _| cluster.set_settings(settings));
@@ -257,65 +259,6 @@ impl Node {
         }
     }
 
-    fn command_command(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        let Some(verb) = args.get(1) else {
-            let mut reply = self.reply(client);
-            reply.array(TABLE.len());
-            for spec in TABLE {
-                write_spec(&mut reply, spec);
-            }
-            return Ok(());
-        };
-        match &verb.to_ascii_lowercase()[..] {
-            b"count" => self.reply(client).int(TABLE.len() as i64),
-            b"docs" => self.reply(client).map(0),
-            b"list" => {
-                let mut reply = self.reply(client);
-                reply.array(TABLE.len());
-                for spec in TABLE {
-                    reply.bulk(spec.name.as_bytes());
-                }
-            }
-            b"info" => {
-                let names: Vec<&[u8]> = args.from(2).iter().collect();
-                let mut reply = self.reply(client);
-                if names.is_empty() {
-                    reply.array(TABLE.len());
-                    for spec in TABLE {
-                        write_spec(&mut reply, spec);
-                    }
-                } else {
-                    reply.array(names.len());
-                    for name in names {
-                        match lookup(name) {
-                            Some(spec) => write_spec(&mut reply, spec),
-                            None => reply.null_array(),
-                        }
-                    }
-                }
-            }
-            b"getkeys" if args.len() < 4 => return Err(Fault::arity("command|getkeys")),
-            b"getkeys" => {
-                let command = args.from(2);
-                let spec = lookup(&command[0]).ok_or(text("ERR Invalid command specified"))?;
-                if !spec.accepts(command.len()) {
-                    return Err(text("ERR Invalid number of arguments specified for command"));
-                }
-                let keys: Vec<&[u8]> = spec.keys(&command).collect();
-                if keys.is_empty() {
-                    return Err(text("ERR The command has no key arguments"));
-                }
-                let mut reply = self.reply(client);
-                reply.array(keys.len());
-                for key in &keys {
-                    reply.bulk(key);
-                }
-            }
-            _ => return Err(Fault::subcommand(verb, "COMMAND")),
-        }
-        Ok(())
-    }
-
     fn debug(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"sleep" if args.len() == 3 => {
@@ -325,6 +268,7 @@ impl Node {
                     .filter(|seconds| *seconds >= 0.0)
                     .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
             b"set-active-expire" if args.len() == 3 => {
@@ -472,71 +416,5 @@ impl Node {
             _ => return Err(Fault::subcommand(&args[1], "MEMORY")),
         }
         Ok(())
-    }
-}
-
-fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
-    reply.array(10);
-    reply.bulk(spec.name.as_bytes());
-    reply.int(i64::from(spec.arity));
-    let flags: Vec<&str> =
-        flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
-    let moving = spec.keys.count_at > 0 || spec.run.is(Verb::Migrate);
-    reply.set(flags.len() + usize::from(moving));
-    for name in &flags {
-        reply.simple(name);
-    }
-    if moving {
-        reply.simple("movablekeys");
-    }
-    reply.int(i64::from(spec.keys.first));
-    reply.int(i64::from(spec.keys.last));
-    reply.int(i64::from(spec.keys.step));
-    reply.set(0);
-    reply.array(0);
-    if spec.keys.first == 0 && spec.keys.count_at == 0 {
-        reply.array(0);
-    } else {
-        write_key_spec(reply, spec);
-    }
-    reply.array(0);
-}
-
-fn write_key_spec(reply: &mut Reply<'_>, spec: &Spec) {
-    let keys = spec.keys;
-    let moving = keys.count_at > 0;
-    reply.array(1);
-    reply.map(3);
-    reply.bulk(b"flags");
-    let rights: &[&str] = if spec.has(flag::WRITE) { &["RW", "ACCESS", "UPDATE"] } else { &["RO", "ACCESS"] };
-    reply.set(rights.len());
-    for right in rights {
-        reply.simple(right);
-    }
-    let number = |reply: &mut Reply<'_>, name: &str, value: i32| {
-        reply.bulk(name.as_bytes());
-        reply.int(i64::from(value));
-    };
-    reply.bulk(b"begin_search");
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(b"index");
-    reply.bulk(b"spec");
-    reply.map(1);
-    number(reply, "index", if moving { keys.count_at } else { keys.first });
-    reply.bulk(b"find_keys");
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(if moving { b"keynum" } else { b"range" });
-    reply.bulk(b"spec");
-    reply.map(3);
-    if moving {
-        number(reply, "keynumidx", 0);
-        number(reply, "firstkey", 1);
-        number(reply, "keystep", 1);
-    } else {
-        number(reply, "lastkey", if keys.last < 0 { keys.last } else { keys.last - keys.first });
-        number(reply, "keystep", keys.step);
-        number(reply, "limit", 0);
     }
 }

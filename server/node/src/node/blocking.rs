@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::client::{Blocked, Client, ConnKind, ReplyMode};
+use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
 use super::{Node, flag};
 use crate::cluster::{BlockedQuery, Route};
 use crate::command::{Blocking, Spec, Wait};
@@ -14,15 +14,13 @@ use crate::io::{ConnId, Mono};
 use crate::keyspace::Slot;
 use crate::resp::{Args, OwnedArgs, Reply};
 
-/// Redis' word to all that wait when their node becomes a replica.
-const NOW_A_REPLICA: &str =
-    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
-
 /// A command that waits for keys.
 #[derive(Debug)]
 pub struct Waiting {
     spec: &'static Spec,
     args: OwnedArgs,
+    /// Number of the database.
+    db: u32,
     /// The arguments that are the keys it waits for.
     keys: Range<usize>,
     deadline: Option<Mono>,
@@ -57,9 +55,9 @@ impl Node {
     ) {
         let deadline = (wait.timeout_ms > 0)
             .then(|| Mono(self.now.mono.0.saturating_add(wait.timeout_ms.saturating_mul(1000))));
-        let waiting = Waiting { spec, args: args.to_owned(), keys: wait.keys, deadline };
+        let waiting = Waiting { spec, args: args.to_owned(), db: client.db, keys: wait.keys, deadline };
         for key in waiting.keys() {
-            self.db.waits.add(conn, key);
+            self.db.waits.add(conn, client.db, key);
         }
         self.deadlines.0.extend(deadline.map(|deadline| (deadline, conn)));
         client.blocked = Some(Blocked::Keys);
@@ -70,8 +68,9 @@ impl Node {
     /// A command or transaction is over: serves who waited for keys that it changed.
     pub(super) fn serve_waiting(&mut self) {
         while self.db.waits.has_changed() {
-            for key in self.db.waits.take_changed() {
-                for conn in self.db.waits.waiting(&key) {
+            for (db, key) in self.db.waits.take_changed() {
+                self.db.select(db);
+                for conn in self.db.waits.waiting(db, &key) {
                     if !self.db.is_there(&key, self.now) {
                         break;
                     }
@@ -108,6 +107,8 @@ impl Node {
             return false;
         }
         let other = std::mem::take(&mut self.scratch);
+        self.db.select(waiting.db);
+        let began_ns = self.stopwatch.read();
         self.db.expiry = self.expiry_mode();
         let done = match self.run_call(waiting.spec, args, client.protocol, Blocking::Woken(key)) {
             Ok(None) => true,
@@ -122,6 +123,7 @@ impl Node {
         self.hand_on(true);
         let reply = std::mem::replace(&mut self.scratch, other);
         if done {
+            self.command_done(client, waiting.spec, args, began_ns, reply.first() == Some(&b'-'));
             client.last_write_offset = self.replication.offset();
             if !std::mem::take(&mut client.awaits_mute) {
                 self.send(conn, self.tickets.reply_gate(), &reply);
@@ -131,7 +133,7 @@ impl Node {
     }
 
     fn stop_waiting(&mut self, conn: ConnId, waiting: &Waiting) {
-        self.db.waits.remove(conn, waiting.keys());
+        self.db.waits.remove(conn, waiting.db, waiting.keys());
         if let Some(deadline) = waiting.deadline {
             self.deadlines.0.remove(&(deadline, conn));
         }
@@ -150,6 +152,7 @@ impl Node {
         let ConnKind::Client(Some(client)) = &mut state.kind else { return false };
         let Some(waiting) = client.waiting.take() else { return false };
         client.blocked = None;
+        self.stats.per_command.of(waiting.spec).calls += 1;
         let mute = std::mem::take(&mut client.awaits_mute);
         self.stop_waiting(conn, &waiting);
         if !mute {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::blocking::Waiting;
-use crate::command::Spec;
+use crate::command::{Spec, Watched};
 use crate::io::{Mono, Outbox};
 use crate::pubsub::Kind;
 use crate::resp::{OwnedArgs, Protocol, RequestParser};
@@ -47,6 +47,10 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What all hear that block when this node becomes a replica: Redis' words.
+pub const NOW_A_REPLICA: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
 /// Why a client's commands wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
@@ -86,6 +90,8 @@ pub struct Client {
     pub last_active: Mono,
     pub last_command: &'static str,
     pub protocol: Protocol,
+    /// Number of the database that it selected.
+    pub db: u32,
     pub authenticated: bool,
     pub readonly: bool,
     /// One-shot, or until the end of the transaction if MULTI came next.
@@ -97,7 +103,7 @@ pub struct Client {
     pub transaction: Option<Transaction>,
     /// EXEC is running its commands: nothing may block.
     pub in_exec: bool,
-    pub watching: Vec<Vec<u8>>,
+    pub watching: Vec<Watched>,
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
     pub blocked: Option<Blocked>,
@@ -124,6 +130,7 @@ impl Client {
             last_active: now,
             last_command: "NULL",
             protocol: Protocol::Resp2,
+            db: 0,
             authenticated,
             readonly: false,
             asking: false,
@@ -170,7 +177,7 @@ impl Client {
         let multi = self.transaction.as_ref().map_or(-1, |transaction| transaction.commands.len() as i64);
         let multi_mem = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
              multi={multi} qbuf={} qbuf-free=0 argv-mem=0 multi-mem={multi_mem} rbs=1024 rbp=0 obl=0 oll={} omem={} \
              tot-mem={} events=r cmd={} user=default redir=-1 resp={}",
             self.id,
@@ -180,6 +187,7 @@ impl Client {
             String::from_utf8_lossy(&self.name),
             now.ms_since(self.created) / 1000,
             now.ms_since(self.last_active) / 1000,
+            self.db,
             self.subscribed(Kind::Channel),
             self.subscribed(Kind::Pattern),
             self.subscribed(Kind::Shard),

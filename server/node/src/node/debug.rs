@@ -4,7 +4,6 @@ use super::client::{Blocked, Client};
 use super::{Node, text};
 use crate::command::{Fault, dataset_digest, hex, key_digest, shown};
 use crate::io::{ConnId, Effect};
-use crate::keyspace::Keyspace;
 use crate::rdb::{RdbDecoder, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields, dump};
 use crate::resp::Args;
 
@@ -16,7 +15,7 @@ impl Node {
     pub(super) fn debug_data(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"digest" if args.len() == 2 => {
-                let digest = dataset_digest(&self.db.keys);
+                let digest = dataset_digest(&self.db);
                 self.reply(client).simple(&hex(&digest));
             }
             b"digest-value" if args.len() >= 2 => {
@@ -133,20 +132,22 @@ impl Node {
         let failed = |error: &dyn std::fmt::Display| {
             Fault::new(format!("ERR Error trying to load the RDB dump, check server logs: {error}"))
         };
-        let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, self.db.keys.used_memory(), None);
-        let mut encoder = SnapshotEncoder::new(self.db.keys.snapshot(), aux);
+        let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, self.db.used_memory(), None);
+        let mut encoder = SnapshotEncoder::new(self.db.snapshot(), aux);
         let mut decoder = RdbDecoder::new();
-        let env = self.db.keys.env();
-        let mut keys = Keyspace::new(env.seed, env.limits);
+        let mut dataset = self.db.fresh_dataset();
+        let mut number = 0;
         let mut failure = None;
         loop {
             let piece = encoder.next_chunk(PIECE_BYTES);
-            let read = decoder.feed(&piece.bytes, &mut |event| {
-                if let RdbEvent::Key(key) = event
-                    && let Err(error) = super::replication_glue::keep_key(&mut keys, &key)
-                {
-                    failure.get_or_insert(error);
+            let read = decoder.feed(&piece.bytes, &mut |event| match event {
+                RdbEvent::SelectDb(selected) => number = u32::try_from(selected).unwrap_or(u32::MAX),
+                RdbEvent::Key(key) => {
+                    if let Err(error) = super::replication_glue::keep_key(dataset.database(number), &key) {
+                        failure.get_or_insert(error);
+                    }
                 }
+                _ => {}
             });
             read.map_err(|error| failed(&error))?;
             if piece.last {
@@ -159,9 +160,7 @@ impl Node {
         self.dump(None);
         // `dump` asked for the last ticket there is.
         self.batch_gate = self.batch_gate.max(self.tickets.last);
-        let old = std::mem::replace(&mut self.db.keys, keys);
-        self.db.keys.inherit_garbage(old);
-        self.db.all_changed();
+        self.db.replace_all(dataset, self.now.wall);
         self.effects.push(Effect::Log {
             level: crate::io::LogLevel::Warning,
             text: "DB reloaded by DEBUG RELOAD".to_owned(),

@@ -3,7 +3,8 @@
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
-use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, lookup, shown};
+use crate::command::catalog::{Unresolved, resolve};
+use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, shown};
 use crate::config::Key;
 use crate::io::{ConnId, LogLevel};
 use crate::keyspace::Slot;
@@ -68,6 +69,7 @@ impl Node {
             ..RequestLimits::default()
         };
         let mut used = 0;
+        self.last_reading_ns = self.stopwatch.read();
         while client.blocked.is_none() && !client.closing && used < buffer.len() {
             let rest = &buffer[used..];
             let mut parser = std::mem::take(&mut client.parser);
@@ -131,10 +133,13 @@ impl Node {
             client.reply_mode = ReplyMode::Skip;
         }
         let mode = client.reply_mode;
-        let spec = lookup(&args[0]);
+        let resolved = resolve(args);
+        let spec = resolved.ok();
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
-        let step = match self.check_and_run(conn, client, spec, args) {
+        let began_ns = self.last_reading_ns;
+        let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
+        let step = match outcome {
             Ok(step) => step,
             Err(fault) => {
                 self.scratch.truncate(reply_at);
@@ -142,6 +147,17 @@ impl Node {
                 Step::Done
             }
         };
+        if let (Step::Done, Some(spec)) = (step, spec) {
+            match handled {
+                Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
+                // What waits for keys is counted when it has its answer.
+                Handled::Run if client.blocked != Some(Blocked::Keys) => {
+                    let failed = self.scratch.get(reply_at) == Some(&b'-');
+                    self.command_done(client, spec, args, began_ns, failed);
+                }
+                Handled::Run | Handled::Queued => {}
+            }
+        }
         if step == Step::Done {
             self.stats.commands += 1;
             if let Some(spec) = spec {
@@ -179,10 +195,12 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
-    ) -> Result<Step, Fault> {
-        let outcome = self.check(conn, client, spec, args);
+    ) -> (Handled, Result<Step, Fault>) {
+        self.db.select(client.db);
+        let spec = resolved.ok();
+        let outcome = self.check(conn, client, resolved, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
                 let queues = client.transaction.is_some()
@@ -199,7 +217,7 @@ impl Node {
                         transaction.commands.push((spec, owned));
                     }
                     Reply::new(&mut self.scratch, client.protocol).simple("QUEUED");
-                    return Ok(Step::Done);
+                    return (Handled::Queued, Ok(Step::Done));
                 }
                 let step = self.run(conn, client, spec, args);
                 self.hand_on(true);
@@ -209,9 +227,9 @@ impl Node {
                 if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
                     client.last_write_offset = self.replication.offset();
                 }
-                step
+                (Handled::Run, step)
             }
-            Ok(Checked::Later(why)) => Ok(Step::Later(why)),
+            Ok(Checked::Later(why)) => (Handled::Run, Ok(Step::Later(why))),
             Err(fault) => {
                 self.hand_on(true);
                 let at_exec = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Exec)));
@@ -220,7 +238,7 @@ impl Node {
                 } else if let Some(transaction) = &mut client.transaction {
                     transaction.failed = true;
                 }
-                Err(fault)
+                (Handled::Rejected, Err(fault))
             }
         }
     }
@@ -229,23 +247,10 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Checked, Fault> {
-        let Some(spec) = spec else {
-            let mut list = String::new();
-            for arg in args.from(1).iter() {
-                if list.len() >= 128 {
-                    break;
-                }
-                let word = shown(arg, 128 - list.len());
-                list.extend(["'", &word, "' "]);
-            }
-            let name = shown(&args[0], 128);
-            return Err(Fault::new(format!(
-                "ERR unknown command '{name}', with args beginning with: {list}"
-            )));
-        };
+        let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
             return Err(Fault::arity(spec.name));
         }
@@ -285,7 +290,7 @@ impl Node {
         if max_memory > 0
             && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
             && !self.is_replica()
-            && self.db.keys.used_memory() > max_memory
+            && self.db.used_memory() > max_memory
         {
             return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -470,6 +475,7 @@ impl Node {
             db: &mut self.db,
             name: spec.name,
             max_string_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
+            in_cluster: self.cluster.is_some(),
             rewritten: false,
             blocking,
             wait: None,
@@ -496,12 +502,8 @@ impl Node {
     /// `EXEC`
     pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
-        let watched_gone = !client.watching.is_empty()
-            && (self.db.is_broken(conn)
-                || client.watching.iter().any(|key| {
-                    // A watched key that expired meanwhile counts as changed.
-                    self.db.keys.get(key).is_some() && !self.db.is_there(key, self.now)
-                }));
+        let watched_gone =
+            !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
         self.unwatch(conn, client);
         client.asking = false;
         if transaction.failed {
@@ -516,6 +518,7 @@ impl Node {
         for (spec, args) in &transaction.commands {
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
+            let began_ns = self.last_reading_ns;
             let outcome = self.run(conn, client, spec, args.view());
             client.reply_mode = flags_before;
             if let Err(fault) = outcome {
@@ -523,6 +526,8 @@ impl Node {
                 Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
                 self.count_error(reply_at);
             }
+            let failed = self.scratch.get(reply_at) == Some(&b'-');
+            self.command_done(client, spec, args.view(), began_ns, failed);
         }
         client.in_exec = false;
         Ok(())
@@ -575,8 +580,36 @@ impl Node {
     }
 }
 
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    /// It was executed, or must be tried again later.
+    Run,
+    /// It waits for EXEC.
+    Queued,
+    /// It was refused before it could be executed.
+    Rejected,
+}
+
 /// The outcome of the checks.
 enum Checked {
     Run(&'static Spec),
     Later(Blocked),
+}
+
+/// Redis' words for a command that does not exist.
+fn unknown(why: Unresolved, args: Args<'_>) -> Fault {
+    if why == Unresolved::Subcommand {
+        return Fault::subcommand(&args[1], &shown(&args[0], 128).to_uppercase());
+    }
+    let mut list = String::new();
+    for arg in args.from(1).iter() {
+        if list.len() >= 128 {
+            break;
+        }
+        let word = shown(arg, 128 - list.len());
+        list.extend(["'", &word, "' "]);
+    }
+    let name = shown(&args[0], 128);
+    Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}"))
 }

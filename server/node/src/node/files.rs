@@ -4,8 +4,9 @@
 //! and the node serves.
 #![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
+use super::Node;
+use super::replication_glue::{TOO_MANY_DATABASES, keep_key};
 use super::tickets::Purpose;
-use super::{Node, replication_glue::keep_key};
 use crate::aof::{
     AofEvent, AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof,
     RewriteMode,
@@ -34,12 +35,15 @@ struct RdbLoad {
     decoder: RdbDecoder,
     id: Option<ReplId>,
     offset: Option<u64>,
+    stream_db: u32,
 }
 
 /// Files of a node.
 #[derive(Debug)]
 pub struct Files {
     loading: Option<Loading>,
+    /// Number of the database that what is loaded belongs to.
+    loading_db: u32,
     aof: Option<AofWriter>,
     next_snapshot: u64,
     /// When the last dump was made, and the changes that it held.
@@ -58,6 +62,7 @@ impl Files {
     pub const fn new(now: Now) -> Self {
         Self {
             loading: None,
+            loading_db: 0,
             aof: None,
             next_snapshot: 1,
             last_save: now.wall,
@@ -82,9 +87,10 @@ impl Files {
     }
 
     /// Adds an executed command to the append-only file.
-    pub fn append(&mut self, command: &[u8]) {
+    /// `db` is the database that it is meant for; none: it is the same in all.
+    pub fn append(&mut self, db: Option<u32>, command: &[u8]) {
         if let Some(aof) = &mut self.aof {
-            aof.feed(command);
+            aof.feed(db, command);
         }
     }
 
@@ -143,11 +149,13 @@ impl Node {
 
     fn load_data(&mut self) {
         self.db.expiry = ExpiryMode::Ignore;
+        self.files.loading_db = 0;
         if self.config.flag(Key::Appendonly) {
             self.load_aof(LoadWhat::Everything);
         } else {
             let decoder = RdbDecoder::new();
-            self.files.loading = Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None })));
+            self.files.loading =
+                Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None, stream_db: 0 })));
             let name = self.config.text(Key::Dbfilename).to_owned();
             self.effects.push(Effect::Read { name });
         }
@@ -163,8 +171,7 @@ impl Node {
     /// executed has been handed to the disk before it is asked for the file.
     pub(super) fn reload_aof(&mut self, waiting: ConnId) {
         self.append_to_file();
-        self.db.keys.clear();
-        self.db.all_changed();
+        self.db.flush_all(self.now.wall);
         self.files.reloading = Some(waiting);
         self.load_data();
     }
@@ -220,12 +227,21 @@ impl Node {
         let mut failure = None;
         let now = self.now;
         let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let mut scratch = Vec::new();
         let max_string_bytes = self.config.uint(Key::ProtoMaxBulkLen) as usize;
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
+            AofItem::Database(number) if number < db.databases() => {
+                *loading_db = number;
+                db.select(number);
+            }
+            AofItem::Database(_) => {
+                failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+            }
             AofItem::Key(key) => {
-                if let Err(error) = keep_key(&mut db.keys, &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -247,6 +263,7 @@ impl Node {
                     db,
                     name: spec.name,
                     max_string_bytes,
+                    in_cluster: self.cluster.is_some(),
                     rewritten: true,
                     blocking: crate::command::Blocking::Never,
                     wait: None,
@@ -268,7 +285,7 @@ impl Node {
 
     fn aof_loaded(&mut self, loaded: LoadedAof, what: LoadWhat) {
         if loaded.manifest.is_some() && what == LoadWhat::Everything {
-            let keys = self.db.keys.len();
+            let keys = self.db.key_count();
             self.log(LogLevel::Notice, format!("DB loaded from append only file: {keys} keys"));
         }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
@@ -288,18 +305,34 @@ impl Node {
             return self.loaded();
         }
         let mut failure = None;
-        let (mut id, mut offset) = (None, None);
-        let keys = &mut self.db.keys;
+        let (mut id, mut offset, mut stream_db) = (None, None, None);
+        let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
                 b"repl-offset" => {
                     offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
                 }
+                b"repl-stream-db" => {
+                    stream_db = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+                }
                 _ => {}
             },
+            RdbEvent::SelectDb(number) => {
+                match u32::try_from(number).ok().filter(|&it| it < db.databases()) {
+                    Some(number) => {
+                        *loading_db = number;
+                        db.select(number);
+                    }
+                    None => {
+                        failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+                    }
+                }
+            }
             RdbEvent::Key(key) => {
-                if let Err(error) = keep_key(keys, &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -307,6 +340,7 @@ impl Node {
         });
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
+        load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -322,9 +356,9 @@ impl Node {
         }
         if let (Some(id), Some(offset)) = (load.id, load.offset) {
             let as_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica);
-            self.replication.restore(id, offset, as_replica, self.now.mono);
+            self.replication.restore(id, offset, load.stream_db, as_replica, self.now.mono);
         }
-        let keys = self.db.keys.len();
+        let keys = self.db.key_count();
         self.log(LogLevel::Notice, format!("DB loaded from disk: {keys} keys"));
         self.loaded();
     }
@@ -334,6 +368,8 @@ impl Node {
         self.files.loading = None;
         self.db.dirty = 0;
         self.db.propagated.clear();
+        // Nobody did anything: it was only read.
+        self.db.take_notifications();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
         if let Some(waiting) = self.files.reloading.take() {
@@ -363,9 +399,9 @@ impl Node {
     /// Begins a rewrite; false if one is running or the file is off.
     pub(super) fn rewrite_aof(&mut self, mode: RewriteMode) -> bool {
         let id = self.files.snapshot_id();
-        let aux = aux_fields(SnapshotUse::AofBase, self.now.wall, self.db.keys.used_memory(), None);
+        let aux = aux_fields(SnapshotUse::AofBase, self.now.wall, self.db.used_memory(), None);
         let Some(aof) = &mut self.files.aof else { return false };
-        let snapshot = self.db.keys.snapshot();
+        let snapshot = self.db.snapshot();
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         aof.begin_rewrite(mode, id, snapshot, aux, &mut queue)
     }
@@ -479,12 +515,12 @@ impl Node {
         let rdb_aux = aux_fields(
             SnapshotUse::Rdb,
             self.now.wall,
-            self.db.keys.used_memory(),
+            self.db.used_memory(),
             self.replication.rdb_identity(),
         );
         self.files.last_save_try = self.now.mono;
         let name = self.config.text(Key::Dbfilename).to_owned();
-        let op = DiskOp::ReplaceWithSnapshot { name, snapshot: self.db.keys.snapshot(), rdb_aux, sync: true };
+        let op = DiskOp::ReplaceWithSnapshot { name, snapshot: self.db.snapshot(), rdb_aux, sync: true };
         self.effects.push(Effect::Disk { ticket, op });
     }
 

@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::config::Key;
 
 /// Sections in Redis' order.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 13] = [
     "server",
     "clients",
     "memory",
@@ -15,7 +15,10 @@ const SECTIONS: [&str; 10] = [
     "stats",
     "replication",
     "cpu",
+    "modules",
+    "commandstats",
     "errorstats",
+    "latencystats",
     "cluster",
     "keyspace",
 ];
@@ -113,7 +116,7 @@ impl Node {
 
     fn memory_section(&self) -> String {
         let mut section = Section::new("Memory");
-        let data = self.db.keys.used_memory();
+        let data = self.db.used_memory();
         let buffers: usize = self.conns.values().map(|state| state.outbox.len()).sum();
         section.line("used_memory", data + buffers);
         section.line("used_memory_dataset", data);
@@ -189,19 +192,15 @@ impl Node {
 
     fn keyspace_section(&self) -> String {
         let mut section = Section::new("Keyspace");
-        let keys = &self.db.keys;
-        if !keys.is_empty() {
+        for (number, keys) in self.db.all().filter(|(_, keys)| !keys.is_empty()) {
             let expires = keys.expiring();
+            // Time left of the key that expires next: an estimate without a walk over all keys.
+            let ttl_ms = keys.next_expiry().map_or(0, |at| at.0.saturating_sub(self.now.wall.0));
             section.line(
-                "db0",
-                format!("keys={},expires={expires},avg_ttl={}", keys.len(), self.average_ttl_ms()),
+                &format!("db{number}"),
+                format!("keys={},expires={expires},avg_ttl={ttl_ms}", keys.len()),
             );
         }
         section.out
-    }
-
-    /// Time left of the key that expires next: an estimate without a walk over all keys.
-    fn average_ttl_ms(&self) -> u64 {
-        self.db.keys.next_expiry().map_or(0, |at| at.0.saturating_sub(self.now.wall.0))
     }
 }

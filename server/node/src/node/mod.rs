@@ -8,6 +8,8 @@ mod admin;
 mod blocking;
 mod client;
 mod cluster_glue;
+mod command_docs;
+mod command_stats;
 mod debug;
 mod dispatch;
 mod files;
@@ -23,10 +25,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::cluster::Cluster;
-use crate::command::{Db, ExpiryMode, Propagated, flag, text};
+use crate::command::{Db, ExpiryMode, Notification, class, flag, text};
 use crate::config::{Config, Key, OutputClass};
-use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
-use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
+use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
+use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
@@ -34,6 +36,7 @@ use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind};
+use command_stats::CommandStats;
 use files::Files;
 use tickets::Tickets;
 
@@ -59,6 +62,8 @@ pub struct NodeBoot {
     pub entropy: [u8; 32],
     /// Process id, for INFO.
     pub pid: u32,
+    /// For the durations of commands.
+    pub stopwatch: Stopwatch,
 }
 
 /// A pause of clients.
@@ -76,6 +81,7 @@ struct Stats {
     commands: u64,
     input_bytes: u64,
     output_bytes: u64,
+    per_command: CommandStats,
     errors: BTreeMap<String, u64>,
     error_replies: u64,
     /// Commands at the last samples, for operations per second.
@@ -91,6 +97,13 @@ pub struct Node {
     now: Now,
     started: Now,
     pid: u32,
+    stopwatch: Stopwatch,
+    /// What it said behind the last command, or when the bytes of a client came.
+    last_reading_ns: u64,
+    /// For how long the running command has asked the shell to be deaf.
+    asked_busy_ns: u64,
+    /// `latency-tracking`
+    tracks_latency: bool,
     run_id: String,
     config: Config,
     random: Random,
@@ -109,8 +122,8 @@ pub struct Node {
     cluster: Option<Cluster>,
     replication: Replication,
     migrations: Migrations,
-    /// A keyspace that a full resync fills, and whether a key of it was refused.
-    incoming: Option<(Keyspace, Option<String>)>,
+    /// A dataset that a full resync fills, and whether a key of it was refused.
+    incoming: Option<(Dataset, Option<String>)>,
     pubsub: PubSub,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
@@ -130,7 +143,7 @@ pub struct Node {
 impl Node {
     /// A node that has read nothing yet: the first effects ask for its files.
     pub fn new(boot: NodeBoot, effects: &mut Effects) -> Self {
-        let NodeBoot { config, now, entropy, pid } = boot;
+        let NodeBoot { config, now, entropy, pid, stopwatch } = boot;
         let seed = |index: usize| {
             let mut eight = [0; 8];
             eight.copy_from_slice(&entropy[index * 8..index * 8 + 8]);
@@ -140,12 +153,20 @@ impl Node {
         let db_random = Random::seeded(random.next_u64());
         let replication_seed = random.next_u64();
         let run_id = String::from_utf8_lossy(&random.hex::<40>()).into_owned();
+        let databases = config.uint(Key::Databases) as u32;
+        let mut db = Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random, databases);
+        db.is_cluster = config.flag(Key::ClusterEnabled);
+        db.want_notifications(class::wanted(config.text(Key::NotifyKeyspaceEvents)));
         let mut node = Self {
             now,
             started: now,
             pid,
+            stopwatch,
+            last_reading_ns: 0,
+            asked_busy_ns: 0,
+            tracks_latency: config.flag(Key::LatencyTracking),
             run_id,
-            db: Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random),
+            db,
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
             config,
             random,
@@ -615,26 +636,48 @@ impl Node {
 
     /// Hands what was executed on to replicas and file; more than one command as a transaction.
     fn hand_on(&mut self, as_one: bool) {
+        self.publish_notifications();
         if self.db.propagated.is_empty() {
             return;
         }
         let propagated = std::mem::take(&mut self.db.propagated);
         let wrap = as_one && propagated.len() > 1;
-        let mut marks = Propagated::default();
+        // The marks mean no database: a SELECT stands between them, if one is needed.
         if wrap {
-            marks.push([b"MULTI"].iter());
-            marks.push([b"EXEC"].iter());
+            self.replication.propagate(None, b"*1\r\n$5\r\nMULTI\r\n");
+            self.files.append(None, b"*1\r\n$5\r\nMULTI\r\n");
         }
-        let mut marks = marks.iter();
-        let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
-        for (command, in_file) in all {
-            self.replication.propagate(command);
-            if in_file {
-                self.files.append(command);
+        for command in propagated.iter() {
+            self.replication.propagate(Some(command.db), command.bytes);
+            if command.in_file {
+                self.files.append(Some(command.db), command.bytes);
             }
+        }
+        if wrap {
+            self.replication.propagate(None, b"*1\r\n$4\r\nEXEC\r\n");
+            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n");
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();
+    }
+}
+
+impl Node {
+    /// Tells subscribers what happened to keys.
+    fn publish_notifications(&mut self) {
+        let wanted = self.db.notifications.wanted;
+        if wanted == 0 {
+            return;
+        }
+        for Notification { db, event, key } in self.db.take_notifications() {
+            if wanted & class::KEYSPACE != 0 {
+                let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+                self.deliver(false, &channel, event.as_bytes());
+            }
+            if wanted & class::KEYEVENT != 0 {
+                self.deliver(false, format!("__keyevent@{db}__:{event}").as_bytes(), &key);
+            }
+        }
     }
 }
 
@@ -645,5 +688,6 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
         zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
         zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
+        hll_sparse_max_bytes: config.uint(Key::HllSparseMaxBytes) as usize,
     }
 }

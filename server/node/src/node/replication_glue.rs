@@ -1,14 +1,14 @@
 //! Wires the replication room: carrying out what it wants, applying the master's commands, loading a full resync.
 
-use super::client::ConnKind;
-use super::{Node, encoding_limits};
+use super::Node;
+use super::client::{ConnKind, NOW_A_REPLICA};
 use crate::aof::RewriteMode;
 use crate::command::{ExpiryMode, Run, Verb, lookup};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, LogLevel, Mono, WallMs};
 use crate::keyspace::{Keyspace, PartsError};
 use crate::rdb::{RdbKey, SnapshotUse, aux_fields};
-use crate::replication::commands::CommandBatch;
+use crate::replication::commands::{CommandBatch, selected_by};
 use crate::replication::{Action, Actions, Replication, ReplicationSettings};
 use crate::resp::{OwnedArgs, Protocol};
 
@@ -24,6 +24,7 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
         backlog_ttl_s: config.uint(Key::ReplBacklogTtl),
         diskless_sync: config.flag(Key::ReplDisklessSync),
         diskless_sync_delay_s: config.uint(Key::ReplDisklessSyncDelay),
+        databases: if config.flag(Key::ClusterEnabled) { 1 } else { config.uint(Key::Databases) as u32 },
         diskless_sync_max_replicas: config.uint(Key::ReplDisklessSyncMaxReplicas) as usize,
         output_hard_limit_bytes: limit.hard_bytes,
         output_soft_limit_bytes: limit.soft_bytes,
@@ -37,8 +38,14 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
     }
 }
 
+/// A file or a master has more databases than this server.
+pub(super) const TOO_MANY_DATABASES: &str =
+    "FATAL: Data file was created with a Redis server configured to handle more databases. Exiting";
+
 /// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
-pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey) -> Result<(), String> {
+/// `keys` is its database, if there is one of that number.
+pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey) -> Result<(), String> {
+    let Some(keys) = keys else { return Err(TOO_MANY_DATABASES.to_owned()) };
     match keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)) {
         Ok(()) | Err(PartsError::Empty) => Ok(()),
         Err(error) => Err(format!("Bad data for key '{}': {error}", key.key.escape_ascii())),
@@ -81,13 +88,12 @@ impl Node {
                 Action::PullSnapshot(id) => self.effects.push(Effect::SnapshotPull { id }),
                 Action::CancelSnapshot(id) => self.effects.push(Effect::SnapshotCancel { id }),
                 Action::LoadBegin => {
-                    let keys = Keyspace::new(self.db.keys.env().seed, encoding_limits(&self.config));
-                    self.incoming = Some((keys, None));
+                    self.incoming = Some((self.db.fresh_dataset(), None));
                 }
-                Action::LoadKeys(keys) => {
-                    if let Some((keyspace, failure)) = &mut self.incoming {
+                Action::LoadKeys { db, keys } => {
+                    if let Some((dataset, failure)) = &mut self.incoming {
                         for key in &keys {
-                            if let Err(error) = keep_key(keyspace, key) {
+                            if let Err(error) = keep_key(dataset.database(db), key) {
                                 failure.get_or_insert(error);
                             }
                         }
@@ -95,15 +101,11 @@ impl Node {
                 }
                 Action::LoadCommit => self.commit_load(),
                 Action::LoadAbort => self.incoming = None,
-                Action::Apply(batch) => self.apply(&batch),
+                Action::Apply { db, batch } => self.apply(db, &batch),
                 Action::WaitDone { conn, replicas } => {
                     self.unblock(conn, |reply| reply.int(replicas as i64));
                 }
-                Action::WaitAborted { conn } => self.unblock(conn, |reply| {
-                    reply.error(
-                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                    );
-                }),
+                Action::WaitAborted { conn } => self.unblock(conn, |reply| reply.error(NOW_A_REPLICA)),
                 Action::Log(level, text) => self.log(level, text),
             }
         }
@@ -123,20 +125,18 @@ impl Node {
         let rdb_aux = aux_fields(
             SnapshotUse::Rdb,
             self.now.wall,
-            self.db.keys.used_memory(),
+            self.db.used_memory(),
             self.replication.rdb_identity(),
         );
-        self.effects.push(Effect::SnapshotStart { id, snapshot: self.db.keys.snapshot(), rdb_aux });
+        self.effects.push(Effect::SnapshotStart { id, snapshot: self.db.snapshot(), rdb_aux });
         self.replicate(|replication, now, actions| replication.snapshot_taken(id, now, actions));
     }
 
     /// A full resync has come whole: it replaces what was there.
     fn commit_load(&mut self) {
         match self.incoming.take() {
-            Some((keys, None)) => {
-                let old = std::mem::replace(&mut self.db.keys, keys);
-                self.db.keys.inherit_garbage(old);
-                self.db.all_changed();
+            Some((dataset, None)) => {
+                self.db.replace_all(dataset, self.now.wall);
                 self.replicate(super::super::replication::Replication::loaded);
                 self.rewrite_aof(RewriteMode::Restart);
             }
@@ -147,11 +147,13 @@ impl Node {
         }
     }
 
-    /// Executes commands of the master.
-    fn apply(&mut self, batch: &CommandBatch) {
+    /// Executes commands of the master, who has selected database `db` before them.
+    fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
         let served = std::mem::take(&mut self.scratch);
         self.db.expiry = ExpiryMode::Ignore;
         for command in batch.iter() {
+            // Another may have been selected meanwhile, by a client that was served.
+            self.db.select(db);
             let args: OwnedArgs = command.args().collect();
             let args = args.view();
             let spec = lookup(command.name());
@@ -159,6 +161,7 @@ impl Node {
                 Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
                     self.deliver(false, &args[1], &args[2]);
                 }
+                Some(Run::Node(Verb::Select)) => db = selected_by(command).unwrap_or(db),
                 Some(Run::Node(_)) => {}
                 Some(Run::Data(_)) => {
                     self.scratch.clear();
@@ -167,9 +170,10 @@ impl Node {
                     if !matches!(outcome, Some(Ok(()))) {
                         self.log_bad_stream(command.name());
                     }
-                    self.files.append(command.raw);
+                    self.files.append(Some(db), command.raw);
                     // The log of the stream has it already, byte for byte.
                     self.db.propagated.clear();
+                    self.publish_notifications();
                     self.stats.commands += 1;
                 }
                 None => self.log_bad_stream(command.name()),

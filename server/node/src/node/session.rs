@@ -3,7 +3,7 @@
 use super::client::{Blocked, Client, ConnKind, ReplyMode};
 use super::dispatch::Step;
 use super::{Node, Pause, text};
-use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, is, shown};
+use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, SYNTAX, Spec, Verb, int32, is, shown};
 use crate::config::{Key, glob_matches};
 use crate::io::ConnId;
 use crate::keyspace::Slot;
@@ -24,14 +24,7 @@ impl Node {
         match verb {
             Verb::Ping => self.ping(client, args)?,
             Verb::Echo => self.reply(client).bulk(&args[1]),
-            Verb::Select => match parse_i64(&args[1]).filter(|&index| i32::try_from(index).is_ok()) {
-                Some(0) => self.reply(client).ok(),
-                Some(_) if self.config.flag(Key::ClusterEnabled) => {
-                    return Err(text("ERR SELECT is not allowed in cluster mode"));
-                }
-                Some(_) => return Err(text("ERR DB index is out of range")),
-                None => return Err(NOT_INTEGER),
-            },
+            Verb::Select => self.select(client, args)?,
             Verb::Quit => {
                 self.reply(client).ok();
                 client.closing = true;
@@ -57,9 +50,9 @@ impl Node {
                     return Err(text("ERR WATCH inside MULTI is not allowed"));
                 }
                 for key in args.from(1).iter() {
-                    if !client.watching.iter().any(|other| other == key) {
-                        self.db.watch(conn, key);
-                        client.watching.push(key.to_vec());
+                    let (db, now) = (client.db, self.now.wall);
+                    if !client.watching.iter().any(|other| other.db == db && other.key == key) {
+                        client.watching.push(self.db.watch(conn, key, now));
                     }
                 }
                 self.reply(client).ok();
@@ -102,6 +95,19 @@ impl Node {
         if self.config.flag(Key::ClusterEnabled) { Ok(()) } else { Err(crate::command::CLUSTER_DISABLED) }
     }
 
+    fn select(&mut self, client: &mut Client, args: Args<'_>) -> Result<(), Fault> {
+        let number =
+            parse_i64(&args[1]).filter(|&number| i32::try_from(number).is_ok()).ok_or(NOT_INTEGER)?;
+        if number != 0 && self.db.is_cluster {
+            return Err(text("ERR SELECT is not allowed in cluster mode"));
+        }
+        let number = u32::try_from(number).ok().filter(|&number| number < self.db.databases());
+        client.db = number.ok_or(DB_OUT_OF_RANGE)?;
+        self.db.select(client.db);
+        self.reply(client).ok();
+        Ok(())
+    }
+
     fn ping(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         if args.len() > 2 {
             return Err(Fault::arity("ping"));
@@ -126,6 +132,7 @@ impl Node {
             self.pubsub.unsubscribe(kind, conn, &name);
         }
         client.readonly = false;
+        client.db = 0;
         client.name.clear();
         client.reply_mode = ReplyMode::On;
         client.no_evict = false;

@@ -8,6 +8,7 @@ use super::write::{put_aux, put_database, put_header, put_integer_string, put_ke
 use super::{crc64, opcode, value_type};
 use crate::io::WallMs;
 use crate::keyspace::{Element, SLOTS, Slot, Snapshot, ValueView, ZsetView, score};
+use crate::replication::RdbIdentity;
 
 /// The version of Redis that the file claims to be from; what it can hold is that version's.
 const REDIS_VERSION: &str = "7.0.15";
@@ -26,7 +27,7 @@ pub fn aux_fields(
     used_for: SnapshotUse,
     wall: WallMs,
     used_memory: usize,
-    replication: Option<(&str, u64)>,
+    replication: Option<RdbIdentity<'_>>,
 ) -> Vec<(String, String)> {
     let mut fields = vec![
         ("redis-ver", REDIS_VERSION.to_owned()),
@@ -34,8 +35,8 @@ pub fn aux_fields(
         ("ctime", (wall.0 / 1000).to_string()),
         ("used-mem", used_memory.to_string()),
     ];
-    if let Some((id, offset)) = replication {
-        fields.push(("repl-stream-db", "0".to_owned()));
+    if let Some(RdbIdentity { id, offset, stream_db }) = replication {
+        fields.push(("repl-stream-db", stream_db.to_string()));
         fields.push(("repl-id", id.to_owned()));
         fields.push(("repl-offset", offset.to_string()));
     }
@@ -69,6 +70,8 @@ enum Position {
     Start,
     /// `element`: parts of the key's value that are written; none: not even its head is.
     Key {
+        /// Index among the snapshot's databases.
+        database: usize,
         slot: usize,
         rank: usize,
         element: Option<usize>,
@@ -102,37 +105,39 @@ impl SnapshotEncoder {
     /// Appends records until the buffer holds about `max_bytes`; gives where to go on.
     fn advance(&mut self, max_bytes: usize) -> Position {
         let out = &mut self.pending;
-        let (first_slot, mut first_rank, mut first_element) = match self.position {
+        let (first_database, mut first_slot, mut first_rank, mut first_element) = match self.position {
             Position::Start => {
                 put_header(out);
                 for (name, value) in &self.aux {
                     put_aux(out, name.as_bytes(), value.as_bytes());
                 }
-                if !self.snapshot.is_empty() {
-                    put_database(out, self.snapshot.len() as u64, self.snapshot.expiring() as u64);
-                }
-                (0, 0, None)
+                (0, 0, 0, None)
             }
-            Position::Key { slot, rank, element } => (slot, rank, element),
+            Position::Key { database, slot, rank, element } => (database, slot, rank, element),
             Position::Done => return Position::Done,
         };
-        for slot in first_slot..SLOTS {
-            for (rank, entry) in
-                (first_rank..).zip(self.snapshot.slot_iter_from(Slot(slot as u16), first_rank))
-            {
-                let written = first_element.take().unwrap_or_else(|| {
-                    put_key(out, entry.key, entry.expire_at.map(|at| at.0), type_of(entry.value));
-                    put_count(out, entry.value);
-                    0
-                });
-                if let Some(element) = put_elements(out, entry.value, written, max_bytes) {
-                    return Position::Key { slot, rank, element: Some(element) };
-                }
-                if out.len() >= max_bytes {
-                    return Position::Key { slot, rank: rank + 1, element: None };
-                }
+        let databases = self.snapshot.databases().iter().enumerate().skip(first_database);
+        for (database, keys) in databases {
+            if (first_slot, first_rank, first_element) == (0, 0, None) {
+                put_database(out, keys.number(), keys.len() as u64, keys.expiring() as u64);
             }
-            first_rank = 0;
+            for slot in first_slot..SLOTS {
+                for (rank, entry) in (first_rank..).zip(keys.slot_iter_from(Slot(slot as u16), first_rank)) {
+                    let written = first_element.take().unwrap_or_else(|| {
+                        put_key(out, entry.key, entry.expire_at.map(|at| at.0), type_of(entry.value));
+                        put_count(out, entry.value);
+                        0
+                    });
+                    if let Some(element) = put_elements(out, entry.value, written, max_bytes) {
+                        return Position::Key { database, slot, rank, element: Some(element) };
+                    }
+                    if out.len() >= max_bytes {
+                        return Position::Key { database, slot, rank: rank + 1, element: None };
+                    }
+                }
+                first_rank = 0;
+            }
+            first_slot = 0;
         }
         out.push(opcode::END);
         Position::Done

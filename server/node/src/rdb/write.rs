@@ -100,10 +100,10 @@ pub fn put_aux(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     put_string(out, value);
 }
 
-/// Appends the choice of database 0 and the hint of how many keys follow.
-pub fn put_database(out: &mut Vec<u8>, keys: u64, expires: u64) {
+/// Appends the choice of a database and the hint of how many keys follow.
+pub fn put_database(out: &mut Vec<u8>, number: u32, keys: u64, expires: u64) {
     out.push(opcode::SELECT_DB);
-    put_len(out, 0);
+    put_len(out, u64::from(number));
     out.push(opcode::RESIZE_DB);
     put_len(out, keys);
     put_len(out, expires);

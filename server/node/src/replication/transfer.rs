@@ -93,7 +93,7 @@ impl Replication {
             Form::Gathered { pieces: Vec::new() }
         };
         // Each replica begins with database 0 unknown.
-        self.selected = false;
+        self.selected = None;
         let offset = self.log.end();
         let receivers: BTreeSet<ConnId> = self
             .replicas

@@ -69,6 +69,22 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A number as people write it: no exponent, 17 digits behind the point, without zeros at the end; a string for
+    /// RESP2.
+    pub fn human_double(&mut self, value: f64) {
+        let text = format!("{value:.17}");
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        let text = if text == "-0" { "0" } else { text };
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                self.out.extend_from_slice(text.as_bytes());
+                self.crlf();
+            }
+        }
+    }
+
     pub fn bool(&mut self, value: bool) {
         self.int(i64::from(value));
     }
