@@ -96,7 +96,7 @@ pub fn dataset_digest(db: &Db) -> Digest {
 }
 
 /// In hexadecimal, as it is shown.
-pub fn hex(digest: &Digest) -> String {
+pub fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::with_capacity(40), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
