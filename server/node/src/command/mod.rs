@@ -96,6 +96,9 @@ pub struct KeyPositions {
     /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`; behind a key that
     /// is written: `ZUNIONSTORE`); 0: not so.
     pub count_at: i32,
+    /// A key that is written stands behind the word STORE or STOREDIST, from this argument on (`SORT`,
+    /// `GEORADIUS`); 0: not so.
+    pub store_from: i32,
 }
 
 /// One line of the table.
@@ -143,7 +146,7 @@ impl Spec {
 
     /// The keys among the arguments.
     pub fn keys<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let KeyPositions { first, last, step, count_at } = self.keys;
+        let KeyPositions { first, last, step, count_at, store_from } = self.keys;
         let args = *args;
         let len = args.len() as i32;
         let (first, last) = if self.run.is(Verb::Migrate) {
@@ -159,6 +162,25 @@ impl Spec {
         } else {
             0..0
         };
-        indices.step_by(step.max(1) as usize).chain(counted).filter_map(move |index| args.get(index as usize))
+        let stored = if store_from > 0 { stored_key(&args, store_from) } else { None };
+        indices.step_by(step.max(1) as usize).chain(counted).chain(stored).filter_map(move |index| args.get(index as usize))
     }
+}
+
+/// The argument behind the last word STORE or STOREDIST that is no other option's.
+fn stored_key(args: &Args<'_>, from: i32) -> Option<i32> {
+    let mut found = None;
+    let mut index = from as usize;
+    while index + 1 < args.len() {
+        index += match &args[index] {
+            word if is(word, "STORE") || is(word, "STOREDIST") => {
+                found = Some(index as i32 + 1);
+                2
+            }
+            word if is(word, "GET") || is(word, "BY") => 2,
+            word if is(word, "LIMIT") => 3,
+            _ => 1,
+        };
+    }
+    found
 }

@@ -121,7 +121,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 const fn keys(first: i32, last: i32, step: i32) -> KeyPositions {
-    KeyPositions { first, last, step, count_at: 0 }
+    KeyPositions { first, last, step, count_at: 0, store_from: 0 }
 }
 
 const NONE: KeyPositions = keys(0, 0, 0);
@@ -129,13 +129,17 @@ const ONE: KeyPositions = keys(1, 1, 1);
 const TWO: KeyPositions = keys(1, 2, 1);
 const ALL: KeyPositions = keys(1, -1, 1);
 const PAIRS: KeyPositions = keys(1, -1, 2);
-const COUNTED: KeyPositions = KeyPositions { first: 0, last: 0, step: 0, count_at: 1 };
+const COUNTED: KeyPositions = KeyPositions { count_at: 1, ..NONE };
 /// The last argument is a timeout.
 const TIMED: KeyPositions = keys(1, -2, 1);
 /// As [`COUNTED`], behind a timeout.
 const TIMED_COUNTED: KeyPositions = KeyPositions { count_at: 2, ..COUNTED };
 /// A key that is written, then as [`COUNTED`].
-const STORE_COUNTED: KeyPositions = KeyPositions { first: 1, last: 1, step: 1, count_at: 2 };
+const STORE_COUNTED: KeyPositions = KeyPositions { count_at: 2, ..ONE };
+/// As [`ONE`], and a key behind the word STORE.
+const STORED: KeyPositions = KeyPositions { store_from: 2, ..ONE };
+/// The same behind the arguments of GEORADIUS.
+const GEO_STORED: KeyPositions = KeyPositions { store_from: 5, ..ONE };
 const W: u32 = WRITE;
 /// Of commands that may wait.
 const B: u32 = NOSCRIPT | BLOCKING;
@@ -189,9 +193,9 @@ pub static TABLE: &[Spec] = &[
     data("geodist", -4, R, ONE, geo::geodist),
     data("geohash", -2, R, ONE, geo::geohash),
     data("geopos", -2, R, ONE, geo::geopos),
-    data("georadius", -6, W | DENYOOM, ONE, geo::georadius),
+    data("georadius", -6, W | DENYOOM, GEO_STORED, geo::georadius),
     data("georadius_ro", -6, R, ONE, geo::georadius_ro),
-    data("georadiusbymember", -5, W | DENYOOM, ONE, geo::georadiusbymember),
+    data("georadiusbymember", -5, W | DENYOOM, GEO_STORED, geo::georadiusbymember),
     data("georadiusbymember_ro", -5, R, ONE, geo::georadiusbymember_ro),
     data("geosearch", -7, R, ONE, geo::geosearch),
     data("geosearchstore", -8, W | DENYOOM, TWO, geo::geosearchstore),
@@ -304,7 +308,7 @@ pub static TABLE: &[Spec] = &[
     data("smembers", 2, R, ONE, sets::smembers),
     data("smismember", -3, R | FAST, ONE, sets::smismember),
     data("smove", 4, W | FAST, TWO, sets::smove),
-    data("sort", -2, W | DENYOOM, ONE, sort::sort),
+    data("sort", -2, W | DENYOOM, STORED, sort::sort),
     data("sort_ro", -2, R, ONE, sort::sort),
     data("spop", -2, W | FAST, ONE, sets::spop),
     Spec { keys: ONE, ..node("spublish", 3, PUBSUB | SERVED | FAST | MAY_REPLICATE, Verb::SPublish) },

@@ -36,7 +36,7 @@ fn begin(rest: &'static str, entries: &[Entry]) -> Option<Entry> {
         None => (*lookup(name.as_bytes())?, None),
         Some((container, _)) if !ABSENT.contains(&name) => {
             let run = lookup(container.as_bytes())?.run;
-            let keys = KeyPositions { first, last, step, count_at: 0 };
+            let keys = KeyPositions { first, last, step, count_at: 0, store_from: 0 };
             let parent = entries.iter().rposition(|entry| entry.spec.name == container);
             (Spec { name, arity, flags: 0, keys, run }, parent)
         }
