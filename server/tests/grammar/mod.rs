@@ -135,6 +135,7 @@ impl Generator {
         if self.random.below(30) == 0 {
             request[0].make_ascii_lowercase();
         }
+        hurry(&mut request);
         request
     }
 
@@ -199,6 +200,28 @@ impl Generator {
         if request.is_empty() {
             request.push(b"PING".to_vec());
         }
+    }
+}
+
+/// Nobody waits for long: a timeout that would be long, or no end, becomes a short one.
+fn hurry(request: &mut Request) {
+    let name = request[0].to_ascii_uppercase();
+    let (at, short) = match &name[..] {
+        b"BLPOP" | b"BRPOP" | b"BZPOPMIN" | b"BZPOPMAX" | b"BRPOPLPUSH" | b"BLMOVE" => (request.len() - 1, "0.01"),
+        b"BLMPOP" | b"BZMPOP" => (1, "0.01"),
+        b"WAIT" => (2, "10"),
+        b"XREAD" | b"XREADGROUP" => {
+            let block = request.iter().position(|word| word.eq_ignore_ascii_case(b"BLOCK"));
+            (block.map_or(usize::MAX, |at| at + 1), "10")
+        }
+        _ => return,
+    };
+    let Some(word) = request.get_mut(at).filter(|_| at > 0) else { return };
+    let text = String::from_utf8_lossy(word);
+    let longest = if short == "10" { 50.0 } else { 0.05 };
+    let is_long = text.parse::<f64>().is_ok_and(|time| time == 0.0 || time > longest) || text.starts_with("0x");
+    if is_long {
+        *word = short.into();
     }
 }
 
