@@ -177,12 +177,12 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
+    let count = if call.args.len() > 2 { Some(parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?) } else { None };
     let with_values = match call.args.len() {
         2 | 3 => false,
         4 if is(call.arg(3), "WITHVALUES") => true,
         _ => return Err(SYNTAX),
     };
-    let count = if call.args.len() > 2 { Some(parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?) } else { None };
     let len = call.hash(key)?.map_or(0, Hash::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let hash = match call.db.keys.get(key).map(Entry::value) {

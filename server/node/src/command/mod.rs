@@ -163,7 +163,11 @@ impl Spec {
             0..0
         };
         let stored = if store_from > 0 { stored_key(&args, store_from) } else { None };
-        indices.step_by(step.max(1) as usize).chain(counted).chain(stored).filter_map(move |index| args.get(index as usize))
+        indices
+            .step_by(step.max(1) as usize)
+            .chain(counted)
+            .chain(stored)
+            .filter_map(move |index| args.get(index as usize))
     }
 }
 

@@ -261,8 +261,8 @@ pub(super) fn sintercard(call: &mut Call<'_>) -> Outcome {
     let limit = match call.args.len() - (2 + keys) {
         0 => 0,
         2 if is(call.arg(2 + keys), "LIMIT") => {
-            let limit = parse_i64(call.arg(3 + keys)).ok_or(NOT_INTEGER)?;
-            usize::try_from(limit).map_err(|_| text("ERR LIMIT can't be negative"))?
+            let limit = parse_i64(call.arg(3 + keys)).and_then(|limit| usize::try_from(limit).ok());
+            limit.ok_or(text("ERR LIMIT can't be negative"))?
         }
         _ => return Err(SYNTAX),
     };
