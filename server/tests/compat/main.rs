@@ -29,12 +29,14 @@ const SPOILED_PERCENT: u64 = 12;
 fn seeds() -> std::ops::RangeInclusive<u64> {
     let text = std::env::var("SLOTSTORM_COMPAT_SEEDS").unwrap_or_else(|_| "1..40".to_owned());
     let (first, last) = text.split_once("..").unwrap_or((&text, &text));
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("SLOTSTORM_COMPAT_SEEDS: {text} is no number"));
+    let number =
+        |text: &str| text.parse().unwrap_or_else(|_| panic!("SLOTSTORM_COMPAT_SEEDS: {text} is no number"));
     number(first)..=number(last)
 }
 
 fn requests_a_seed() -> usize {
-    std::env::var("SLOTSTORM_COMPAT_REQUESTS").map_or(250, |text| text.parse().expect("SLOTSTORM_COMPAT_REQUESTS"))
+    std::env::var("SLOTSTORM_COMPAT_REQUESTS")
+        .map_or(250, |text| text.parse().expect("SLOTSTORM_COMPAT_REQUESTS"))
 }
 
 /// What a seed's session draws from: all families, or one with a few others among it.
@@ -64,13 +66,18 @@ fn forms_of(seed: u64, all: &[Form], families: &[&str]) -> Vec<Form> {
 fn generated_requests_get_the_same_replies() {
     let pair = Pair::start(60);
     let all: Vec<Form> = forms().into_iter().filter(|form| !form.family.starts_with("soak")).collect();
-    let missing: BTreeSet<&str> = grammar::commands(&all).into_iter().filter(|name| !pair.has(name)).collect();
+    let missing: BTreeSet<&str> =
+        grammar::commands(&all).into_iter().filter(|name| !pair.has(name)).collect();
     let here: Vec<Form> = all.iter().filter(|form| pair.has(form.command)).cloned().collect();
     if !missing.is_empty() {
         let skipped = all.len() - here.len();
-        println!("skipped: {skipped} of {} forms, of commands that our COMMAND LIST lacks: {missing:?}", all.len());
+        println!(
+            "skipped: {skipped} of {} forms, of commands that our COMMAND LIST lacks: {missing:?}",
+            all.len()
+        );
     }
-    let families: Vec<&str> = here.iter().map(|form| form.family).collect::<BTreeSet<_>>().into_iter().collect();
+    let families: Vec<&str> =
+        here.iter().map(|form| form.family).collect::<BTreeSet<_>>().into_iter().collect();
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     let mut asked = 0;
@@ -94,7 +101,10 @@ fn generated_requests_get_the_same_replies() {
             told.insert(found.name(), text);
         }
     }
-    println!("{asked} requests were asked; left alone in the end: {:?}", faults.iter().filter(|(_, n)| **n >= ENOUGH));
+    println!(
+        "{asked} requests were asked; left alone in the end: {:?}",
+        faults.iter().filter(|(_, n)| **n >= ENOUGH)
+    );
     assert!(told.is_empty(), "{} differences:\n{}", told.len(), told.values().cloned().collect::<String>());
 }
 
@@ -135,7 +145,11 @@ fn written_requests_get_the_same_replies() {
             let Some(difference) = pair.run(&requests, protocol) else { break };
             let name = file.file_name().unwrap().to_string_lossy();
             let Difference { at, asked, redis, ours } = difference;
-            let _ = write!(found, "\n{name} RESP{protocol}: {asked}\n  behind {}\n  redis {redis:?}\n  ours  {ours:?}", quoted(&requests[at]));
+            let _ = write!(
+                found,
+                "\n{name} RESP{protocol}: {asked}\n  behind {}\n  redis {redis:?}\n  ours  {ours:?}",
+                quoted(&requests[at])
+            );
             requests.remove(at);
         }
     }

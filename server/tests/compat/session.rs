@@ -38,7 +38,10 @@ impl Difference {
             b'-' | b'!' => String::from_utf8_lossy(&frame.text).chars().take(24).collect(),
             sign => char::from(sign).to_string(),
         };
-        let parent = ["CLIENT", "ACL", "CONFIG", "XGROUP", "XINFO", "OBJECT", "FUNCTION", "SCRIPT", "DEBUG", "COMMAND", "MEMORY"];
+        let parent = [
+            "CLIENT", "ACL", "CONFIG", "XGROUP", "XINFO", "OBJECT", "FUNCTION", "SCRIPT", "DEBUG", "COMMAND",
+            "MEMORY",
+        ];
         let sub = if parent.contains(&&word(0)[..]) { word(1) } else { String::new() };
         format!("{} {sub} {} {}", word(0), code(&self.redis), code(&self.ours))
     }
@@ -67,8 +70,11 @@ impl Pair {
         let ours_args = [&args[..], &["--cluster-enabled", "no"]].concat();
         let ours = Server::start(Kind::Ours, number + 1, &ours_args);
         let listed = Connection::open(&ours.ip).ask_line("COMMAND LIST");
-        let commands: BTreeSet<String> =
-            listed.items.iter().map(|name| String::from_utf8_lossy(&name.text[1..]).to_ascii_uppercase()).collect();
+        let commands: BTreeSet<String> = listed
+            .items
+            .iter()
+            .map(|name| String::from_utf8_lossy(&name.text[1..]).to_ascii_uppercase())
+            .collect();
         assert!(commands.contains("GET"), "COMMAND LIST says {listed:?}");
         Self { redis, ours, commands }
     }
@@ -79,8 +85,16 @@ impl Pair {
     }
 
     fn open(&self, protocol: u8) -> Both {
-        let mut both = Both { redis: Connection::open(&self.redis.ip), ours: Connection::open(&self.ours.ip) };
-        let clean = ["FLUSHALL", "SCRIPT FLUSH", "FUNCTION FLUSH", "ACL DELUSER u1 u2 u3", "ACL LOG RESET", "LATENCY RESET"];
+        let mut both =
+            Both { redis: Connection::open(&self.redis.ip), ours: Connection::open(&self.ours.ip) };
+        let clean = [
+            "FLUSHALL",
+            "SCRIPT FLUSH",
+            "FUNCTION FLUSH",
+            "ACL DELUSER u1 u2 u3",
+            "ACL LOG RESET",
+            "LATENCY RESET",
+        ];
         for line in clean {
             both.line(line);
         }
@@ -103,7 +117,8 @@ impl Pair {
         let mut state = State::default();
         for (at, request) in requests.iter().enumerate() {
             let (redis, ours) = both.ask(request);
-            let differ = |asked: String, redis: Frame, ours: Frame| Some(Difference { at, asked, redis, ours });
+            let differ =
+                |asked: String, redis: Frame, ours: Frame| Some(Difference { at, asked, redis, ours });
             let in_transaction = state.queued.is_some();
             if !state.alike(request, &redis, &ours)
                 || redis != ours && !in_transaction && order_counts(&mut both, request)
@@ -136,7 +151,12 @@ impl Pair {
     }
 
     /// The shortest sequence found that still makes this difference.
-    pub fn shrink(&self, requests: &[Request], protocol: u8, found: &Difference) -> (Vec<Request>, Difference) {
+    pub fn shrink(
+        &self,
+        requests: &[Request],
+        protocol: u8,
+        found: &Difference,
+    ) -> (Vec<Request>, Difference) {
         let (mut best, mut difference, mut runs) = (requests[..=found.at].to_vec(), found.clone(), 0);
         let mut piece = best.len().div_ceil(2).max(1);
         loop {
@@ -260,12 +280,20 @@ fn exchange(both: &mut Both) -> Option<(String, Frame, Frame)> {
         );
         let ok = Frame::simple("OK");
         if restored != (ok.clone(), ok) {
-            return Some((format!("RESTORE copy 0 (the other's dump of {key}) REPLACE"), restored.0, restored.1));
+            return Some((
+                format!("RESTORE copy 0 (the other's dump of {key}) REPLACE"),
+                restored.0,
+                restored.1,
+            ));
         }
         let copies = both.line("DEBUG DIGEST-VALUE copy");
         let (original, _) = both.line(&format!("DEBUG DIGEST-VALUE {key}"));
         if copies.0 != original || copies.1 != original {
-            return Some((format!("DEBUG DIGEST-VALUE copy (the other's dump of {key})"), copies.0, copies.1));
+            return Some((
+                format!("DEBUG DIGEST-VALUE copy (the other's dump of {key})"),
+                copies.0,
+                copies.1,
+            ));
         }
     }
     None

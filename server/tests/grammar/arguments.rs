@@ -28,29 +28,160 @@ const POOLS: [(&str, &[&str]); 10] = [
 
 /// Words that begin with a small letter and are none of these are said as they are.
 pub const KINDS: [&str; 76] = [
-    "str", "num", "list", "set", "hash", "zset", "stream", "hll", "geo", "nokey", "key", "sortable", "nlists",
-    "nsets", "nzsets", "nkeys", "value", "member", "field", "int", "float", "score", "index", "count", "offset",
-    "bitoffset", "bit", "bittype", "bitfieldop", "ttl", "ttlms", "at", "atms", "wait", "blockms", "pattern",
-    "sortpattern", "min", "max", "lexmin", "lexmax", "longitude", "latitude", "radius", "unit", "id", "streamid",
-    "rangemin", "rangemax", "group", "consumer", "minidle", "type", "payload", "db", "word", "user", "aclrule",
-    "category", "channel", "configname", "configsafe", "commandname", "script", "sha", "library", "libname",
-    "function", "slot", "nodeid", "section", "junk", "keys2", "bigvalue", "nan", "random",
+    "str",
+    "num",
+    "list",
+    "set",
+    "hash",
+    "zset",
+    "stream",
+    "hll",
+    "geo",
+    "nokey",
+    "key",
+    "sortable",
+    "nlists",
+    "nsets",
+    "nzsets",
+    "nkeys",
+    "value",
+    "member",
+    "field",
+    "int",
+    "float",
+    "score",
+    "index",
+    "count",
+    "offset",
+    "bitoffset",
+    "bit",
+    "bittype",
+    "bitfieldop",
+    "ttl",
+    "ttlms",
+    "at",
+    "atms",
+    "wait",
+    "blockms",
+    "pattern",
+    "sortpattern",
+    "min",
+    "max",
+    "lexmin",
+    "lexmax",
+    "longitude",
+    "latitude",
+    "radius",
+    "unit",
+    "id",
+    "streamid",
+    "rangemin",
+    "rangemax",
+    "group",
+    "consumer",
+    "minidle",
+    "type",
+    "payload",
+    "db",
+    "word",
+    "user",
+    "aclrule",
+    "category",
+    "channel",
+    "configname",
+    "configsafe",
+    "commandname",
+    "script",
+    "sha",
+    "library",
+    "libname",
+    "function",
+    "slot",
+    "nodeid",
+    "section",
+    "junk",
+    "keys2",
+    "bigvalue",
+    "nan",
+    "random",
 ];
 
 const JUNK: [&str; 34] = [
-    "", "abc", "-1", "0", "1", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "1.5", "1e3",
-    "nan", "inf", "-inf", "1e400", " 1", "1 ", "+1", "01", "-0", "0x10", "NX", "XX", "COUNT", "LIMIT", "WITHSCORES",
-    "GET", "KEEPTTL", "(1", "[a", "#", "*", "$", ">", "1-1-1",
+    "",
+    "abc",
+    "-1",
+    "0",
+    "1",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "1.5",
+    "1e3",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    " 1",
+    "1 ",
+    "+1",
+    "01",
+    "-0",
+    "0x10",
+    "NX",
+    "XX",
+    "COUNT",
+    "LIMIT",
+    "WITHSCORES",
+    "GET",
+    "KEEPTTL",
+    "(1",
+    "[a",
+    "#",
+    "*",
+    "$",
+    ">",
+    "1-1-1",
 ];
 
 const VALUES: [&str; 22] = [
-    "", "a", "b", "c", "foo", "bar", "hello world", "ohmytext", "mynewtext", "10", "-5", "0", "3.14", "1e2", "007",
-    "12345678901234567890", "9223372036854775807", "\u{0}\u{1}\u{7f}", "caf\u{e9}", "line\r\nbreak",
-    "a value of forty-five bytes, which is raw, no", "a value of sixty-five bytes, longer than a listpack's entry may be!!",
+    "",
+    "a",
+    "b",
+    "c",
+    "foo",
+    "bar",
+    "hello world",
+    "ohmytext",
+    "mynewtext",
+    "10",
+    "-5",
+    "0",
+    "3.14",
+    "1e2",
+    "007",
+    "12345678901234567890",
+    "9223372036854775807",
+    "\u{0}\u{1}\u{7f}",
+    "caf\u{e9}",
+    "line\r\nbreak",
+    "a value of forty-five bytes, which is raw, no",
+    "a value of sixty-five bytes, longer than a listpack's entry may be!!",
 ];
 
 const MEMBERS: [&str; 14] = [
-    "a", "b", "c", "d", "e", "f", "g", "10", "20", "-3", "", "foo", "aa",
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "g",
+    "10",
+    "20",
+    "-3",
+    "",
+    "foo",
+    "aa",
     "a member of sixty-five bytes, longer than a listpack's entry may be!",
 ];
 
@@ -98,25 +229,78 @@ const LIBRARIES: [&str; 6] = [
 ];
 
 const CONFIG_NAMES: [&str; 16] = [
-    "maxmemory", "maxmemory-policy", "hash-max-listpack-entries", "list-max-*", "zset-max-listpack-value", "appendfsync",
-    "save", "timeout", "databases", "nosuch", "set-max-intset-entries", "notify-keyspace-events", "slowlog-*",
-    "stream-node-max-*", "lazyfree-*", "min-replicas-*",
+    "maxmemory",
+    "maxmemory-policy",
+    "hash-max-listpack-entries",
+    "list-max-*",
+    "zset-max-listpack-value",
+    "appendfsync",
+    "save",
+    "timeout",
+    "databases",
+    "nosuch",
+    "set-max-intset-entries",
+    "notify-keyspace-events",
+    "slowlog-*",
+    "stream-node-max-*",
+    "lazyfree-*",
+    "min-replicas-*",
 ];
 
 const CONFIG_SAFE: [&str; 7] = [
-    "hash-max-listpack-entries", "hash-max-listpack-value", "set-max-intset-entries", "zset-max-listpack-entries",
-    "zset-max-listpack-value", "maxmemory-samples", "lfu-decay-time",
+    "hash-max-listpack-entries",
+    "hash-max-listpack-value",
+    "set-max-intset-entries",
+    "zset-max-listpack-entries",
+    "zset-max-listpack-value",
+    "maxmemory-samples",
+    "lfu-decay-time",
 ];
 
 const ACL_RULES: [&str; 24] = [
-    "on", "off", "nopass", "resetpass", ">pw", "<pw", ">other", "allkeys", "~s*", "~l?", "%R~z*", "%W~h*", "resetkeys",
-    "+@all", "-@all", "+get", "-set", "+@read", "-@dangerous", "+config|get", "-client|kill", "allchannels", "&news*",
+    "on",
+    "off",
+    "nopass",
+    "resetpass",
+    ">pw",
+    "<pw",
+    ">other",
+    "allkeys",
+    "~s*",
+    "~l?",
+    "%R~z*",
+    "%W~h*",
+    "resetkeys",
+    "+@all",
+    "-@all",
+    "+get",
+    "-set",
+    "+@read",
+    "-@dangerous",
+    "+config|get",
+    "-client|kill",
+    "allchannels",
+    "&news*",
     "(+get ~x*)",
 ];
 
 const COMMAND_NAMES: [&str; 16] = [
-    "get", "set", "mset", "lpush", "zadd", "xadd", "xreadgroup", "eval", "config", "client", "sort", "migrate", "nosuch",
-    "acl", "zunionstore", "bitfield",
+    "get",
+    "set",
+    "mset",
+    "lpush",
+    "zadd",
+    "xadd",
+    "xreadgroup",
+    "eval",
+    "config",
+    "client",
+    "sort",
+    "migrate",
+    "nosuch",
+    "acl",
+    "zunionstore",
+    "bitfield",
 ];
 
 /// The name behind a pool's name.
@@ -145,7 +329,8 @@ fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
 /// Writes the words of a kind of argument: one, but for the kinds that say how many.
 #[allow(clippy::too_many_lines)] // a table
 pub fn write(kind: &str, random: &mut Random, keys: Keys, request: &mut Request) {
-    let between = |random: &mut Random, from: i64, to: i64| from + random.below((to - from + 1) as u64) as i64;
+    let between =
+        |random: &mut Random, from: i64, to: i64| from + random.below((to - from + 1) as u64) as i64;
     let word = match kind {
         "str" | "num" | "list" | "set" | "hash" | "zset" | "stream" | "hll" | "geo" | "nokey" => {
             return request.push(key(kind, random, keys));
@@ -193,7 +378,11 @@ pub fn write(kind: &str, random: &mut Random, keys: Keys, request: &mut Request)
         "int" => between(random, -12, 20).to_string(),
         "float" | "score" => match random.below(10) {
             0 => pick(random, &JUNK).to_owned(),
-            1 => pick(random, &["inf", "-inf", "+inf", "1e20", "-1e-7", "3.0e5", "0.1", "1.7976931348623157e308"]).to_owned(),
+            1 => pick(
+                random,
+                &["inf", "-inf", "+inf", "1e20", "-1e-7", "3.0e5", "0.1", "1.7976931348623157e308"],
+            )
+            .to_owned(),
             2..=4 => format!("{}.{}", between(random, -5, 9), random.below(1000)),
             _ => between(random, -5, 9).to_string(),
         },
@@ -205,36 +394,60 @@ pub fn write(kind: &str, random: &mut Random, keys: Keys, request: &mut Request)
             0 => pick(random, &["-1", "abc", "9223372036854775807", "1.0", ""]).to_owned(),
             _ => random.below(7).to_string(),
         },
-        "offset" => pick(random, &["0", "1", "3", "10", "60", "300", "-1", "536870912", "4294967296", "abc"]).to_owned(),
+        "offset" => pick(random, &["0", "1", "3", "10", "60", "300", "-1", "536870912", "4294967296", "abc"])
+            .to_owned(),
         "bitoffset" => bit_offset(random),
         "bit" => pick(random, &["0", "1", "1", "2", "a"]).to_owned(),
         "bittype" => bit_type(random),
-        "ttl" => pick(random, &["100", "1000", "100000", "0", "-1", "abc", "9223372036854775807", "5000"]).to_owned(),
-        "ttlms" => pick(random, &["100000", "1000000", "0", "0", "-1", "9223372036854775807", "x"]).to_owned(),
-        "at" => pick(random, &["4102444800", "4102444801", "1", "0", "-5", "abc", "9223372036854775807"]).to_owned(),
-        "atms" => pick(random, &["4102444800000", "4102444800001", "1", "0", "-5", "9223372036854775807"]).to_owned(),
+        "ttl" => pick(random, &["100", "1000", "100000", "0", "-1", "abc", "9223372036854775807", "5000"])
+            .to_owned(),
+        "ttlms" => {
+            pick(random, &["100000", "1000000", "0", "0", "-1", "9223372036854775807", "x"]).to_owned()
+        }
+        "at" => pick(random, &["4102444800", "4102444801", "1", "0", "-5", "abc", "9223372036854775807"])
+            .to_owned(),
+        "atms" => pick(random, &["4102444800000", "4102444800001", "1", "0", "-5", "9223372036854775807"])
+            .to_owned(),
         "wait" => pick(random, &["0.01", "0.02", "-1", "abc", "0.015"]).to_owned(),
         "blockms" => pick(random, &["10", "15", "-1", "abc"]).to_owned(),
-        "pattern" => pick(random, &["*", "s*", "?0", "[a-m]*", "[^s]?", "", "f*", "\\*", "[a", "*0*"]).to_owned(),
+        "pattern" => {
+            pick(random, &["*", "s*", "?0", "[a-m]*", "[^s]?", "", "f*", "\\*", "[a", "*0*"]).to_owned()
+        }
         "sortpattern" => pick(random, &["s*", "n*", "h0->*", "nosort", "#", "*", "h0->f*", "z*"]).to_owned(),
         "min" | "max" => match random.below(8) {
             0 => pick(random, &["-inf", "+inf", "inf", "(", "abc", "nan", "(inf"]).to_owned(),
             1 => format!("({}", between(random, -5, 9)),
             _ => between(random, -5, 9).to_string(),
         },
-        "lexmin" | "lexmax" => pick(random, &["-", "+", "[a", "(a", "[c", "(d", "[f", "[", "(", "x", "[10"]).to_owned(),
-        "longitude" => pick(random, &["13.361389", "15.087269", "0", "-180", "180", "181", "2.35", "13.5", "x"]).to_owned(),
-        "latitude" => pick(random, &["38.115556", "37.502669", "0", "85.05112878", "-85", "86", "48.85", "38"]).to_owned(),
+        "lexmin" | "lexmax" => {
+            pick(random, &["-", "+", "[a", "(a", "[c", "(d", "[f", "[", "(", "x", "[10"]).to_owned()
+        }
+        "longitude" => {
+            pick(random, &["13.361389", "15.087269", "0", "-180", "180", "181", "2.35", "13.5", "x"])
+                .to_owned()
+        }
+        "latitude" => {
+            pick(random, &["38.115556", "37.502669", "0", "85.05112878", "-85", "86", "48.85", "38"])
+                .to_owned()
+        }
         "radius" => pick(random, &["100", "200", "5000", "0", "-1", "20000.5", "1e9", "x"]).to_owned(),
         "unit" => pick(random, &["m", "km", "ft", "mi", "KM", "x"]).to_owned(),
         "id" => match random.below(20) {
-            0 => pick(random, &["abc", "0-0", "1-*", "5-*", "18446744073709551615-*", "-", "1-18446744073709551616"]).to_owned(),
+            0 => pick(
+                random,
+                &["abc", "0-0", "1-*", "5-*", "18446744073709551615-*", "-", "1-18446744073709551616"],
+            )
+            .to_owned(),
             1 => "18446744073709551615-18446744073709551615".to_owned(),
             2..=6 => format!("{}-*", 1 + random.below(60)),
             _ => format!("{}-{}", 1 + random.below(60), random.below(5)),
         },
         "streamid" => match random.below(10) {
-            0 => pick(random, &["0", "0-0", "$", "abc", "+", "-", ">", "18446744073709551615-18446744073709551615"]).to_owned(),
+            0 => pick(
+                random,
+                &["0", "0-0", "$", "abc", "+", "-", ">", "18446744073709551615-18446744073709551615"],
+            )
+            .to_owned(),
             1 | 2 => random.below(60).to_string(),
             _ => format!("{}-{}", 1 + random.below(60), random.below(5)),
         },
@@ -256,20 +469,28 @@ pub fn write(kind: &str, random: &mut Random, keys: Keys, request: &mut Request)
         "word" => pick(random, &["name", "x", "command", "with space", "", "event-1"]).to_owned(),
         "user" => pick(random, &["u1", "u2", "u3", "nobody"]).to_owned(),
         "aclrule" => pick(random, &ACL_RULES).to_owned(),
-        "category" => pick(random, &["read", "write", "string", "stream", "hyperloglog", "scripting", "x"]).to_owned(),
+        "category" => {
+            pick(random, &["read", "write", "string", "stream", "hyperloglog", "scripting", "x"]).to_owned()
+        }
         "channel" => pick(random, &["news", "sport", "{k}c", ""]).to_owned(),
         "configname" => pick(random, &CONFIG_NAMES).to_owned(),
         "configsafe" => pick(random, &CONFIG_SAFE).to_owned(),
         "commandname" => pick(random, &COMMAND_NAMES).to_owned(),
         "script" => pick(random, &SCRIPTS).to_owned(),
-        "sha" => pick(random, &["e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "7f923f79fe76194c868d7e1d0820de36700eb649", "abc"])
-            .to_owned(),
+        "sha" => pick(
+            random,
+            &["e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "7f923f79fe76194c868d7e1d0820de36700eb649", "abc"],
+        )
+        .to_owned(),
         "library" => pick(random, &LIBRARIES).to_owned(),
         "libname" => pick(random, &["lib1", "lib2", "lib3", "nolib", "lib*"]).to_owned(),
         "function" => pick(random, &["f1", "f2", "f3", "nofunction"]).to_owned(),
         "slot" => pick(random, &["0", "1", "5000", "16383", "16384", "-1", "x"]).to_owned(),
         "nodeid" => pick(random, &["0000000000000000000000000000000000000001", "x"]).to_owned(),
-        "section" => pick(random, &["server", "clients", "memory", "stats", "keyspace", "all", "everything", "x"]).to_owned(),
+        "section" => {
+            pick(random, &["server", "clients", "memory", "stats", "keyspace", "all", "everything", "x"])
+                .to_owned()
+        }
         "nan" => "nan".to_owned(),
         _ => pick(random, &JUNK).to_owned(),
     };
@@ -281,7 +502,8 @@ fn bit_type(random: &mut Random) -> String {
 }
 
 fn bit_offset(random: &mut Random) -> String {
-    pick(random, &["0", "1", "7", "8", "100", "#0", "#1", "#5", "1000", "-1", "4294967296", "abc", "#", "15"]).to_owned()
+    pick(random, &["0", "1", "7", "8", "100", "#0", "#1", "#5", "1000", "-1", "4294967296", "abc", "#", "15"])
+        .to_owned()
 }
 
 /// What DUMP of a string gives, right or spoiled.

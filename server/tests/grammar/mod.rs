@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use slotstorm_node::random::Random;
 
+#[allow(unused_imports)] // as above
 pub use arguments::{Keys, key_names};
 
 /// A request's words.
@@ -36,7 +37,9 @@ enum Part {
 /// All forms, in the order of the file.
 pub fn forms() -> Vec<Form> {
     let (mut forms, mut family) = (Vec::new(), "");
-    for line in include_str!("commands.txt").lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+    for line in
+        include_str!("commands.txt").lines().filter(|line| !line.is_empty() && !line.starts_with("# "))
+    {
         if let Some(name) = line.strip_prefix("== ") {
             family = name;
         } else if !line.starts_with('#') {
@@ -103,13 +106,15 @@ pub struct Generator {
     keys: Keys,
     /// Of a hundred requests, how many are spoiled.
     spoiled_percent: u64,
+    /// May requests wait for long?
+    pub patient: bool,
 }
 
 impl Generator {
     /// From these forms; requests follow from the seed.
     pub fn new(seed: u64, forms: Vec<Form>, keys: Keys, spoiled_percent: u64) -> Self {
         assert!(!forms.is_empty());
-        Self { random: Random::seeded(seed), forms, keys, spoiled_percent }
+        Self { random: Random::seeded(seed), forms, keys, spoiled_percent, patient: false }
     }
 
     /// The next request, and the form that it comes from.
@@ -135,7 +140,9 @@ impl Generator {
         if self.random.below(30) == 0 {
             request[0].make_ascii_lowercase();
         }
-        hurry(&mut request);
+        if !self.patient {
+            hurry(&mut request);
+        }
         request
     }
 
@@ -207,7 +214,9 @@ impl Generator {
 fn hurry(request: &mut Request) {
     let name = request[0].to_ascii_uppercase();
     let (at, short) = match &name[..] {
-        b"BLPOP" | b"BRPOP" | b"BZPOPMIN" | b"BZPOPMAX" | b"BRPOPLPUSH" | b"BLMOVE" => (request.len() - 1, "0.01"),
+        b"BLPOP" | b"BRPOP" | b"BZPOPMIN" | b"BZPOPMAX" | b"BRPOPLPUSH" | b"BLMOVE" => {
+            (request.len() - 1, "0.01")
+        }
         b"BLMPOP" | b"BZMPOP" => (1, "0.01"),
         b"WAIT" => (2, "10"),
         b"XREAD" | b"XREADGROUP" => {
@@ -219,7 +228,8 @@ fn hurry(request: &mut Request) {
     let Some(word) = request.get_mut(at).filter(|_| at > 0) else { return };
     let text = String::from_utf8_lossy(word);
     let longest = if short == "10" { 50.0 } else { 0.05 };
-    let is_long = text.parse::<f64>().is_ok_and(|time| time == 0.0 || time > longest) || text.starts_with("0x");
+    let is_long =
+        text.parse::<f64>().is_ok_and(|time| time == 0.0 || time > longest) || text.starts_with("0x");
     if is_long {
         *word = short.into();
     }
