@@ -24,7 +24,7 @@ use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plan
 use crate::clock::Clock;
 use crate::disk::{DiskThread, Done, Job};
 use crate::files::FileStore;
-use crate::listen::{Listener, dial, listen, listen_on, tune};
+use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, tune};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
 use crate::signals::Signals;
@@ -325,7 +325,12 @@ impl<M: Machine> Shell<M> {
                     break;
                 }
                 match self.listeners[index].socket.accept() {
-                    Ok((stream, peer)) => self.welcome(stream, peer, self.listeners[index].plane),
+                    Ok((stream, peer, local)) => {
+                        // A peer that is gone already has no local address any more; it was never here.
+                        if let Some(local) = local {
+                            self.welcome(stream, (peer, local), self.listeners[index].plane);
+                        }
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                     Err(error) => {
@@ -338,9 +343,7 @@ impl<M: Machine> Shell<M> {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, plane: Plane) {
-        // A peer that is gone already has no local address any more; it was never here.
-        let Ok(local) = stream.local_addr() else { return };
+    fn welcome(&mut self, stream: TcpStream, (peer, local): (SocketAddr, SocketAddr), plane: Plane) {
         let conn = ConnId(self.next_accepted);
         self.next_accepted += 2;
         if self.watch(conn, stream, State::Up) {
@@ -508,30 +511,35 @@ impl<M: Machine> Shell<M> {
     /// Opens the listeners anew, where the configuration says now. If that fails the old ones stay.
     fn relisten(&mut self) {
         let config = self.machine.config();
-        let planes = if config.flag(Key::ClusterEnabled) {
-            &[Plane::Client, Plane::Bus][..]
-        } else {
-            &[Plane::Client]
-        };
+        let mut planes = Vec::new();
+        if config.int(Key::Port) != 0 {
+            planes.push(Plane::Client);
+        }
+        if config.flag(Key::ClusterEnabled) {
+            planes.push(Plane::Bus);
+        }
+        // The unix socket stays as it is.
+        let (unix, tcp): (Vec<_>, Vec<_>) =
+            self.listeners.drain(..).partition(|listener| listener.plane == Plane::Unix);
         // New sockets on an address that an old one has cannot be opened while that one is: close the old
         // ones, and open them again if the new ones are not to be had.
-        let old: Vec<(SocketAddr, Plane)> = self
-            .listeners
-            .drain(..)
-            .filter_map(|listener| Some((listener.socket.local_addr().ok()?, listener.plane)))
+        let old: Vec<(SocketAddr, Plane)> = tcp
+            .into_iter()
+            .filter_map(|listener| Some((listener.socket.address()?, listener.plane)))
             .collect();
         let opened: Result<Vec<_>, _> = planes.iter().map(|plane| listen(config, *plane)).collect();
-        let listeners = match opened {
+        let mut listeners: Vec<Listener> = match opened {
             Ok(listeners) => listeners.into_iter().flatten().collect(),
             Err(error) => {
                 self.log.warning(&format!("{error}; still listening where it was"));
                 let backlog = config.int(Key::TcpBacklog) as i32;
-                let again = old
-                    .into_iter()
-                    .map(|(addr, plane)| Ok(Listener { socket: listen_on(addr, backlog)?, plane }));
+                let again = old.into_iter().map(|(addr, plane)| {
+                    Ok(Listener { socket: ListenSocket::Tcp(listen_on(addr, backlog)?), plane })
+                });
                 again.collect::<io::Result<Vec<_>>>().unwrap_or_default()
             }
         };
+        listeners.extend(unix);
         if let Err(error) = self.listen_on(listeners) {
             self.log.warning(&format!("Can't watch the new listening sockets: {error}"));
         }
@@ -545,11 +553,12 @@ impl<M: Machine> Shell<M> {
     /// Puts new listeners in the place of the old ones.
     fn listen_on(&mut self, mut listeners: Vec<Listener>) -> io::Result<()> {
         for (index, new) in listeners.iter_mut().enumerate() {
-            self.poll.registry().register(
-                &mut new.socket,
-                Token(FIRST_LISTENER + index),
-                Interest::READABLE,
-            )?;
+            let token = Token(FIRST_LISTENER + index);
+            match new.socket.register(self.poll.registry(), token) {
+                // The unix socket that stayed is watched already, and which token it has matters to nobody.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                registered => registered?,
+            }
         }
         self.listeners = listeners;
         Ok(())

@@ -82,6 +82,8 @@ impl ConnId {
 pub enum Plane {
     /// The client port: RESP from clients and replicas.
     Client,
+    /// The unix socket (`unixsocket`): RESP too; both addresses are loopback's, with port 0.
+    Unix,
     /// The cluster bus port.
     Bus,
 }

@@ -7,6 +7,7 @@ mod bits;
 mod describe;
 mod file;
 mod log;
+mod secrets;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 pub use file::{FileError, check_declaration};
 pub use log::{AclLog, Refusal};
+pub use secrets::Secrets;
 pub use selector::Denied;
 pub use user::User;
 

@@ -44,6 +44,14 @@ impl Fault {
         Self::new(format!("ERR unknown subcommand '{}'. Try {name} HELP.", shown(given, 128)))
     }
 
+    /// A subcommand that is called in a way that it does not have; `name` is the container's, in capitals.
+    pub fn misused(given: &[u8], name: &str) -> Self {
+        let given = shown(given, 128);
+        Self::new(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{given}'. Try {name} HELP."
+        ))
+    }
+
     /// An expiry that cannot be; `name` is the command's.
     pub fn expire_time(name: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{name}' command"))

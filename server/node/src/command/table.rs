@@ -12,6 +12,7 @@ use super::{
 /// A command that the node itself carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    Acl,
     Asking,
     Auth,
     BgRewriteAof,
@@ -149,6 +150,7 @@ const SERVED: u32 = LOADING | STALE;
 /// The table.
 #[rustfmt::skip] // one command a line
 pub static TABLE: &[Spec] = &[
+    node("acl", -2, 0, Verb::Acl),
     data("append", 3, W | DENYOOM | FAST, ONE, strings::append),
     node("asking", 1, FAST, Verb::Asking),
     node("auth", -2, NOSCRIPT | SERVED | FAST | NO_AUTH | ALLOW_BUSY, Verb::Auth),

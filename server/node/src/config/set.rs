@@ -70,10 +70,6 @@ pub(super) fn check_supported(key: Key, value: &Value) -> Result<(), String> {
         (Key::TlsPort, Value::Int(1..)) | (Key::TlsCluster | Key::TlsReplication, Value::Flag(true)) => {
             Err("this server has no TLS".to_owned())
         }
-        (Key::Aclfile, Value::Text(path)) if !path.is_empty() => Err("this server has no ACL".to_owned()),
-        (Key::Unixsocket, Value::Text(path)) if !path.is_empty() => {
-            Err("this server has no unix socket".to_owned())
-        }
         _ => Ok(()),
     }
 }

@@ -94,12 +94,12 @@ impl Key {
 #[rustfmt::skip] // one directive, two lines: name and value above, meaning below
 directives! {
     AclPubsubDefault, "acl-pubsub-default", &[],
-        Choice(&["allchannels", "resetchannels"]), "resetchannels", ACCEPTED,
-        "ACL: channels of a new user.";
-    Aclfile, "aclfile", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "ACL: no users but the default one exist here.";
-    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", ACCEPTED,
-        "ACL LOG does not exist here.";
+        Choice(&["allchannels", "resetchannels"]), "resetchannels", NONE,
+        "Channels that a new user may use without being told so.";
+    Aclfile, "aclfile", &[], Text, "", IMMUTABLE,
+        "File of ACL users, in the place of `user` lines.";
+    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", NONE,
+        "Entries of ACL LOG.";
     ActiveDefragCycleMax, "active-defrag-cycle-max", &[], Int { min: 1, max: 99 }, "25", ACCEPTED,
         "Memory is not defragmented.";
     ActiveDefragCycleMin, "active-defrag-cycle-min", &[], Int { min: 1, max: 99 }, "1", ACCEPTED,
@@ -455,8 +455,8 @@ directives! {
     TrackingTableMaxKeys, "tracking-table-max-keys", &[],
         Int { min: 0, max: i64::MAX }, "1000000", ACCEPTED,
         "There is no client-side caching.";
-    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "There is no unix socket.";
+    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE,
+        "Path of a unix socket to listen on too.";
     Unixsocketperm, "unixsocketperm", &[], Octal, "0", IMMUTABLE | ACCEPTED,
         "There is no unix socket.";
     UseExitOnPanic, "use-exit-on-panic", &[], Flag, "no", HIDDEN | ACCEPTED,

@@ -98,19 +98,7 @@ impl Node {
             }
             Verb::Function => self.function(client, args)?,
             Verb::Migrate => self.begin_migrate(conn, client, args)?,
-            Verb::SlowLog => match &args[1].to_ascii_lowercase()[..] {
-                b"get" => self.reply(client).array(0),
-                b"len" => self.reply(client).int(0),
-                b"reset" => self.reply(client).ok(),
-                _ => return Err(Fault::subcommand(&args[1], "SLOWLOG")),
-            },
-            Verb::Latency => match &args[1].to_ascii_lowercase()[..] {
-                b"latest" | b"history" => self.reply(client).array(0),
-                b"reset" => self.reply(client).int(0),
-                _ => return Err(Fault::subcommand(&args[1], "LATENCY")),
-            },
             Verb::Memory => self.memory(client, args)?,
-            Verb::Monitor => return Err(text("ERR MONITOR is not supported by this server")),
             other => {
                 debug_assert!(false, "{other:?} is a session command");
                 return Err(Fault::new(format!("ERR '{}' is not supported by this server", spec.name)));
@@ -246,6 +234,10 @@ impl Node {
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
         self.db.set_limits(encoding_limits(&self.config));
+        self.slow.follow(&self.config);
+        if changed.contains(&Key::Requirepass) {
+            self.take_requirepass();
+        }
         self.db.want_notifications(class::wanted(self.config.text(Key::NotifyKeyspaceEvents)));
         self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));

@@ -100,10 +100,6 @@ impl Node {
         }
         self.note_duration(client, spec, args, took_ns);
     }
-
-    /// What else there is to be done with a duration: the place for SLOWLOG and LATENCY.
-    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)] // the hook of another room
-    const fn note_duration(&mut self, _: &Client, _: &'static Spec, _: Args<'_>, _took_ns: u64) {}
 }
 
 /// Durations in classes whose width is less than one per cent of their values, up to a second.

@@ -1,5 +1,6 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
+use super::access::{Context, refused, refused_at_exec};
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
@@ -41,7 +42,7 @@ impl Node {
             input = Vec::new();
         }
         if input.len() as u64 > self.config.uint(Key::ClientQueryBufferLimit) {
-            let line = client.line(self.now.mono, 0, false);
+            let line = self.client_line(conn, &client);
             self.log(
                 LogLevel::Warning,
                 format!("Closing client that reached max query buffer length: {line}"),
@@ -50,6 +51,7 @@ impl Node {
             input.clear();
         }
         client.input = input;
+        client.request_bytes = (0, 0);
         self.flush_scratch(conn);
         let closing = client.closing;
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -86,6 +88,7 @@ impl Node {
                         }
                         Step::Done
                     } else {
+                        client.request_bytes = (rest.len(), 0);
                         self.execute(conn, client, args)
                     };
                     parser.next();
@@ -137,7 +140,7 @@ impl Node {
         let spec = resolved.ok();
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
-        let began_ns = self.last_reading_ns;
+        let (began_ns, db) = (self.last_reading_ns, client.db);
         let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
         let step = match outcome {
             Ok(step) => step,
@@ -148,6 +151,9 @@ impl Node {
             }
         };
         if let (Step::Done, Some(spec)) = (step, spec) {
+            if handled == Handled::Run && !self.monitors.is_empty() {
+                self.feed_monitors(client, db, spec, args);
+            }
             match handled {
                 Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
                 // What waits for keys is counted when it has its answer.
@@ -270,12 +276,16 @@ impl Node {
                  then restart the server.",
             ));
         }
-        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+        if !client.authenticated && !spec.has(flag::NO_AUTH) && !self.acl.is_open() {
             return Err(text("NOAUTH Authentication required."));
         }
         let is_exec = matches!(spec.run, Run::Node(Verb::Exec));
         if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
             return Err(text("ERR Command not allowed inside a transaction"));
+        }
+        if !self.acl.is_unrestricted(client.user) {
+            let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
+            self.permit(conn, client, spec, args, context).map_err(|denied| refused(denied, spec))?;
         }
         if spec.run.is(Verb::Migrate) && client.transaction.is_some() {
             // EXEC must not wait for another server.
@@ -525,7 +535,17 @@ impl Node {
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
             let began_ns = self.last_reading_ns;
-            let outcome = self.run(conn, client, spec, args.view());
+            let permitted = if self.acl.is_unrestricted(client.user) {
+                Ok(())
+            } else {
+                self.permit(conn, client, spec, args.view(), Context::Multi)
+            };
+            let db = client.db;
+            let outcome = match permitted {
+                Ok(()) => self.run(conn, client, spec, args.view()),
+                Err(denied) => Err(refused_at_exec(denied)),
+            };
+            self.feed_monitors(client, db, spec, args.view());
             client.reply_mode = flags_before;
             if let Err(fault) = outcome {
                 self.scratch.truncate(reply_at);

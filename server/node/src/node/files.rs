@@ -177,6 +177,9 @@ impl Node {
     }
 
     pub(super) fn file_chunk(&mut self, name: &str, bytes: &[u8], eof: bool, missing: bool) {
+        if self.acl_chunk(name, bytes, eof, missing) {
+            return;
+        }
         if let Some((_, wanted, old)) = &mut self.files.rewriting
             && wanted == name
         {
@@ -451,6 +454,7 @@ impl Node {
                     self.unblock(waiting, |reply| reply.error(&why));
                 }
             },
+            Some(Purpose::AclFile { waiting }) => self.acl_saved(waiting, result),
             None => self.aof_done(ticket, &result),
         }
     }
@@ -596,6 +600,10 @@ impl Node {
 
     fn write_config_file(&mut self) {
         let Some((waiting, name, old)) = self.files.rewriting.take() else { return };
+        let has_acl_file = self.config.some_text(Key::Aclfile).is_some();
+        let users = if has_acl_file { Vec::new() } else { self.acl.lines() };
+        self.config.user_lines =
+            users.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
         let text = self.config.rewrite(&String::from_utf8_lossy(&old));
         let ticket = self.tickets.issue(Purpose::ConfigFile { waiting });
         let op = DiskOp::Replace { name, bytes: text.into_bytes(), sync: true };

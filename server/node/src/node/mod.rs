@@ -4,9 +4,12 @@
 //! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
 //! out what those rooms want · [`blocking`] clients that wait for keys · `files` tickets, saving and loading · `info` the INFO text.
 
+mod access;
+mod acl_command;
 mod admin;
 mod blocking;
 mod client;
+mod clients;
 mod cluster_glue;
 mod command_docs;
 mod command_stats;
@@ -15,8 +18,11 @@ mod dispatch;
 mod files;
 mod info;
 mod migrate_glue;
+mod monitors;
+mod redact;
 mod replication_glue;
 mod session;
+mod slow;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -24,9 +30,10 @@ mod tickets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::acl::{Acl, Secrets};
 use crate::cluster::Cluster;
 use crate::command::{Db, ExpiryMode, Notification, class, flag, text};
-use crate::config::{Config, Key, OutputClass};
+use crate::config::{Config, Key};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
@@ -35,9 +42,10 @@ use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
-use client::{Blocked, Client, Conn, ConnKind};
+use client::{Blocked, Client, Conn, ConnKind, Origin};
 use command_stats::CommandStats;
 use files::Files;
+use slow::Slow;
 use tickets::Tickets;
 
 /// Keys deleted in one go because their time had come; more wait for the next turn.
@@ -84,6 +92,10 @@ struct Stats {
     per_command: CommandStats,
     errors: BTreeMap<String, u64>,
     error_replies: u64,
+    /// Clients closed because of `client-output-buffer-limit`.
+    closed_for_output: u64,
+    /// Clients closed because of `maxmemory-clients`.
+    evicted_clients: u64,
     /// Commands at the last samples, for operations per second.
     samples: [u64; 16],
     sample_commands: u64,
@@ -106,6 +118,13 @@ pub struct Node {
     tracks_latency: bool,
     run_id: String,
     config: Config,
+    acl: Acl,
+    secrets: Secrets,
+    /// ACL LOAD: who waits for it, and what of the file has come.
+    acl_reading: Option<(ConnId, Vec<u8>)>,
+    slow: Slow,
+    /// Clients that are told of every command.
+    monitors: Vec<ConnId>,
     random: Random,
     db: Db,
     conns: BTreeMap<ConnId, Conn>,
@@ -165,6 +184,11 @@ impl Node {
             last_reading_ns: 0,
             asked_busy_ns: 0,
             tracks_latency: config.flag(Key::LatencyTracking),
+            acl: Acl::default(),
+            secrets: Secrets::new(&entropy),
+            acl_reading: None,
+            slow: Slow::new(&config),
+            monitors: Vec::new(),
             run_id,
             db,
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
@@ -194,6 +218,7 @@ impl Node {
             scratch: Vec::new(),
             exiting: false,
         };
+        node.start_users();
         node.begin_loading();
         effects.list.append(&mut node.effects.list);
         node
@@ -239,6 +264,7 @@ impl Node {
         }
         self.append_to_file();
         self.replicate(super::replication::Replication::flush);
+        self.evict_clients();
         self.close_gates();
         effects.list.append(&mut self.effects.list);
     }
@@ -319,16 +345,26 @@ impl Node {
         let max = self.config.uint(Key::Maxclients) as usize;
         let id = self.next_client;
         self.next_client += 1;
-        let authenticated = self.config.some_text(Key::Requirepass).is_none();
-        let client = Client::new(id, peer, local, self.now.mono, authenticated);
+        let unix_path = (plane == Plane::Unix).then(|| self.config.text(Key::Unixsocket));
+        let origin = Origin { id, peer, local, unix_path };
+        let client = Client::new(origin, self.now.mono, self.acl.is_open());
         self.add_conn(conn, ConnKind::Client(Some(Box::new(client))));
         self.clients += 1;
         let refusal = if self.clients > max {
             Some("ERR max number of clients reached")
         } else if self.is_protected_from(peer) {
             Some(
-                "DENIED Redis is running in protected mode because protected mode is enabled and no password is \
-                 set for the default user. In this mode connections are only accepted from the loopback interface.",
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
+                 for the default user. In this mode connections are only accepted from the loopback interface. If you \
+                 want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just \
+                 disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface \
+                 by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not \
+                 publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) \
+                 Alternatively you can just disable the protected mode by editing the Redis configuration file, and \
+                 setting the protected mode option to 'no', and then restarting the server. 3) If you started the \
+                 server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an \
+                 authentication password for the default user. NOTE: You only need to do one of the above things in \
+                 order for the server to start accepting connections from the outside.",
             )
         } else {
             None
@@ -342,7 +378,7 @@ impl Node {
 
     fn is_protected_from(&self, peer: SocketAddr) -> bool {
         self.config.flag(Key::ProtectedMode)
-            && self.config.some_text(Key::Requirepass).is_none()
+            && self.acl.default_user().needs_no_password()
             && !peer.ip().to_canonical().is_loopback()
     }
 
@@ -471,6 +507,7 @@ impl Node {
             self.pubsub.unsubscribe(*kind, conn, name);
         }
         self.db.unwatch(conn, &client.watching);
+        self.monitors.retain(|other| *other != conn);
         self.replication.cancel_wait(conn);
     }
 
@@ -568,50 +605,13 @@ impl Node {
     }
 
     fn client_cron(&mut self) {
-        let timeout_s = self.config.uint(Key::Timeout);
-        let now = self.now.mono;
-        let limits = [OutputClass::Normal, OutputClass::Pubsub].map(|class| self.config.output_limit(class));
-        let mut goodbye = Vec::new();
         // Who was closed but does not read its last replies is forgotten after a while.
+        let now = self.now.mono;
         self.conns.retain(|_, state| match state.kind {
             ConnKind::Closing { since } => !state.outbox.is_empty() && now.ms_since(since) < 60_000,
             _ => true,
         });
-        for (&conn, state) in &mut self.conns {
-            let ConnKind::Client(Some(client)) = &mut state.kind else { continue };
-            if self.replication.is_replica(conn) {
-                // Replication has limits of its own.
-                continue;
-            }
-            let limit = limits[usize::from(!client.subscriptions.is_empty())];
-            let waiting = state.outbox.len() as u64;
-            if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
-                client.over_soft_limit = None;
-            }
-            let since = if limit.soft_bytes > 0 && waiting >= limit.soft_bytes {
-                Some(*client.over_soft_limit.get_or_insert(now))
-            } else {
-                None
-            };
-            let over = limit.hard_bytes > 0 && waiting >= limit.hard_bytes
-                || since.is_some_and(|since| now.ms_since(since) > limit.soft_s * 1000);
-            let idle = timeout_s > 0
-                && client.blocked.is_none()
-                && client.subscriptions.is_empty()
-                && now.ms_since(client.last_active) > timeout_s * 1000;
-            if over || idle {
-                goodbye.push((conn, over, client.line(now, waiting as usize, false)));
-            }
-        }
-        for (conn, over, line) in goodbye {
-            if over {
-                let level = LogLevel::Warning;
-                self.log(level, format!("Client {line} closed for overcoming of output buffer limits."));
-            } else {
-                self.log(LogLevel::Verbose, "Closing idle client");
-            }
-            self.close(conn, false);
-        }
+        self.close_slow_and_idle_clients();
     }
 
     fn expire_actively(&mut self) {

@@ -13,6 +13,8 @@ pub enum Purpose {
     Rdb { waiting: Option<ConnId>, dirty: u64 },
     /// CONFIG REWRITE.
     ConfigFile { waiting: ConnId },
+    /// ACL SAVE.
+    AclFile { waiting: ConnId },
 }
 
 /// The tickets of a node: issued and completed in one order.
