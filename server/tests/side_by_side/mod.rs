@@ -1,6 +1,7 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod pair;
 pub mod programs;
 
 use std::io::{ErrorKind, Read, Write};

@@ -6,6 +6,7 @@ use super::call::{Call, is};
 use super::databases;
 use super::db::ExpiryMode;
 use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX, WRONG_TYPE, text};
+use super::help::write_help;
 use super::notify::class;
 use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
@@ -450,16 +451,21 @@ fn reply_elements(call: &mut Call<'_>, next: u64, found: &[Vec<u8>]) {
 pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     let verb = call.arg(1);
     if is(verb, "HELP") && call.args.len() == 2 {
-        call.reply.array(5);
-        for line in [
-            "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        let lines = [
             "ENCODING <key>",
-            "IDLETIME <key>",
-            "REFCOUNT <key>",
+            "    Return the kind of internal representation used in order to store the value",
+            "    associated with a <key>.",
             "FREQ <key>",
-        ] {
-            call.reply.simple(line);
-        }
+            "    Return the access frequency index of the <key>. The returned integer is",
+            "    proportional to the logarithm of the recent access frequency of the key.",
+            "IDLETIME <key>",
+            "    Return the idle time of the <key>, that is the approximated number of",
+            "    seconds elapsed since the last access to the key.",
+            "REFCOUNT <key>",
+            "    Return the number of references of the value associated with the specified",
+            "    <key>.",
+        ];
+        write_help(&mut call.reply, "OBJECT", &lines);
         return Ok(());
     }
     let known = ["ENCODING", "IDLETIME", "REFCOUNT", "FREQ"].iter().find(|known| is(verb, known));
@@ -475,7 +481,7 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     match *known {
         "ENCODING" => call.reply.bulk(entry.value().encoding().as_bytes()),
         "IDLETIME" => call.reply.int(i64::from(now_s.saturating_sub(entry.accessed_s()))),
-        "REFCOUNT" => call.reply.int(1),
+        "REFCOUNT" => call.reply.int(entry.value().references()),
         _ => {
             return Err(text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \

@@ -1,10 +1,10 @@
 //! Hashes.
 
-use super::call::{Call, is};
-use super::decimal;
-use super::fault::{Fault, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::call::Call;
+use super::fault::{Fault, NOT_FLOAT, OVERFLOW, Outcome, WRONG_TYPE, text};
+use super::long_double::LongDouble;
 use super::notify::class;
-use super::sets::random_ranks;
+use super::sets::{random_count, random_ranks};
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::number::{IntText, parse_i64};
 use crate::keyspace::{Entry, Value};
@@ -160,14 +160,17 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Outcome {
 pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
     let (key, field) = (call.arg(1), call.arg(2));
     let env = call.db.keys.env();
-    decimal::add(b"0", call.arg(3))?;
+    let by = LongDouble::parse(call.arg(3)).ok_or(NOT_FLOAT)?;
+    if !by.is_finite() {
+        return Err(text("ERR value is NaN or Infinity"));
+    }
     let old = match call.db.find_value(key, call.now) {
-        None => b"0".to_vec(),
-        Some(Value::Hash(hash)) => hash.get(env, field).map_or_else(|| b"0".to_vec(), <[u8]>::to_vec),
+        None => LongDouble::parse(b"0"),
+        Some(Value::Hash(hash)) => LongDouble::parse(hash.get(env, field).unwrap_or(b"0")),
         Some(_) => return Err(WRONG_TYPE),
     };
-    decimal::add(&old, b"0").map_err(|_| text("ERR hash value is not a float"))?;
-    let new = decimal::add(&old, call.arg(3))?;
+    let old = old.ok_or(text("ERR hash value is not a float"))?;
+    let new = old.plus(by).ok_or(text("ERR increment would produce NaN or Infinity"))?.text();
     call.make_hash(key, |hash, env| hash.set(env, field, new.as_bytes()))?;
     call.changed(key, class::HASH, "hincrbyfloat");
     call.reply.bulk(new.as_bytes());
@@ -177,12 +180,7 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
-    let count = if call.args.len() > 2 { Some(parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?) } else { None };
-    let with_values = match call.args.len() {
-        2 | 3 => false,
-        4 if is(call.arg(3), "WITHVALUES") => true,
-        _ => return Err(SYNTAX),
-    };
+    let (count, with_values) = random_count(call, "WITHVALUES")?;
     let len = call.hash(key)?.map_or(0, Hash::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let hash = match call.db.keys.get(key).map(Entry::value) {

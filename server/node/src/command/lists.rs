@@ -1,9 +1,7 @@
 //! Lists.
 
 use super::call::{Call, is, range};
-use super::fault::{
-    Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text,
-};
+use super::fault::{Fault, NO_SUCH_KEY, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
 use super::notify::class;
 use crate::keyspace::list::List;
@@ -226,10 +224,18 @@ pub(super) fn ltrim(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
     let trimmed = call.change_list(key, |list| {
         let (from, to) = range(start, end, list.len());
+        let trimmed = list.len() - (to - from);
         list.keep(from, to);
+        trimmed
     })?;
-    if trimmed.is_some() {
-        call.shrunk(key, class::LIST, "ltrim");
+    match trimmed {
+        None => {}
+        // It counts as changed for who watches it, and there is nothing to hand on.
+        Some(0) => {
+            call.db.touch_watchers(key);
+            call.db.notify(class::LIST, "ltrim", key);
+        }
+        Some(_) => call.shrunk(key, class::LIST, "ltrim"),
     }
     call.reply.ok();
     Ok(())
@@ -298,9 +304,6 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
                      negative to start from the end of the list",
                 ));
             }
-            if rank == i64::MIN {
-                return Err(NOT_INTEGER);
-            }
         } else if is(option, "COUNT") {
             let number = parse_i64(call.arg(index + 1)).and_then(|number| usize::try_from(number).ok());
             count = Some(number.ok_or(text("ERR COUNT can't be negative"))?);
@@ -318,7 +321,8 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
         Some(count) => count,
     };
     let depth = if max_len == 0 { usize::MAX } else { max_len };
-    let skip = rank.unsigned_abs() as usize - 1;
+    // The least of all integers has no opposite: to Redis 7.0 it is the first match from the end.
+    let skip = if rank == i64::MIN { 0 } else { rank.unsigned_abs() as usize - 1 };
     let found: Vec<usize> = call.list(key)?.map_or(Vec::new(), |list| {
         if rank > 0 {
             let matches =

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::call::{Call, is};
-use super::fault::{Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::notify::class;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
@@ -158,7 +158,7 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     if call.args.len() > 3 {
         return Err(SYNTAX);
     }
-    let count = (call.args.len() == 3).then(|| call.int(2)).transpose()?;
+    let (count, _) = random_count(call, "")?;
     let len = call.set(key)?.map_or(0, Set::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let set = match call.db.keys.get(key).map(Entry::value) {
@@ -178,14 +178,36 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
+/// How many elements a command wants, if it says so, and whether a word behind the number asks for what belongs to
+/// them.
+pub(super) fn random_count(call: &Call<'_>, with: &str) -> Result<(Option<i64>, bool), Fault> {
+    if call.args.len() == 2 {
+        return Ok((None, false));
+    }
+    let count = call.int(2)?;
+    if count == i64::MIN {
+        return Err(text(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
+    match call.args.len() {
+        3 => Ok((Some(count), false)),
+        4 if !is(call.arg(3), with) => Err(SYNTAX),
+        4 if count.unsigned_abs() > (i64::MAX / 2) as u64 => Err(text("ERR value is out of range")),
+        4 => Ok((Some(count), true)),
+        _ => Err(SYNTAX),
+    }
+}
+
 /// Ranks of random elements: `count` different ones, or `-count` with repetition.
 pub(super) fn random_ranks(call: &mut Call<'_>, len: usize, count: i64) -> Result<Vec<usize>, Fault> {
     let random = &mut call.db.random;
-    if count < -(i64::MAX / 2) || count < 0 && count.unsigned_abs() > 1 << 32 {
-        return Err(text("ERR value is out of range"));
-    }
     if len == 0 {
         return Ok(Vec::new());
+    }
+    if count < -(1 << 32) {
+        // No memory holds such an answer.
+        return Err(text("ERR value is out of range"));
     }
     if count < 0 {
         return Ok((0..count.unsigned_abs()).map(|_| random.below(len as u64) as usize).collect());

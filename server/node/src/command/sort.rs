@@ -1,6 +1,7 @@
 //! SORT and SORT_RO: the elements of a list, set or sorted set in the order of what they, or other keys, say.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::call::{Call, is};
@@ -44,6 +45,13 @@ pub(super) fn sort(call: &mut Call<'_>) -> Outcome {
         None | Some(Value::List(_) | Value::Set(_) | Value::Zset(_))
     ) {
         return Err(WRONG_TYPE);
+    }
+    if let Some(Value::Zset(_)) = call.db.find_value(call.arg(1), call.now) {
+        // As Redis does it, for good.
+        call.db.keys.update(call.arg(1), |value, env| match value {
+            Value::Zset(zset) if !zset.is_table() => Arc::make_mut(zset).become_table(env),
+            _ => {}
+        });
     }
     let db = &*call.db;
     let items = sorted_items(db, call.now, call.arg(1), &wish)?;
@@ -150,7 +158,11 @@ fn sorted_items<'a>(db: &'a Db, now: Now, key: &[u8], wish: &Wish<'_>) -> Result
     };
     items.sort_by(|a, b| {
         let order = match (alphabetic, by.is_some()) {
-            (false, _) => a.number.total_cmp(&b.number).then_with(|| a.element.cmp(&b.element)),
+            (false, _) => {
+                // No NaN is among them, and -0 is 0.
+                let order = a.number.partial_cmp(&b.number).unwrap_or(Ordering::Equal);
+                order.then_with(|| a.element.cmp(&b.element))
+            }
             (true, false) => collate(&a.element, &b.element),
             (true, true) => match (&a.text, &b.text) {
                 (Some(a), Some(b)) => collate(a, b),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::call::{Call, is};
-use super::decimal;
-use super::fault::{Fault, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
+use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
+use super::long_double::LongDouble;
 use super::notify::class;
 use crate::io::{Now, WallMs};
 use crate::keyspace::number::{IntText, parse_i64};
@@ -110,6 +110,13 @@ pub(super) fn set(call: &mut Call<'_>) -> Outcome {
         call.changed(key, class::STRING, "set");
     } else {
         store(call, key, value, expire_at);
+    }
+    if give_old && expire_at.is_none() {
+        // To those it is handed on to nobody answers.
+        let args = call.args;
+        let kept = (0..args.len()).filter(|&index| index < 3 || !is(&args[index], "GET"));
+        let kept: Vec<&[u8]> = kept.map(|index| call.arg(index)).collect();
+        call.propagate(&kept);
     }
     if give_old {
         call.reply.optional(old.as_deref());
@@ -274,10 +281,12 @@ fn add(call: &mut Call<'_>, by: i64) -> Outcome {
 pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
     let old = match call.db.find_value(key, call.now) {
-        None => b"0".to_vec(),
-        Some(value) => value.as_string().ok_or(WRONG_TYPE)?.to_vec(),
+        None => LongDouble::parse(b"0"),
+        Some(value) => value.as_string().ok_or(WRONG_TYPE)?.with(LongDouble::parse),
     };
-    let new = decimal::add(&old, call.arg(2))?;
+    let by = LongDouble::parse(call.arg(2));
+    let (old, by) = old.zip(by).ok_or(NOT_FLOAT)?;
+    let new = old.plus(by).ok_or(text("ERR increment would produce NaN or Infinity"))?.text();
     call.db.keys.update_or_insert(
         key,
         || Value::Int(0),

@@ -1,10 +1,10 @@
 //! Sorted sets: members and their scores. Ranges are in `zset_ranges`, unions and their like in `zset_algebra`.
 
 use super::call::{Call, is};
-use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, text};
+use super::fault::{Fault, NOT_FLOAT, NOT_POSITIVE, Outcome, SYNTAX, text};
 use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
 use super::notify::class;
-use super::sets::random_ranks;
+use super::sets::{random_count, random_ranks};
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::zset::Zset;
 use crate::keyspace::{Entry, Env, Value, score};
@@ -343,26 +343,7 @@ pub(super) fn bzpopmax(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
-    let mut with_scores = false;
-    let count = if call.args.len() > 2 {
-        let count = parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?;
-        if count == i64::MIN {
-            return Err(text(
-                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-            ));
-        }
-        with_scores = match call.args.len() {
-            3 => false,
-            4 if is(call.arg(3), "WITHSCORES") => true,
-            _ => return Err(SYNTAX),
-        };
-        if with_scores && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
-            return Err(text("ERR value is out of range"));
-        }
-        Some(count)
-    } else {
-        None
-    };
+    let (count, with_scores) = random_count(call, "WITHSCORES")?;
     let len = call.zset(key)?.map_or(0, Zset::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
     let zset = match call.db.keys.get(key).map(Entry::value) {

@@ -21,7 +21,7 @@ pub use load::{IncludedFile, LoadError, Source};
 pub use set::SetError;
 pub use table::{ACCEPTED, DIRECTIVES, Directive, Flags, HIDDEN, IMMUTABLE, KEYS, Key, NONE, PROTECTED};
 pub use text::{quoted, split_words};
-pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value};
+pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value, memory};
 
 /// All directives' values.
 #[derive(Clone, Debug)]

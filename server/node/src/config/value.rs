@@ -362,7 +362,7 @@ fn decimal(word: &str) -> Option<i64> {
 }
 
 /// Bytes: a number and a unit.
-fn memory(word: &str) -> Option<u64> {
+pub fn memory(word: &str) -> Option<u64> {
     let digits = word.bytes().take_while(u8::is_ascii_digit).count();
     let factor = match word[digits..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

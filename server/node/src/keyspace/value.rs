@@ -345,6 +345,14 @@ impl Value {
         }
     }
 
+    /// How often Redis would refer to it: small integers are one object for ever, whoever holds them.
+    pub const fn references(&self) -> i64 {
+        match self {
+            Self::Int(0..10_000) => i32::MAX as i64,
+            _ => 1,
+        }
+    }
+
     /// The string, if it is one.
     pub fn as_string(&self) -> Option<Element<'_>> {
         match self {

@@ -246,7 +246,13 @@ impl Zset {
         }
     }
 
-    fn become_table(&mut self, env: Env) {
+    /// True for the big form.
+    pub const fn is_table(&self) -> bool {
+        matches!(self, Self::Table(_))
+    }
+
+    /// Takes the big form, whatever the size.
+    pub fn become_table(&mut self, env: Env) {
         if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Table::default()))
             && let Self::Table(table) = self
         {

@@ -32,7 +32,8 @@ impl Node {
                 let idle_s = (self.now.wall.0 / 1000).saturating_sub(u64::from(entry.accessed_s()));
                 // No address: it would tell of this process's memory what nobody needs, and differ between runs.
                 let line = format!(
-                    "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+                    "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+                    entry.value().references(),
                     entry.value().encoding(),
                     dump::value_bytes(entry.value().view()),
                     entry.accessed_s() & 0x00ff_ffff,
@@ -68,6 +69,17 @@ impl Node {
                 let found = crate::config::glob_matches(&args[3], &vec![b'a'; len], false);
                 self.reply(client).bool(found);
             }
+            b"quicklist-packed-threshold" if args.len() == 3 => {
+                let bytes = std::str::from_utf8(&args[2]).ok().and_then(crate::config::memory);
+                let bytes = bytes.ok_or(text("ERR argument must be a memory value"))?;
+                if bytes > 1 << 32 {
+                    return Err(text(
+                        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+                    ));
+                }
+                // No element of a list is packed with others here, whatever its size: there is nothing to set.
+                self.reply(client).ok();
+            }
             b"jmap" => return Err(text("ERR this server has no memory map to show")),
             b"help" => {
                 let lines = [
@@ -82,6 +94,7 @@ impl Node {
                     "LOG <message>",
                     "OBJECT <key>",
                     "POPULATE <count> [<prefix>] [<size>]",
+                    "QUICKLIST-PACKED-THRESHOLD <size>",
                     "RELOAD",
                     "SET-ACTIVE-EXPIRE <0|1>",
                     "SLEEP <seconds>",
