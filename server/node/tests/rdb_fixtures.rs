@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use slotstorm_node::io::WallMs;
 use slotstorm_node::keyspace::score::Score;
+use slotstorm_node::keyspace::stream::StreamId;
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey, SnapshotEncoder, SnapshotUse, aux_fields};
 
@@ -47,6 +48,15 @@ fn describe(key: &[u8], expire_at_ms: Option<u64>, value: &ValueParts) -> String
                 pairs.iter().map(|(member, score)| format!("{}={:e}", hex(member), score.0)).collect();
             pairs.sort();
             ("zset", pairs)
+        }
+        ValueParts::Stream(stream) => {
+            let entries = stream.range(StreamId::MIN, StreamId::MAX).map(|entry| {
+                let pairs = entry
+                    .pairs()
+                    .map(|(field, value)| format!("{}={}", hex(&field.to_vec()), hex(&value.to_vec())));
+                format!("{}:{}", entry.id, pairs.collect::<Vec<_>>().join(","))
+            });
+            ("stream", entries.collect())
         }
     };
     let expiry = expire_at_ms.map_or("-".to_owned(), |at| at.to_string());

@@ -11,9 +11,10 @@ use crate::keyspace::hashtable::Hash;
 use crate::keyspace::list::List;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
+use crate::keyspace::stream::Stream;
 use crate::keyspace::zset::Zset;
 use crate::keyspace::{Element, Env, Value, score};
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 
 /// May a command wait for keys that have nothing for it?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct Wait {
     pub keys: Range<usize>,
     /// How long; 0: for ever.
     pub timeout_ms: u64,
+    /// The command runs with these arguments when a key has changed, not with those it was called with.
+    pub args: Option<OwnedArgs>,
+    /// It also wants to know when a key is no more.
+    pub minds_absence: bool,
 }
 
 /// The call.
@@ -124,7 +129,7 @@ impl<'a> Call<'a> {
         if self.blocking == Blocking::Never {
             answer_nothing(&mut self.reply);
         } else {
-            self.wait = Some(Wait { keys, timeout_ms });
+            self.wait = Some(Wait { keys, timeout_ms, args: None, minds_absence: false });
         }
     }
 
@@ -182,6 +187,15 @@ impl<'a> Call<'a> {
         match self.db.read(key, self.now) {
             None => Ok(None),
             Some(Value::Zset(zset)) => Ok(Some(zset)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The stream of a key, for reading.
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::Stream(stream)) => Ok(Some(stream)),
             Some(_) => Err(WRONG_TYPE),
         }
     }

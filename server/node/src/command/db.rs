@@ -235,6 +235,7 @@ impl Db {
         self.watches.replaced(self.selected, &self.keys, None, now);
         let removed = self.keys.len();
         self.keys.clear();
+        self.waits.note_database(self.selected);
         removed
     }
 
@@ -361,6 +362,7 @@ impl Db {
             self.propagated.push([&b"DEL"[..], key].into_iter());
             self.touch_watchers(key);
             self.notify(class::EXPIRED, "expired", key);
+            self.waits.note(self.selected, key);
         }
     }
 

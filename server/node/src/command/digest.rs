@@ -4,6 +4,7 @@
 use sha1::{Digest as _, Sha1};
 
 use super::db::Db;
+use crate::keyspace::stream::StreamId;
 use crate::keyspace::{Entry, SLOTS, Slot, ValueView, score};
 
 /// Twenty bytes; zero at first.
@@ -34,6 +35,7 @@ const fn type_number(value: ValueView<'_>) -> u32 {
         ValueView::Set(_) => 2,
         ValueView::Zset(_) => 3,
         ValueView::Hash(_) => 4,
+        ValueView::Stream(_) => 6,
     }
 }
 
@@ -57,6 +59,15 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
                 mix(&mut pair, field);
                 mix(&mut pair, value);
                 xor(digest, &pair);
+            }
+        }
+        ValueView::Stream(stream) => {
+            for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                mix(digest, format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                for (field, value) in entry.pairs() {
+                    field.with(|field| mix(digest, field));
+                    value.with(|value| mix(digest, value));
+                }
             }
         }
     }

@@ -21,6 +21,11 @@ mod multi_pop;
 mod notify;
 mod sets;
 mod sort;
+mod stream_claims;
+mod stream_groups;
+mod stream_info;
+mod stream_reads;
+mod streams;
 mod strings;
 mod table;
 #[cfg(test)]
@@ -94,11 +99,16 @@ pub struct KeyPositions {
     pub last: i32,
     pub step: i32,
     /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`; behind a key that
-    /// is written: `ZUNIONSTORE`); 0: not so.
+    /// is written: `ZUNIONSTORE`); 0: not so; [`Self::BEHIND_STREAMS`].
     pub count_at: i32,
     /// A key that is written stands behind the word STORE or STOREDIST, from this argument on (`SORT`,
     /// `GEORADIUS`); 0: not so.
     pub store_from: i32,
+}
+
+impl KeyPositions {
+    /// The keys are the first half of what follows the word `STREAMS` (`XREAD`).
+    pub const BEHIND_STREAMS: i32 = -1;
 }
 
 /// One line of the table.
@@ -159,6 +169,8 @@ impl Spec {
             let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
             let end = i64::from(count_at) + 1 + count.clamp(0, i64::from(len));
             count_at + 1..(end as i32).min(len).max(count_at + 1)
+        } else if count_at == KeyPositions::BEHIND_STREAMS {
+            streams::keys_behind_streams(&args)
         } else {
             0..0
         };

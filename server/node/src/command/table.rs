@@ -6,7 +6,8 @@ use super::flag::{
 };
 use super::{
     KeyPositions, Run, Spec, bitmaps, databases, generic, geo, hashes, hyperloglog, lcs, lists, sets, sort,
-    strings, transfer, zset_algebra, zset_ranges, zsets,
+    stream_claims, stream_groups, stream_info, stream_reads, streams, strings, transfer, zset_algebra, zset_ranges,
+    zsets,
 };
 
 /// A command that the node itself carries out.
@@ -131,6 +132,8 @@ const TWO: KeyPositions = keys(1, 2, 1);
 const ALL: KeyPositions = keys(1, -1, 1);
 const PAIRS: KeyPositions = keys(1, -1, 2);
 const COUNTED: KeyPositions = KeyPositions { count_at: 1, ..NONE };
+/// `XREAD` and its like.
+const STREAMS: KeyPositions = KeyPositions { count_at: KeyPositions::BEHIND_STREAMS, ..COUNTED };
 /// The last argument is a timeout.
 const TIMED: KeyPositions = keys(1, -2, 1);
 /// As [`COUNTED`], behind a timeout.
@@ -335,6 +338,21 @@ pub static TABLE: &[Spec] = &[
     node("unwatch", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Unwatch),
     node("wait", 3, NOSCRIPT, Verb::Wait),
     Spec { keys: ALL, ..node("watch", -2, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Watch) },
+    data("xack", -4, W | FAST, ONE, stream_groups::xack),
+    data("xadd", -5, W | DENYOOM | FAST, ONE, streams::xadd),
+    data("xautoclaim", -6, W | FAST, ONE, stream_claims::xautoclaim),
+    data("xclaim", -6, W | FAST, ONE, stream_claims::xclaim),
+    data("xdel", -3, W | FAST, ONE, streams::xdel),
+    data("xgroup", -2, 0, NONE, stream_groups::xgroup),
+    data("xinfo", -2, 0, NONE, stream_info::xinfo),
+    data("xlen", 2, R | FAST, ONE, streams::xlen),
+    data("xpending", -3, R, ONE, stream_groups::xpending),
+    data("xrange", -4, R, ONE, streams::xrange),
+    data("xread", -4, R | BLOCKING, STREAMS, stream_reads::xread),
+    data("xreadgroup", -7, W | BLOCKING, STREAMS, stream_reads::xreadgroup),
+    data("xrevrange", -4, R, ONE, streams::xrevrange),
+    data("xsetid", -3, W | DENYOOM | FAST, ONE, streams::xsetid),
+    data("xtrim", -4, W, ONE, streams::xtrim),
     data("zadd", -4, W | DENYOOM | FAST, ONE, zsets::zadd),
     data("zcard", 2, R | FAST, ONE, zsets::zcard),
     data("zcount", 4, R | FAST, ONE, zset_ranges::zcount),

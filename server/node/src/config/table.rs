@@ -425,10 +425,10 @@ directives! {
         "SO_MARK of sockets.";
     StopWritesOnBgsaveError, "stop-writes-on-bgsave-error", &[], Flag, "yes", ACCEPTED,
         "Refuse writes after a failed save.";
-    StreamNodeMaxBytes, "stream-node-max-bytes", &[], Memory { min: 0 }, "4096", ACCEPTED,
-        "There are no streams.";
-    StreamNodeMaxEntries, "stream-node-max-entries", &[], Int { min: 0, max: i64::MAX }, "100", ACCEPTED,
-        "There are no streams.";
+    StreamNodeMaxBytes, "stream-node-max-bytes", &[], Memory { min: 0 }, "4096", NONE,
+        "Bytes of a full node of a stream; 0 = no bound.";
+    StreamNodeMaxEntries, "stream-node-max-entries", &[], Int { min: 0, max: i64::MAX }, "100", NONE,
+        "Entries of a full node of a stream; 0 = no bound.";
     Supervised, "supervised", &[],
         Choice(&["upstart", "systemd", "auto", "no"]), "no", IMMUTABLE | ACCEPTED,
         "No supervisor is told.";

@@ -9,10 +9,11 @@ use super::list::List;
 use super::number::{IntText, parse_i64};
 use super::score::Score;
 use super::set::{self, Set};
+use super::stream::{NodeLimits, Stream};
 use super::zset::{self, Zset};
 
 /// When small encodings give way to tables (`hash-max-listpack-*`, `set-max-intset-entries`,
-/// `zset-max-listpack-*`, `hll-sparse-max-bytes`).
+/// `zset-max-listpack-*`, `hll-sparse-max-bytes`), and when a node of a stream is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodingLimits {
     /// Fields of a packed hash.
@@ -27,6 +28,8 @@ pub struct EncodingLimits {
     pub zset_max_listpack_value: usize,
     /// Bytes of a sparse HyperLogLog.
     pub hll_sparse_max_bytes: usize,
+    /// Nodes of streams.
+    pub stream_node: NodeLimits,
 }
 
 impl Default for EncodingLimits {
@@ -38,6 +41,7 @@ impl Default for EncodingLimits {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             hll_sparse_max_bytes: 3000,
+            stream_node: NodeLimits::default(),
         }
     }
 }
@@ -60,7 +64,7 @@ impl Env {
     }
 }
 
-/// A value. Aggregates are never empty while they are in the keyspace.
+/// A value. Aggregates other than streams are never empty while they are in the keyspace.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// A string that is an integer's canonical text.
@@ -77,6 +81,8 @@ pub enum Value {
     Hash(Arc<Hash>),
     /// A sorted set.
     Zset(Arc<Zset>),
+    /// A stream.
+    Stream(Arc<Stream>),
 }
 
 /// The parts of a value as a file or a stream gives them.
@@ -92,6 +98,8 @@ pub enum ValueParts {
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// Members with scores, in any order.
     Zset(Vec<(Vec<u8>, Score)>),
+    /// A stream; a clone shares its parts.
+    Stream(Arc<Stream>),
 }
 
 /// A string that may be held as an integer.
@@ -131,6 +139,8 @@ pub enum ValueView<'a> {
     Hash(HashView<'a>),
     /// A sorted set.
     Zset(ZsetView<'a>),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// A list's elements.
@@ -275,6 +285,7 @@ impl Value {
                 }
                 Self::Zset(Arc::new(zset))
             }
+            ValueParts::Stream(stream) => Self::Stream(Arc::clone(stream)),
         };
         if value.is_empty() { Err(PartsError::Empty) } else { Ok(value) }
     }
@@ -282,7 +293,7 @@ impl Value {
     /// True for an aggregate without elements (to be removed).
     pub fn is_empty(&self) -> bool {
         match self {
-            Self::Int(_) | Self::Str(_) | Self::Raw(_) => false,
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) | Self::Stream(_) => false,
             Self::List(list) => list.is_empty(),
             Self::Set(set) => set.is_empty(),
             Self::Hash(hash) => hash.is_empty(),
@@ -298,6 +309,7 @@ impl Value {
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
             Self::Zset(zset) => zset.len(),
+            Self::Stream(stream) => stream.elements(),
         }
     }
 
@@ -309,6 +321,7 @@ impl Value {
             Self::Set(set) => Arc::get_mut(set).is_none_or(Set::free_some),
             Self::Hash(hash) => Arc::get_mut(hash).is_none_or(Hash::free_some),
             Self::Zset(zset) => Arc::get_mut(zset).is_none_or(Zset::free_some),
+            Self::Stream(stream) => Arc::get_mut(stream).is_none_or(Stream::free_some),
         }
     }
 
@@ -320,6 +333,7 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::Zset(_) => "zset",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -342,6 +356,7 @@ impl Value {
                 Zset::Packed(_) => "listpack",
                 Zset::Table(_) => "skiplist",
             },
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -373,6 +388,7 @@ impl Value {
             Self::Set(set) => ValueView::Set(SetView(set)),
             Self::Hash(hash) => ValueView::Hash(HashView(hash)),
             Self::Zset(zset) => ValueView::Zset(ZsetView(zset)),
+            Self::Stream(stream) => ValueView::Stream(stream),
         }
     }
 
@@ -386,6 +402,7 @@ impl Value {
             Self::Set(set) => set.heap_bytes() + 48,
             Self::Hash(hash) => hash.heap_bytes() + 48,
             Self::Zset(zset) => zset.heap_bytes() + 48,
+            Self::Stream(stream) => stream.heap_bytes() + 16,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Waiting {
     db: u32,
     /// The arguments that are the keys it waits for.
     keys: Range<usize>,
+    /// It is run again too when a key is no more.
+    minds_absence: bool,
     deadline: Option<Mono>,
 }
 
@@ -55,7 +57,9 @@ impl Node {
     ) {
         let deadline = (wait.timeout_ms > 0)
             .then(|| Mono(self.now.mono.0.saturating_add(wait.timeout_ms.saturating_mul(1000))));
-        let waiting = Waiting { spec, args: args.to_owned(), db: client.db, keys: wait.keys, deadline };
+        let Wait { keys, minds_absence, .. } = wait;
+        let args = wait.args.unwrap_or_else(|| args.to_owned());
+        let waiting = Waiting { spec, args, db: client.db, keys, minds_absence, deadline };
         for key in waiting.keys() {
             self.db.waits.add(conn, client.db, key);
         }
@@ -71,9 +75,6 @@ impl Node {
             for (db, key) in self.db.waits.take_changed() {
                 self.db.select(db);
                 for conn in self.db.waits.waiting(db, &key) {
-                    if !self.db.is_there(&key, self.now) {
-                        break;
-                    }
                     self.try_again(conn, &key);
                 }
             }
@@ -86,7 +87,8 @@ impl Node {
         let ConnKind::Client(place) = &mut state.kind else { return };
         let Some(mut client) = place.take() else { return };
         if let Some(waiting) = client.waiting.take() {
-            if self.run_waiting(conn, &mut client, &waiting, key) {
+            let hears = waiting.minds_absence || self.db.is_there(key, self.now);
+            if hears && self.run_waiting(conn, &mut client, &waiting, key) {
                 self.stop_waiting(conn, &waiting);
                 client.blocked = None;
                 self.wake.push(conn);

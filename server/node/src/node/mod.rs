@@ -35,6 +35,7 @@ use crate::cluster::Cluster;
 use crate::command::{Db, ExpiryMode, Notification, class, flag, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket};
+use crate::keyspace::stream::NodeLimits;
 use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
@@ -623,6 +624,9 @@ impl Node {
         self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
         // Each key's DEL is a command of its own, not part of a transaction.
         self.hand_on(false);
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
     }
 
     /// What to do about expired keys now.
@@ -689,5 +693,9 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
         zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
         hll_sparse_max_bytes: config.uint(Key::HllSparseMaxBytes) as usize,
+        stream_node: NodeLimits {
+            max_bytes: config.uint(Key::StreamNodeMaxBytes) as usize,
+            max_entries: config.uint(Key::StreamNodeMaxEntries),
+        },
     }
 }

@@ -181,6 +181,10 @@ impl Node {
         }
         self.db.expiry = self.expiry_mode();
         self.scratch = served;
+        // Readers wait on replicas too: XREAD.
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
     }
 
     fn log_bad_stream(&mut self, name: &[u8]) {

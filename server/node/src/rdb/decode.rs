@@ -3,6 +3,7 @@
 //! A push parser at the grain of one string: what has been announced costs nothing until its bytes are here, so
 //! memory is bounded by the value being read. A large collection is never parsed twice.
 
+use super::stream::StreamReader;
 use super::{MAGIC, MAX_STRING_BYTES, RdbError, VERSION, crc64, opcode, packed, value_type};
 use crate::keyspace::ValueParts;
 use crate::keyspace::score::{self, Score};
@@ -47,7 +48,8 @@ pub struct RdbKey {
 
 fn is_empty_collection(value: &ValueParts) -> bool {
     match value {
-        ValueParts::String(_) => false,
+        // A stream may be empty.
+        ValueParts::String(_) | ValueParts::Stream(_) => false,
         ValueParts::List(elements) | ValueParts::Set(elements) => elements.is_empty(),
         ValueParts::Hash(pairs) => pairs.is_empty(),
         ValueParts::Zset(pairs) => pairs.is_empty(),
@@ -114,6 +116,7 @@ enum Partial {
         with_container: bool,
         elements: Vec<Vec<u8>>,
     },
+    Stream(Box<StreamReader>),
 }
 
 impl Default for RdbDecoder {
@@ -208,7 +211,7 @@ pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<ValueParts, R
 }
 
 /// Why a step did not finish.
-enum Stop {
+pub(super) enum Stop {
     /// More bytes are needed; nothing was changed.
     Short,
     Bad(RdbError),
@@ -220,10 +223,10 @@ impl From<RdbError> for Stop {
     }
 }
 
-type Step<T> = Result<T, Stop>;
+pub(super) type Step<T> = Result<T, Stop>;
 
 /// The unparsed bytes, read from the front.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
     /// After `Short`: how many bytes past `at` are needed at least.
@@ -251,7 +254,7 @@ impl<'a> Input<'a> {
         Ok(self.take(1)?[0])
     }
 
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
@@ -269,7 +272,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn length(&mut self) -> Step<u64> {
+    pub(super) fn length(&mut self) -> Step<u64> {
         match self.length_or_special()? {
             Length::Plain(len) => Ok(len),
             Length::Special(_) => Err(RdbError::Corrupt("a string stands where a length should").into()),
@@ -295,7 +298,7 @@ impl<'a> Input<'a> {
         believable(len)
     }
 
-    fn string(&mut self) -> Step<Vec<u8>> {
+    pub(super) fn string(&mut self) -> Step<Vec<u8>> {
         let text = |number: i64| number.to_string().into_bytes();
         Ok(match self.length_or_special()? {
             Length::Plain(len) => self.take(believable(len)?)?.to_vec(),
@@ -459,6 +462,9 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::ZSET_2
         | value_type::LIST_QUICKLIST
         | value_type::LIST_QUICKLIST_2 => Ok(Partial::Count(value_type)),
+        value_type::STREAM_LISTPACKS | value_type::STREAM_LISTPACKS_2 | value_type::STREAM_LISTPACKS_3 => {
+            Ok(Partial::Stream(Box::new(StreamReader::new(value_type))))
+        }
         _ => Err(RdbError::UnsupportedType {
             key: key.escape_ascii().to_string(),
             name: value_type::name(value_type),
@@ -483,6 +489,7 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 _ => ValueParts::Hash(packed::pairs(packed::listpack(&blob)?)?),
             }));
         }
+        Partial::Stream(reader) => return Ok(reader.step(input)?.map(ValueParts::Stream)),
         Partial::Count(value_type) => {
             let left = input.length()?;
             *partial = match *value_type {

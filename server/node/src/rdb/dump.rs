@@ -3,6 +3,7 @@
 use super::decode::single_value;
 use super::encode::zset_listpack;
 use super::listpack::ListpackWriter;
+use super::stream::put_stream;
 use super::write::{put_integer_string, put_len, put_packed_string};
 use super::{VERSION, crc64, value_type};
 use crate::keyspace::{Element, Env, Value, ValueView};
@@ -29,7 +30,7 @@ const LIST_ELEMENT_OVERHEAD: usize = 8;
 const LIST_PLAIN_BYTES: usize = 1 << 30;
 
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
-/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
+/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets, streams).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
     encode_with(value, usize::MAX)
 }
@@ -145,6 +146,11 @@ fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
                 put_string(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
+        }
+        ValueView::Stream(stream) => {
+            out.push(value_type::STREAM_LISTPACKS_2);
+            put_len(out, stream.node_count() as u64);
+            put_stream(out, stream, 0, usize::MAX, &put_string);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::listpack::ListpackWriter;
+use super::stream::put_stream;
 use super::write::{put_aux, put_database, put_header, put_integer_string, put_key, put_len, put_string};
 use super::{crc64, opcode, value_type};
 use crate::io::WallMs;
@@ -153,6 +154,7 @@ pub(super) const fn type_of(value: ValueView<'_>) -> u8 {
         ValueView::Hash(_) => value_type::HASH,
         ValueView::Zset(zset) if zset.is_packed() => value_type::ZSET_LISTPACK,
         ValueView::Zset(_) => value_type::ZSET_2,
+        ValueView::Stream(_) => value_type::STREAM_LISTPACKS_2,
     }
 }
 
@@ -165,6 +167,7 @@ pub(super) fn put_count(out: &mut Vec<u8>, value: ValueView<'_>) {
         ValueView::Hash(hash) => put_len(out, hash.len() as u64),
         ValueView::Zset(zset) if zset.is_packed() => {}
         ValueView::Zset(zset) => put_len(out, zset.len() as u64),
+        ValueView::Stream(stream) => put_len(out, stream.node_count() as u64),
     }
 }
 
@@ -200,6 +203,7 @@ pub(super) fn put_elements(
                 out.extend_from_slice(&score.to_le_bytes());
             })
         }
+        ValueView::Stream(stream) => put_stream(out, stream, from, max_bytes, &put_string),
     }
 }
 

@@ -2,7 +2,7 @@
 //! compression of strings. Every function reads foreign bytes and refuses what does not add up.
 
 use super::RdbError;
-use super::listpack::back_len_bytes;
+use crate::keyspace::listpack;
 use crate::keyspace::score::{Score, parse_bound};
 
 type Elements = Vec<Vec<u8>>;
@@ -63,35 +63,15 @@ pub fn listpack(blob: &[u8]) -> Result<Elements, RdbError> {
         return cursor.fail("has a wrong total length");
     }
     let mut elements = Vec::new();
-    loop {
-        let before = cursor.bytes.len();
-        let first = cursor.byte()?;
-        let element = match first {
-            0xff => break,
-            0x00..=0x7f => text(i64::from(first)),
-            0x80..=0xbf => cursor.take(usize::from(first & 0x3f))?.to_vec(),
-            0xc0..=0xdf => {
-                let unsigned = i64::from(first & 0x1f) << 8 | i64::from(cursor.byte()?);
-                text(if unsigned >= 1 << 12 { unsigned - (1 << 13) } else { unsigned })
-            }
-            0xe0..=0xef => {
-                let len = usize::from(first & 0x0f) << 8 | usize::from(cursor.byte()?);
-                cursor.take(len)?.to_vec()
-            }
-            0xf0 => {
-                let len = cursor.u32_le()? as usize;
-                cursor.take(len)?.to_vec()
-            }
-            0xf1 => text(cursor.signed_le(2)?),
-            0xf2 => text(cursor.signed_le(3)?),
-            0xf3 => text(cursor.signed_le(4)?),
-            0xf4 => text(cursor.signed_le(8)?),
-            _ => return cursor.fail("has an unknown encoding"),
-        };
-        // The entry is followed by its own length, for reading backwards: 7 bits a byte.
-        cursor.take(back_len_bytes(before - cursor.bytes.len()))?;
-        elements.push(element);
+    let mut at = listpack::HEAD_BYTES;
+    while let Some((element, next)) = listpack::read(blob, at) {
+        elements.push(element.to_vec());
+        at = next;
     }
+    if blob.get(at) != Some(&listpack::END) {
+        return cursor.fail("has an element that cannot be");
+    }
+    cursor.bytes = &blob[at + 1..];
     if !cursor.bytes.is_empty() || (announced != u16::MAX && usize::from(announced) != elements.len()) {
         return cursor.fail("has a wrong element count");
     }

@@ -127,6 +127,31 @@ impl<'a> Reply<'a> {
         self.prefixed(b'*', len as i64);
     }
 
+    /// Where the reply stands; what is written from here on can be made an array or a map, with
+    /// [`Self::array_from`] or [`Self::map_from`], once it is known how long it is.
+    pub const fn mark(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Makes what stands behind `mark` an array of `len`.
+    pub fn array_from(&mut self, mark: usize, len: usize) {
+        self.head_at(mark, b'*', len);
+    }
+
+    /// Makes what stands behind `mark` a map of `pairs` pairs; for RESP2 an array of them, each of which the caller
+    /// has made an array of two.
+    pub fn map_from(&mut self, mark: usize, pairs: usize) {
+        self.head_at(mark, if self.protocol == Protocol::Resp2 { b'*' } else { b'%' }, pairs);
+    }
+
+    fn head_at(&mut self, at: usize, mark: u8, len: usize) {
+        let end = self.out.len();
+        self.prefixed(mark, len as i64);
+        // What was appended last comes first.
+        let head = self.out.len() - end;
+        self.out[at..].rotate_right(head);
+    }
+
     /// A map of `pairs` pairs; a flat array for RESP2.
     pub fn map(&mut self, pairs: usize) {
         match self.protocol {
