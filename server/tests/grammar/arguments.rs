@@ -26,9 +26,13 @@ const POOLS: [(&str, &[&str]); 10] = [
     ("nokey", &["none"]),
 ];
 
+/// Sorted sets whose scores are all 0: without that, Redis leaves open what a range by names gives. No other command
+/// has these keys.
+const LEXICAL: [&str; 2] = ["y0", "y1"];
+
 /// Words that begin with a small letter and are none of these are said as they are.
-pub const KINDS: [&str; 76] = [
-    "str",
+pub const KINDS: [&str; 77] = [
+    "lex", "str",
     "num",
     "list",
     "set",
@@ -313,7 +317,7 @@ fn tagged(name: &str, random: &mut Random, keys: Keys) -> Vec<u8> {
 
 /// The names of all keys that requests with [`Keys::Plain`] speak of.
 pub fn key_names() -> impl Iterator<Item = &'static str> {
-    POOLS.iter().flat_map(|(_, names)| names.iter().copied())
+    POOLS.iter().flat_map(|(_, names)| names.iter().copied()).chain(LEXICAL)
 }
 
 fn key(pool: &str, random: &mut Random, keys: Keys) -> Vec<u8> {
@@ -336,6 +340,10 @@ pub fn write(kind: &str, random: &mut Random, keys: Keys, request: &mut Request)
             return request.push(key(kind, random, keys));
         }
         "key" => return request.push(key("", random, keys)),
+        "lex" => {
+            let name = pick(random, &LEXICAL);
+            return request.push(tagged(name, random, keys));
+        }
         "sortable" => {
             let pool = pick(random, &["list", "list", "set", "zset"]);
             return request.push(key(pool, random, keys));
