@@ -6,6 +6,7 @@ pub mod programs;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ impl Server {
         let words = before.iter().copied().chain(base).chain(args.iter().copied());
         let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
-        let child = Self::spawn(kind, &all);
+        let child = Self::spawn(kind, &all, dir.path());
         let server = Self { kind, ip: ip.clone(), dir, child };
         server.wait_until_it_answers();
         server
@@ -77,12 +78,19 @@ impl Server {
         std::fs::read(self.dir.path().join(name)).unwrap_or_default()
     }
 
-    fn spawn(kind: Kind, args: &[String]) -> Child {
+    /// Of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn spawn(kind: Kind, args: &[String], dir: &Path) -> Child {
         let program = match kind {
             Kind::Redis => programs::redis_7_0(),
             Kind::Ours => programs::ours(),
         };
-        let spawned = Command::new(&program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        // Here a node that panics says why.
+        let stderr = std::fs::File::create(dir.join("stderr")).unwrap();
+        let spawned = Command::new(&program).args(args).stdout(Stdio::null()).stderr(stderr).spawn();
         spawned.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
     }
 

@@ -110,7 +110,7 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
 }
 
 pub(super) fn ttl(call: &mut Call<'_>) -> Outcome {
-    time_left(call, |left, _| (left + 500) / 1000)
+    time_left(call, |left, _| left.wrapping_add(500) / 1000)
 }
 
 pub(super) fn pttl(call: &mut Call<'_>) -> Outcome {
@@ -118,7 +118,7 @@ pub(super) fn pttl(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(call: &mut Call<'_>) -> Outcome {
-    time_left(call, |_, at| (at + 500) / 1000)
+    time_left(call, |_, at| at.wrapping_add(500) / 1000)
 }
 
 pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
@@ -265,8 +265,7 @@ struct Scan<'a> {
 }
 
 fn scan_options<'a>(call: &Call<'a>, cursor_at: usize, with_type: bool) -> Result<Scan<'a>, Fault> {
-    let cursor = std::str::from_utf8(call.arg(cursor_at)).ok().and_then(|cursor| cursor.parse().ok());
-    let mut scan = Scan { cursor: cursor.ok_or(INVALID_CURSOR)?, count: 10, pattern: None, kind: None };
+    let mut scan = Scan { cursor: cursor(call.arg(cursor_at))?, count: 10, pattern: None, kind: None };
     let mut index = cursor_at + 1;
     while index < call.args.len() {
         let option = call.arg(index);
@@ -286,6 +285,35 @@ fn scan_options<'a>(call: &Call<'a>, cursor_at: usize, with_type: bool) -> Resul
         index += 2;
     }
     Ok(scan)
+}
+
+/// As strtoul reads it, which Redis asks: nothing is 0, and `-1` the greatest number.
+fn cursor(word: &[u8]) -> Result<u64, Fault> {
+    let (negative, digits) = match word {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, word),
+    };
+    if digits.is_empty() && word.is_empty() {
+        return Ok(0);
+    }
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number =
+        std::str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|text| text.parse::<u64>().ok());
+    number.map(|number| if negative { number.wrapping_neg() } else { number }).ok_or(INVALID_CURSOR)
+}
+
+/// A key that is not there is scanned to its end at once, whatever the options.
+fn nothing_to_scan(call: &mut Call<'_>, type_name: &str) -> Result<bool, Fault> {
+    cursor(call.arg(2))?;
+    match call.db.read(call.arg(1), call.now) {
+        None => {
+            reply_elements(call, 0, &[]);
+            Ok(true)
+        }
+        Some(value) if value.type_name() == type_name => Ok(false),
+        Some(_) => Err(WRONG_TYPE),
+    }
 }
 
 /// The cursor is (slot, first bits of the hash) of the next key: hash order is stable, so no key that stays is
@@ -333,6 +361,9 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "set")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let set = match call.db.read(call.arg(1), call.now) {
         None => None,
@@ -347,6 +378,9 @@ pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "hash")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let hash = match call.db.read(call.arg(1), call.now) {
         None => None,
@@ -361,6 +395,9 @@ pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "zset")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let zset = call.zset(call.arg(1))?;
     // Redis shows what each encoding holds: texts, or doubles.

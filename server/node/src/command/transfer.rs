@@ -72,7 +72,8 @@ pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
     let expire_at = match ttl {
         0 => None,
         _ if options.absolute => Some(WallMs(ttl as u64)),
-        _ => Some(WallMs((ttl as u64).saturating_add(wall.0))),
+        // Redis adds signed numbers, and what is then negative has passed.
+        _ => Some(WallMs(u64::try_from(ttl.wrapping_add(wall.0 as i64)).unwrap_or_default())),
     };
     // What a master or a file says is done to the key even if its time has come: the DEL follows.
     if expire_at.is_some_and(|at| at <= wall) && call.db.expiry == ExpiryMode::Delete {

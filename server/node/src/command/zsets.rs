@@ -35,7 +35,15 @@ struct Added {
 }
 
 pub(super) fn zadd(call: &mut Call<'_>) -> Outcome {
-    let mut options = AddOptions::default();
+    add_with_options(call, AddOptions::default())
+}
+
+/// Redis takes the options of ZADD here, too.
+pub(super) fn zincrby(call: &mut Call<'_>) -> Outcome {
+    add_with_options(call, AddOptions { increment: true, ..AddOptions::default() })
+}
+
+fn add_with_options(call: &mut Call<'_>, mut options: AddOptions) -> Outcome {
     let mut index = 2;
     while index < call.args.len() {
         match call.arg(index) {
@@ -50,10 +58,6 @@ pub(super) fn zadd(call: &mut Call<'_>) -> Outcome {
         index += 1;
     }
     add(call, options, index)
-}
-
-pub(super) fn zincrby(call: &mut Call<'_>) -> Outcome {
-    add(call, AddOptions { increment: true, ..AddOptions::default() }, 2)
 }
 
 /// Adds the pairs of score and member from argument `first` on.

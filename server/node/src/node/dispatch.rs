@@ -253,6 +253,12 @@ impl Node {
     ) -> Result<Checked, Fault> {
         let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
+            if spec.run.is(Verb::Exec) {
+                // Redis ends a transaction by the way it is asked to.
+                return Err(text(
+                    "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+                ));
+            }
             return Err(Fault::arity(spec.name));
         }
         if matches!(spec.run, Run::Node(Verb::Cluster)) {

@@ -266,7 +266,8 @@ impl Node {
                     .map(|name| self.pubsub.of(kind).get(name).map_or(0, |conns| conns.len() as i64))
                     .collect();
                 let mut reply = self.reply(client);
-                reply.map(counts.len());
+                // Of both protocols: no map.
+                reply.array(counts.len() * 2);
                 for (name, count) in args.from(2).iter().zip(counts) {
                     reply.bulk(name);
                     reply.int(count);

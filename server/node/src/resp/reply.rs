@@ -48,7 +48,14 @@ impl<'a> Reply<'a> {
     /// An error; `text` begins with its code. Line ends inside are replaced: they would break the protocol.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');
-        self.out.extend(text.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        // What a client said stands in it a character a byte.
+        for char in text.chars() {
+            match u8::try_from(char) {
+                Ok(b'\r' | b'\n') => self.out.push(b' '),
+                Ok(byte) => self.out.push(byte),
+                Err(_) => self.out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
         self.crlf();
     }
 
