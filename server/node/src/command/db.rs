@@ -49,6 +49,9 @@ pub struct Db {
     pub expired: u64,
     /// Keys deleted because memory was short.
     pub evicted: u64,
+    /// Small integers are one object for all who hold them, as OBJECT REFCOUNT tells: not under a policy that looks
+    /// at the use of each key.
+    pub shares_integers: bool,
     /// Expired keys are handed on as UNLINK instead of DEL (`lazyfree-lazy-expire`).
     pub unlinks_expired: bool,
     /// What is noted of accesses.
@@ -153,6 +156,7 @@ impl Db {
             misses: 0,
             expired: 0,
             evicted: 0,
+            shares_integers: true,
             unlinks_expired: false,
             usage: Usage::default(),
             candidates: Candidates::default(),

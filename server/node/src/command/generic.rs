@@ -325,6 +325,7 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
     let mut seen = 0;
     let mut next = 0;
     let mut found: Vec<&[u8]> = Vec::new();
+    let mut expired: Vec<Vec<u8>> = Vec::new();
     let db = &*call.db;
     // Empty slots cost little, so they do not count; but a scan of an empty node must not take a SCAN per slot.
     'slots: while slot < SLOTS {
@@ -338,10 +339,11 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
             last = Some(here);
             seen += 1;
             let wanted = scan.pattern.is_none_or(|pattern| glob_matches(pattern, entry.key(), false))
-                && scan.kind.is_none_or(|kind| is(kind, entry.value().type_name()))
-                && db.is_there(entry.key(), call.now);
-            if wanted {
+                && scan.kind.is_none_or(|kind| is(kind, entry.value().type_name()));
+            if wanted && db.is_there(entry.key(), call.now) {
                 found.push(entry.key());
+            } else if wanted {
+                expired.push(entry.key().to_vec());
             }
         }
         slot += 1;
@@ -356,6 +358,9 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
     call.reply.array(found.len());
     for key in found {
         call.reply.bulk(key);
+    }
+    for key in expired {
+        call.db.find(&key, call.now);
     }
     Ok(())
 }
@@ -473,7 +478,7 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     if call.args.len() != 3 {
         return Err(Fault::arity(&format!("object|{}", known.to_lowercase())));
     }
-    let (usage, now) = (call.db.usage(), call.now.wall);
+    let (usage, now, shares) = (call.db.usage(), call.now.wall, call.db.shares_integers);
     let Some(entry) = call.db.inspect(call.arg(2), call.now) else {
         call.reply.null();
         return Ok(());
@@ -489,7 +494,7 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
                  between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        "REFCOUNT" => call.reply.int(entry.value().references()),
+        "REFCOUNT" => call.reply.int(if shares { entry.value().references() } else { 1 }),
         _ if usage != Usage::Recency => call.reply.int(i64::from(usage.frequency(entry.usage_bits(), now))),
         _ => {
             return Err(text(

@@ -508,6 +508,11 @@ impl Keyspace {
         self.freed
     }
 
+    /// Begins to count anew.
+    pub const fn reset_freed(&mut self) {
+        self.freed = 0;
+    }
+
     /// Bytes of an empty keyspace's table.
     pub const fn table_bytes() -> usize {
         SLOTS * size_of::<Trie<Entry>>()

@@ -213,6 +213,7 @@ impl Node {
                 (self.db.expired, self.db.evicted) = (0, 0);
                 self.replication.reset_counts();
                 self.peak_memory = 0;
+                self.db.keys.reset_freed();
                 self.reply(client).ok();
             }
             b"rewrite" => {

@@ -162,11 +162,16 @@ impl Node {
         let ConnKind::Client(Some(client)) = &mut state.kind else { return false };
         let Some(waiting) = client.waiting.take() else { return false };
         client.blocked = None;
-        self.stats.per_command.of(waiting.spec).calls += 1;
+        let mut reply = Vec::new();
+        write(&mut Reply::new(&mut reply, client.protocol));
+        self.stats.count_error(&reply);
+        let stat = self.stats.per_command.of(waiting.spec);
+        stat.calls += 1;
+        stat.failed += u64::from(reply.first() == Some(&b'-'));
         let mute = std::mem::take(&mut client.awaits_mute);
         self.stop_waiting(conn, &waiting);
         if !mute {
-            self.tell(conn, write);
+            self.send(conn, self.tickets.reply_gate(), &reply);
         }
         self.wake.push(conn);
         true

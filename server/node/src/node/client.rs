@@ -171,12 +171,6 @@ impl Client {
         }
     }
 
-    /// Bytes that its requests take.
-    pub fn held_bytes(&self) -> usize {
-        let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
-        size_of::<Self>() + self.input.capacity() + queued
-    }
-
     /// Subscriptions of a kind.
     pub fn subscribed(&self, kind: Kind) -> usize {
         self.subscriptions.iter().filter(|(other, _)| *other == kind).count()

@@ -187,13 +187,8 @@ impl Node {
     }
 
     pub(super) fn count_error(&mut self, reply_at: usize) {
-        if let Some([b'-', rest @ ..]) = self.scratch.get(reply_at..) {
-            let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
-            let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
-            self.stats.error_replies += 1;
-            if self.stats.errors.len() < 128 || self.stats.errors.contains_key(&code) {
-                *self.stats.errors.entry(code).or_default() += 1;
-            }
+        if let Some(reply) = self.scratch.get(reply_at..) {
+            self.stats.count_error(reply);
         }
     }
 
@@ -221,7 +216,8 @@ impl Node {
                     return (Handled::Queued, Ok(Step::Done));
                 }
                 let step = self.run(conn, client, spec, args);
-                self.hand_on(true);
+                // What these find expired is no transaction: it has nothing to do with what they were asked.
+                self.hand_on(!matches!(spec.name, "scan" | "randomkey"));
                 if self.db.waits.has_changed() {
                     self.serve_waiting();
                 }
@@ -450,8 +446,14 @@ impl Node {
         match spec.run {
             Run::Data(_) => {
                 let blocking = if client.in_exec { Blocking::Never } else { Blocking::May };
+                let reply_at = self.scratch.len();
                 if let Some(wait) = self.run_call(spec, args, client.protocol, blocking)? {
                     self.wait_for_keys(conn, client, spec, args, wait);
+                }
+                if self.db.flushed_all && !client.in_exec && self.save_flushed(Some(conn)) {
+                    // The answer waits for the dump, as in Redis.
+                    self.scratch.truncate(reply_at);
+                    client.blocked = Some(Blocked::Disk);
                 }
                 Ok(Step::Done)
             }
@@ -493,6 +495,9 @@ impl Node {
         };
         let outcome = handler(&mut call);
         let (rewritten, wait) = (call.rewritten, call.wait.take());
+        if self.db.dirty > dirty && self.is_replica() && blocking != Blocking::Never {
+            self.note_own_expiries(spec, args);
+        }
         if self.db.dirty > dirty && !rewritten {
             let all: Vec<&[u8]> = args.iter().collect();
             self.db.propagated.push(all.into_iter());

@@ -243,7 +243,8 @@ impl Node {
         section.line("expired_stale_perc", "0.00");
         section.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
         section.line("evicted_keys", self.db.evicted);
-        section.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+        section.line("evicted_clients", stats.evicted_clients);
+        section.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
         section.line("keyspace_hits", self.db.hits);
         section.line("keyspace_misses", self.db.misses);
         section.line("pubsub_channels", self.pubsub.of(crate::pubsub::Kind::Channel).len());
@@ -251,8 +252,8 @@ impl Node {
         section.line("pubsubshard_channels", self.pubsub.of(crate::pubsub::Kind::Shard).len());
         section.zeros(&["latest_fork_usec", "total_forks"]);
         section.line("migrate_cached_sockets", self.migrations.cached_connections());
+        section.line("slave_expires_tracked_keys", self.own_expiring.len());
         section.zeros(&[
-            "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",
             "active_defrag_key_hits",
@@ -313,10 +314,10 @@ impl Node {
         if !self.tracks_latency {
             return section.out;
         }
-        let wanted = self.config.text(Key::LatencyTrackingInfoPercentiles).to_owned();
+        let wanted = self.config.words(Key::LatencyTrackingInfoPercentiles);
         for (name, stat) in self.stats.per_command.all() {
             let Some(latency) = &stat.latency else { continue };
-            let shown = wanted.split_whitespace().filter_map(|text| {
+            let shown = wanted.iter().filter_map(|text| {
                 let us = latency.percentile_ns(text.parse().ok()?) as f64 / 1000.0;
                 Some(format!("p{text}={us:.3}"))
             });

@@ -22,6 +22,8 @@ pub(super) struct MemoryFacts {
     pub overhead: usize,
     /// Keys and values.
     pub dataset: usize,
+    /// What an empty node has.
+    pub startup: usize,
     pub backlog: usize,
     pub replicas: usize,
     pub clients: usize,
@@ -55,25 +57,28 @@ impl Node {
         let (mut clients, mut replicas) = (0, 0);
         for (conn, state) in &self.conns {
             let ConnKind::Client(client) = &state.kind else { continue };
-            let held = client.as_ref().map_or(0, |client| client.held_bytes());
+            let output = state.outbox.allocated();
             if self.replication.is_replica(*conn) {
-                // What waits for a replica lies in the backlog, once for all of them.
-                replicas += held;
+                // What waits for replicas is there once for all of them.
+                replicas = replicas.max(output);
             } else {
-                clients += held + state.outbox.allocated();
+                clients += client.as_ref().map_or(output, |client| client.memory(output));
             }
         }
-        let backlog = self.replication.backlog_bytes();
+        let (backlog, beyond) = self.replication.backlog_memory();
+        let replicas = beyond.max(replicas.saturating_sub(backlog));
         let links = self.cluster.as_ref().map_or(0, Cluster::link_memory);
         let aof_buffer = self.files.aof().map_or(0, |aof| aof.status().buffered_bytes) as usize;
         let dataset = self.db.used_memory();
-        let overhead = clients + replicas + backlog + links + aof_buffer;
+        let startup = self.startup_memory();
+        let overhead = startup + clients + replicas + backlog + links + aof_buffer;
         let used = dataset + overhead;
         MemoryFacts {
             used,
             peak: self.peak_memory.max(used),
             overhead,
             dataset,
+            startup,
             backlog,
             replicas,
             clients,
@@ -165,7 +170,7 @@ impl Node {
         reply.map(27 + databases.len());
         int(&mut reply, "peak.allocated", facts.peak);
         int(&mut reply, "total.allocated", facts.used);
-        int(&mut reply, "startup.allocated", 0);
+        int(&mut reply, "startup.allocated", facts.startup);
         int(&mut reply, "replication.backlog", facts.backlog);
         int(&mut reply, "clients.slaves", facts.replicas);
         int(&mut reply, "clients.normal", facts.clients);
@@ -248,7 +253,7 @@ impl Node {
         section.line("used_memory_peak_human", human(facts.peak as u64));
         section.line("used_memory_peak_perc", format_args!("{:.2}%", facts.peak_percent()));
         section.line("used_memory_overhead", facts.overhead);
-        section.line("used_memory_startup", 0);
+        section.line("used_memory_startup", facts.startup);
         section.line("used_memory_dataset", facts.dataset);
         section.line("used_memory_dataset_perc", format_args!("{:.2}%", facts.dataset_percent()));
         section.line("allocator_allocated", facts.used);
@@ -285,9 +290,9 @@ impl Node {
         section.line("rss_overhead_bytes", 0);
         section.line("mem_fragmentation_ratio", format_args!("{:.2}", facts.fragmentation()));
         section.line("mem_fragmentation_bytes", facts.fragmentation_bytes());
-        section.line("mem_not_counted_for_evict", facts.overhead - facts.clients);
+        section.line("mem_not_counted_for_evict", facts.replicas + facts.aof_buffer);
         section.line("mem_replication_backlog", facts.backlog);
-        section.line("mem_total_replication_buffers", facts.backlog);
+        section.line("mem_total_replication_buffers", facts.backlog + facts.replicas);
         section.line("mem_clients_slaves", facts.replicas);
         section.line("mem_clients_normal", facts.clients);
         section.line("mem_cluster_links", facts.links);

@@ -31,7 +31,7 @@ mod slow;
 mod tests;
 mod tickets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::acl::{Acl, Secrets};
@@ -114,6 +114,19 @@ struct Stats {
     rates: Rates,
 }
 
+impl Stats {
+    /// Counts a reply that is an error.
+    fn count_error(&mut self, reply: &[u8]) {
+        let [b'-', rest @ ..] = reply else { return };
+        let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
+        let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+        self.error_replies += 1;
+        if self.errors.len() < 128 || self.errors.contains_key(&code) {
+            *self.errors.entry(code).or_default() += 1;
+        }
+    }
+}
+
 /// Rates per second of the last 16 samples: commands, bytes from and to clients, bytes from masters and to replicas.
 #[derive(Debug, Default)]
 struct Rates {
@@ -154,6 +167,10 @@ pub struct Node {
     eviction: EvictionPolicy,
     /// Memory is still short: keys go at the end of each batch.
     more_eviction: bool,
+    /// Keys with a time that clients of this writable replica have made: no master's DEL will come for them.
+    own_expiring: BTreeSet<(u32, Vec<u8>)>,
+    /// When what clients hold was last added up.
+    measured_at: Mono,
     /// What clients held when it was last added up.
     client_bytes: usize,
     /// The most that was ever used.
@@ -231,6 +248,8 @@ impl Node {
             last_reading_ns: 0,
             eviction: EvictionPolicy::default(),
             more_eviction: false,
+            own_expiring: BTreeSet::new(),
+            measured_at: Mono(0),
             client_bytes: 0,
             peak_memory: 0,
             asked_busy_ns: 0,
@@ -688,6 +707,7 @@ impl Node {
             && self.failover_pause.is_none()
             && self.client_pause.is_none()
             && !self.files.is_loading();
+        self.expire_own();
         self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
         // Each key's DEL is a command of its own, not part of a transaction.
         self.hand_on(false);

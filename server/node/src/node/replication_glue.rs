@@ -214,6 +214,7 @@ impl Node {
         match self.incoming.take() {
             Some((dataset, None)) => {
                 self.db.replace_all(dataset, self.now.wall);
+                self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
                 if self.files.aof().is_some() {
                     self.rewrite_aof(RewriteMode::Restart);

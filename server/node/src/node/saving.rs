@@ -395,15 +395,23 @@ impl Node {
     /// FLUSHALL ran in this batch: a dump that is running holds what nobody wants back, and dump.rdb is to be as empty
     /// as the dataset, if it is kept at all.
     pub(super) fn follow_flush(&mut self) {
+        self.save_flushed(None);
+    }
+
+    /// As [`Self::follow_flush`], for a client that is answered when it is done; false if there is nothing to wait for.
+    pub(super) fn save_flushed(&mut self, waiting: Option<ConnId>) -> bool {
         if !std::mem::take(&mut self.db.flushed_all) || self.files.is_loading() {
-            return;
+            return false;
         }
         if self.files.saves.in_background() {
             self.cancel_dump();
         }
-        if !self.config.save_points().is_empty() && self.files.saves.running.is_none() && !self.is_replica() {
-            self.dump(None, true);
+        let saves =
+            !self.config.save_points().is_empty() && self.files.saves.running.is_none() && !self.is_replica();
+        if saves {
+            self.dump(waiting, true);
         }
+        saves
     }
 
     /// A rewrite that was asked for in this batch begins at its end.

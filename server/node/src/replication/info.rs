@@ -51,9 +51,13 @@ impl Replication {
         self.counts = SyncCounts { full: 0, partial_ok: 0, partial_err: 0 };
     }
 
-    /// Bytes of the stream that are kept.
-    pub const fn backlog_bytes(&self) -> usize {
-        (self.log.end() - self.log.first()) as usize
+    /// Bytes of the stream that are kept: up to `repl-backlog-size`, and beyond it for replicas that lag.
+    pub fn backlog_memory(&self) -> (usize, usize) {
+        let kept = self.log.end() - self.log.first();
+        // Nobody lags where nobody follows: the rest is the granularity of chunks.
+        let limit = if self.replicas.map.is_empty() { u64::MAX } else { self.settings.backlog_bytes };
+        let backlog = kept.min(limit);
+        (backlog as usize, (kept - backlog) as usize)
     }
 
     /// Number of replicas attached, in whatever stage.
