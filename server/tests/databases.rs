@@ -346,6 +346,41 @@ fn each_reads_the_files_of_the_other() {
 }
 
 #[test]
+fn files_tell_how_much_keys_are_used() {
+    let both = [(Kind::Redis, Kind::Ours), (Kind::Ours, Kind::Redis)];
+    for (at, (writer, reader)) in both.into_iter().enumerate() {
+        let number = 61 + 4 * at as u8;
+        for (offset, policy, option, verb) in
+            [(0, "allkeys-lru", "IDLETIME 5000", "IDLETIME"), (2, "volatile-lfu", "FREQ 77", "FREQ")]
+        {
+            let args = [
+                "--cluster-enabled",
+                "no",
+                "--save",
+                "",
+                "--maxmemory-policy",
+                policy,
+                "--lfu-decay-time",
+                "0",
+            ];
+            let first = Server::start(writer, number + offset, &args);
+            let mut client = Client::connect(&first.ip).unwrap();
+            // The DUMP of the string "1".
+            let payload = r"\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc";
+            let restored = client.ask(&format!("RESTORE k 0 \"{payload}\" {option}"));
+            assert_eq!(restored, "+OK|", "{writer:?}");
+            client.ask("SAVE");
+            let second = Server::start_on_files_of(reader, number + offset + 1, &args, &first);
+            let mut client = Client::connect(&second.ip).unwrap();
+            let told = client.ask(&format!("OBJECT {verb} k"));
+            let value: u64 = told.trim_matches([':', '|']).parse().unwrap_or_else(|_| panic!("{told}"));
+            let expected = if verb == "FREQ" { 77..=77 } else { 5000..=5030 };
+            assert!(expected.contains(&value), "{verb}: {reader:?} on a file of {writer:?}: {value}");
+        }
+    }
+}
+
+#[test]
 fn subscribers_are_told_the_same_in_the_same_order() {
     let mut pair = Pair::start(51);
     let mut listener = pair.connect();
@@ -516,7 +551,7 @@ MOVE g 5
 INCR other
 SELECT 0
 DUMP k
-RESTORE r 0 \"\\x00\\xc0\\x01\\n\\x00\\xe5\\xcc\\xa4N\\xbe|\\xf5\\x8f\"
+RESTORE r 0 \"\\x00\\xc0\\x01\\x0a\\x00\\x26\\x78\\xe7\\xb6\\xd1\\x01\\x11\\xfc\"
 RPUSH so 3 1 2
 SORT so STORE so2
 SORT none STORE so2

@@ -52,6 +52,8 @@ pub struct Db {
     /// Small integers are one object for all who hold them, as OBJECT REFCOUNT tells: not under a policy that looks
     /// at the use of each key.
     pub shares_integers: bool,
+    /// The policy of `maxmemory` looks at the use of keys: files tell it.
+    pub evicts_by_use: bool,
     /// Expired keys are handed on as UNLINK instead of DEL (`lazyfree-lazy-expire`).
     pub unlinks_expired: bool,
     /// What is noted of accesses.
@@ -157,6 +159,7 @@ impl Db {
             expired: 0,
             evicted: 0,
             shares_integers: true,
+            evicts_by_use: false,
             unlinks_expired: false,
             usage: Usage::default(),
             candidates: Candidates::default(),
@@ -227,8 +230,9 @@ impl Db {
     }
 
     /// A frozen view of all databases.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.all())
+    pub fn snapshot(&self, now: WallMs) -> Snapshot {
+        let snapshot = Snapshot::of(self.all());
+        if self.evicts_by_use { snapshot.with_usage(self.usage, now) } else { snapshot }
     }
 
     /// Bytes that all databases hold.
@@ -271,7 +275,7 @@ impl Db {
 
     /// An empty dataset with as many databases, to be filled and put in the place of this one.
     pub fn fresh_dataset(&self) -> Dataset {
-        Dataset::new(self.keys.env(), self.databases())
+        Dataset::new(self.keys.env(), self.usage, self.databases())
     }
 
     /// Puts another dataset in the place of all databases. What was watched and is in the old one or the new has

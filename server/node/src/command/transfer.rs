@@ -7,7 +7,7 @@ use super::fault::{Fault, NOT_INTEGER, Outcome, SYNTAX, text};
 use super::notify::class;
 use crate::io::WallMs;
 use crate::keyspace::number::{IntText, parse_i64};
-use crate::keyspace::{Entry, Usage};
+use crate::keyspace::{Entry, KeyUsage};
 use crate::rdb::dump;
 use crate::resp::Args;
 
@@ -85,13 +85,9 @@ pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
         return Ok(());
     }
     call.db.keys.set(key, value, expire_at, wall);
-    let bits = match (call.db.usage(), options.idle_s, options.frequency) {
-        (Usage::Recency, Some(idle_s), _) => Some((wall.0 / 1000).saturating_sub(idle_s) as u32),
-        (Usage::Frequency { .. }, _, Some(frequency)) => Some(Usage::with_frequency(frequency, wall)),
-        _ => None,
-    };
-    if let Some((bits, entry)) = bits.zip(call.db.keys.get(key)) {
-        entry.set_usage_bits(bits);
+    let told = options.idle_s.map(KeyUsage::IdleS).or(options.frequency.map(KeyUsage::Frequency));
+    if let Some(told) = told {
+        call.db.keys.tell_usage(key, told, wall);
     }
     call.changed(key, class::GENERIC, "restore");
     if let Some(at) = expire_at.filter(|_| !options.absolute) {

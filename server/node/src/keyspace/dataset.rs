@@ -1,25 +1,30 @@
 //! Several databases that are being filled, to take the place of a node's at once: a full resync, a reload.
 
-use super::{Env, Keyspace};
+use super::{Env, Keyspace, Usage};
 
 /// The databases by number; what nobody put a key in is not there.
 #[derive(Debug)]
 pub struct Dataset {
     env: Env,
+    usage: Usage,
     databases: Vec<Option<Box<Keyspace>>>,
 }
 
 impl Dataset {
     /// So many databases, empty.
-    pub fn new(env: Env, databases: u32) -> Self {
-        Self { env, databases: (0..databases).map(|_| None).collect() }
+    pub fn new(env: Env, usage: Usage, databases: u32) -> Self {
+        Self { env, usage, databases: (0..databases).map(|_| None).collect() }
     }
 
     /// The database of this number, made if need be; none if there are fewer.
     pub fn database(&mut self, number: u32) -> Option<&mut Keyspace> {
-        let env = self.env;
+        let (env, usage) = (self.env, self.usage);
         let place = self.databases.get_mut(number as usize)?;
-        Some(place.get_or_insert_with(|| Box::new(Keyspace::new(env.seed, env.limits))))
+        Some(place.get_or_insert_with(|| {
+            let mut keys = Box::new(Keyspace::new(env.seed, env.limits));
+            keys.set_usage(usage);
+            keys
+        }))
     }
 
     /// Number of keys in all databases.

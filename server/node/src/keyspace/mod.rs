@@ -37,7 +37,7 @@ pub use dataset::Dataset;
 pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
 pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
-pub use usage::Usage;
+pub use usage::{KeyUsage, Usage};
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
     ZsetView,
@@ -178,6 +178,7 @@ pub struct Keyspace {
     /// Keys that were not there before, in order, if somebody wants to know.
     births: Option<Vec<Vec<u8>>>,
     usage: Usage,
+    load_time: WallMs,
 }
 
 #[derive(Debug)]
@@ -200,6 +201,7 @@ impl Keyspace {
             freed: 0,
             births: None,
             usage: Usage::default(),
+            load_time: WallMs(0),
         }
     }
 
@@ -307,6 +309,11 @@ impl Keyspace {
         self.put(entry);
     }
 
+    /// The time at which keys are loaded: they count as used then, if the file does not say when they were.
+    pub const fn set_load_time(&mut self, now: WallMs) {
+        self.load_time = now;
+    }
+
     /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice: the later
     /// one is there then, and all of it should be thrown away.
     pub fn load(
@@ -317,7 +324,7 @@ impl Keyspace {
     ) -> Result<(), PartsError> {
         let value = Value::from_parts(self.env, parts)?;
         let before = self.len;
-        self.set(key, value, expire_at, WallMs(0));
+        self.set(key, value, expire_at, self.load_time);
         // Looking for it before would cost as much as putting it in.
         if self.len == before { Err(PartsError::Duplicate) } else { Ok(()) }
     }
@@ -480,6 +487,13 @@ impl Keyspace {
     /// A frozen view of a dataset that has these keys in database 0 and no others.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(std::iter::once((0, self)))
+    }
+
+    /// A file tells how much this key is used.
+    pub fn tell_usage(&self, key: &[u8], told: KeyUsage, now: WallMs) {
+        if let Some((bits, entry)) = self.usage.from_told(told, now).zip(self.get(key)) {
+            entry.set_usage_bits(bits);
+        }
     }
 
     /// Takes over what another keyspace has dropped and not yet freed.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::trie::Trie;
-use super::{Entry, Keyspace, SLOTS, Slot, ValueView};
+use super::{Entry, KeyUsage, Keyspace, SLOTS, Slot, Usage, ValueView};
 use crate::io::WallMs;
 
 /// The view.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     databases: Arc<[DatabaseSnapshot]>,
+    /// What entries note of their use, and when it was: a file tells it under policies that look at it.
+    usage: Option<(Usage, WallMs)>,
 }
 
 /// One database of it; it has keys.
@@ -32,7 +34,19 @@ impl Snapshot {
             len: keys.len,
             expiring: keys.expiring,
         });
-        Self { databases: databases.collect() }
+        Self { databases: databases.collect(), usage: None }
+    }
+
+    /// Lets a file tell how much each key was used at this time.
+    #[must_use]
+    pub const fn with_usage(mut self, usage: Usage, now: WallMs) -> Self {
+        self.usage = Some((usage, now));
+        self
+    }
+
+    /// What a file tells of a key's use, if anything.
+    pub fn told_usage(&self, key: &SnapshotKey<'_>) -> Option<KeyUsage> {
+        self.usage.map(|(usage, now)| usage.told(key.usage_bits, now))
     }
 
     /// The databases that have keys, in ascending order of their numbers.
@@ -91,6 +105,7 @@ impl DatabaseSnapshot {
                 key: &entry.key,
                 expire_at: entry.expire_at(),
                 value: entry.value().view(),
+                usage_bits: entry.usage_bits(),
             },
         )
     }
@@ -105,4 +120,5 @@ pub struct SnapshotKey<'a> {
     pub expire_at: Option<WallMs>,
     /// What it holds.
     pub value: ValueView<'a>,
+    usage_bits: u32,
 }

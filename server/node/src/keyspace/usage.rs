@@ -18,6 +18,15 @@ pub enum Usage {
     },
 }
 
+/// What a file says of a key's use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUsage {
+    /// Seconds since its last access.
+    IdleS(u64),
+    /// Its counter.
+    Frequency(u8),
+}
+
 /// The counter of a new key.
 const FRESH: u8 = 5;
 
@@ -39,7 +48,7 @@ impl Usage {
     }
 
     /// The bits of a key whose counter is known.
-    pub fn with_frequency(counter: u8, now: WallMs) -> u32 {
+    fn with_frequency(counter: u8, now: WallMs) -> u32 {
         minute(now) << 8 | u32::from(counter)
     }
 
@@ -58,6 +67,25 @@ impl Usage {
         let elapsed = u64::from(minute(now).wrapping_sub(bits >> 8) & 0xffff);
         let periods = elapsed.checked_div(decay_min).unwrap_or(0);
         (bits as u8).saturating_sub(u8::try_from(periods).unwrap_or(u8::MAX))
+    }
+
+    /// What is said of these bits.
+    pub fn told(self, bits: u32, now: WallMs) -> KeyUsage {
+        match self {
+            Self::Recency => KeyUsage::IdleS(Self::idle_s(bits, now)),
+            Self::Frequency { .. } => KeyUsage::Frequency(self.frequency(bits, now)),
+        }
+    }
+
+    /// The bits of a key of which this is said, if it is what is noted.
+    pub fn from_told(self, told: KeyUsage, now: WallMs) -> Option<u32> {
+        match (self, told) {
+            (Self::Recency, KeyUsage::IdleS(idle_s)) => Some((now.0 / 1000).saturating_sub(idle_s) as u32),
+            (Self::Frequency { .. }, KeyUsage::Frequency(counter)) => {
+                Some(Self::with_frequency(counter, now))
+            }
+            _ => None,
+        }
     }
 
     /// Seconds since the last access.

@@ -281,6 +281,13 @@ impl Node {
                 self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
+            b"pause-cron" if args.len() == 3 => {
+                self.cron_paused = parse_i64(&args[2]).ok_or(NOT_INTEGER)? != 0;
+                self.reply(client).ok();
+            }
+            // Tables here are not resized as a whole, and replies have buffers of their own size: nothing to hold back.
+            b"dict-resizing" if args.len() == 3 => self.reply(client).ok(),
+            b"replybuffer" if args.len() == 4 => self.reply(client).ok(),
             b"set-active-expire" if args.len() == 3 => {
                 self.active_expire = parse_i64(&args[2]).ok_or(NOT_INTEGER)? != 0;
                 self.reply(client).ok();
@@ -331,23 +338,23 @@ impl Node {
     }
 
     fn shutdown(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        let mut save = !self.config.save_points().is_empty();
-        for option in args.from(1).iter() {
-            match &option.to_ascii_lowercase()[..] {
-                b"save" => save = true,
-                b"nosave" => save = false,
-                b"now" | b"force" => {}
-                b"abort" => {
-                    if !self.exiting {
-                        return Err(text("ERR No shutdown in progress."));
-                    }
-                    self.exiting = false;
-                    self.reply(client).ok();
-                    return Ok(());
-                }
-                _ => return Err(SYNTAX),
-            }
+        let words: Vec<&[u8]> = args.from(1).iter().collect();
+        let has = |name: &str| words.iter().any(|word| is(word, name));
+        let known = ["SAVE", "NOSAVE", "NOW", "FORCE", "ABORT"];
+        let all_known = words.iter().all(|word| known.iter().any(|known| is(word, known)));
+        let contradicts = has("SAVE") && has("NOSAVE") || has("ABORT") && words.len() > 1;
+        if !all_known || contradicts {
+            return Err(SYNTAX);
         }
+        if has("ABORT") {
+            if !std::mem::take(&mut self.terminate_wanted) && !std::mem::take(&mut self.exiting) {
+                return Err(text("ERR No shutdown in progress."));
+            }
+            self.log(crate::io::LogLevel::Notice, "Shutdown manually aborted.");
+            self.reply(client).ok();
+            return Ok(());
+        }
+        let save = has("SAVE") || !has("NOSAVE") && !self.config.save_points().is_empty();
         self.shut_down(save);
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Node {
 }
 
 /// Durations in classes whose width is less than one per cent of their values, up to a second.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Histogram {
     /// 128 classes for each power of two above 256; below it one a nanosecond.
     counts: Vec<u32>,
@@ -105,12 +105,6 @@ pub struct Histogram {
 /// Values up to twice this are exact.
 const HALF: u64 = 128;
 const MAX_NS: u64 = 1_000_000_000;
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { counts: Vec::new(), total: 0, max_ns: 0 }
-    }
-}
 
 impl Histogram {
     /// Adds a duration; above a second it counts as one.

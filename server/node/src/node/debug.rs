@@ -82,6 +82,7 @@ impl Node {
                     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
                     "CHANGE-REPL-ID",
                     "CLUSTERLINK KILL <to|from|all> <node-id>",
+                    "DICT-RESIZING <0|1>",
                     "DIGEST",
                     "DIGEST-VALUE <key> [<key> ...]",
                     "DROP-CLUSTER-PACKET-FILTER <packet-type>",
@@ -89,6 +90,7 @@ impl Node {
                     "LOADAOF",
                     "LOG <message>",
                     "OBJECT <key>",
+                    "PAUSE-CRON <0|1>",
                     "POPULATE <count> [<prefix>] [<size>]",
                     "QUICKLIST-PACKED-THRESHOLD <size>",
                     "RELOAD",
@@ -181,8 +183,9 @@ impl Node {
             Fault::new(format!("ERR Error trying to load the RDB dump, check server logs: {error}"))
         };
         let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, self.db.used_memory(), None);
-        let mut encoder = SnapshotEncoder::new(self.db.snapshot(), aux);
+        let mut encoder = SnapshotEncoder::new(self.db.snapshot(self.now.wall), aux);
         let mut decoder = RdbDecoder::new();
+        let wall = self.now.wall;
         let mut dataset = self.db.fresh_dataset();
         let mut number = 0;
         let mut failure = None;
@@ -191,7 +194,9 @@ impl Node {
             let read = decoder.feed(&piece.bytes, &mut |event| match event {
                 RdbEvent::SelectDb(selected) => number = u32::try_from(selected).unwrap_or(u32::MAX),
                 RdbEvent::Key(key) => {
-                    if let Err(error) = super::replication_glue::keep_key(dataset.database(number), &key) {
+                    if let Err(error) =
+                        super::replication_glue::keep_key(dataset.database(number), &key, wall)
+                    {
                         failure.get_or_insert(error);
                     }
                 }

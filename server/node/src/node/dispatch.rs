@@ -30,6 +30,7 @@ impl Node {
         client.last_active = self.now.mono;
         debug_assert!(self.scratch.is_empty());
         let mut input = std::mem::take(&mut client.input);
+        let held = input.len();
         let used = if input.is_empty() {
             let used = self.execute_all(conn, &mut client, bytes);
             input.extend_from_slice(&bytes[used..]);
@@ -51,6 +52,8 @@ impl Node {
             client.closing = true;
             input.clear();
         }
+        // Until all clients are added up again.
+        self.client_bytes += input.len().saturating_sub(held);
         client.input = input;
         client.request_bytes = (0, 0);
         self.flush_scratch(conn);

@@ -358,6 +358,7 @@ impl Node {
     ) {
         let mut failure = None;
         let now = self.now;
+        let wall = now.wall;
         let db = &mut self.db;
         let loading_db = &mut self.files.loading_db;
         db.select(*loading_db);
@@ -373,7 +374,7 @@ impl Node {
                 failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
             }
             AofItem::Key(key) => {
-                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key, wall) {
                     failure.get_or_insert(error);
                 }
             }
@@ -457,6 +458,7 @@ impl Node {
         }
         let mut failure = None;
         let (mut id, mut offset, mut stream_db) = (None, None, None);
+        let wall = self.now.wall;
         let merge = load.merge;
         // A replica keeps what has expired until its master deletes it.
         let is_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica)
@@ -498,7 +500,7 @@ impl Node {
                 if merge {
                     db.keys.remove(&key.key);
                 }
-                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key, wall) {
                     failure.get_or_insert(error);
                 }
             }

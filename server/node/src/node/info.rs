@@ -123,7 +123,7 @@ impl Node {
         section.line("uptime_in_days", up_s / 86_400);
         section.line("hz", self.config.uint(Key::Hz));
         section.line("configured_hz", self.config.uint(Key::Hz));
-        section.line("lru_clock", self.now.wall.0 / 1000 & 0x00ff_ffff);
+        section.line("lru_clock", (self.now.wall.0 / 1000) & 0x00ff_ffff);
         section.line("executable", vitals.executable);
         section.line("config_file", self.config.file.as_deref().unwrap_or_default());
         section.line("io_threads_active", 0);
@@ -146,8 +146,8 @@ impl Node {
         section.line("client_recent_max_output_buffer", output);
         let blocked = self.conns.values().filter(|state| match &state.kind {
             super::ConnKind::Client(Some(client)) => {
-                use super::Blocked::{Keys, Migrate, Wait};
-                matches!(client.blocked, Some(Wait | Keys | Migrate))
+                use super::Blocked::{Keys, Migrate, Paused, Wait};
+                matches!(client.blocked, Some(Wait | Keys | Migrate | Paused))
             }
             _ => false,
         });

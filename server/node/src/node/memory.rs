@@ -29,6 +29,7 @@ impl Node {
         self.eviction = EvictionPolicy::named(self.config.text(Key::MaxmemoryPolicy), samples, as_unlink);
         self.db.unlinks_expired = self.config.flag(Key::LazyfreeLazyExpire);
         let by_use = matches!(self.eviction.by, EvictBy::Recency | EvictBy::Frequency);
+        self.db.evicts_by_use = by_use;
         self.db.shares_integers = !(by_use && self.config.uint(Key::Maxmemory) > 0);
         self.db.set_usage(match self.eviction.by {
             EvictBy::Frequency => Usage::Frequency {

@@ -175,6 +175,10 @@ pub struct Node {
     client_bytes: usize,
     /// The most that was ever used.
     peak_memory: usize,
+    /// `DEBUG PAUSE-CRON`: no housekeeping.
+    cron_paused: bool,
+    /// SIGTERM came while housekeeping was paused.
+    terminate_wanted: bool,
     /// For how long the running command has asked the shell to be deaf.
     asked_busy_ns: u64,
     /// `latency-tracking`
@@ -252,6 +256,8 @@ impl Node {
             measured_at: Mono(0),
             client_bytes: 0,
             peak_memory: 0,
+            cron_paused: false,
+            terminate_wanted: false,
             asked_busy_ns: 0,
             tracks_latency: config.flag(Key::LatencyTracking),
             acl: Acl::default(),
@@ -318,6 +324,7 @@ impl Node {
             Input::FileFailed { id, error } => self.replicate(|replication, now, actions| {
                 replication.file_failed(id, &error.message, now, actions);
             }),
+            Input::Terminate if self.cron_paused => self.terminate_wanted = true,
             Input::Terminate => self.terminate(),
         }
         effects.list.append(&mut self.effects.list);
@@ -613,6 +620,7 @@ impl Node {
             return;
         }
         if let Some(state) = self.conns.get_mut(&conn) {
+            self.client_bytes += bytes.len();
             state.outbox.write(gate, bytes);
             self.list(conn);
         }
@@ -669,8 +677,13 @@ impl Node {
             self.migrate(Migrations::tick);
         }
         self.end_waits_due();
-        if self.next_cron <= now {
+        if self.next_cron <= now && self.cron_paused {
             self.next_cron = now.plus_ms(CRON_MS);
+        } else if self.next_cron <= now {
+            self.next_cron = now.plus_ms(CRON_MS);
+            if std::mem::take(&mut self.terminate_wanted) {
+                self.terminate();
+            }
             self.client_cron();
             self.measure_clients();
             self.redirect_waiting();

@@ -46,9 +46,14 @@ pub(super) const TOO_MANY_DATABASES: &str =
 
 /// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
 /// `keys` is its database, if there is one of that number.
-pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey) -> Result<(), String> {
+pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey, now: WallMs) -> Result<(), String> {
     let Some(keys) = keys else { return Err(TOO_MANY_DATABASES.to_owned()) };
-    match keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)) {
+    keys.set_load_time(now);
+    let loaded = keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs));
+    if let Some(usage) = key.usage {
+        keys.tell_usage(&key.key, usage, now);
+    }
+    match loaded {
         Ok(()) | Err(PartsError::Empty) => Ok(()),
         Err(error) => Err(format!("Bad data for key '{}': {error}", key.key.escape_ascii())),
     }
@@ -164,7 +169,7 @@ impl Node {
                 Action::LoadKeys { db, keys } => {
                     if let Some((dataset, failure)) = &mut self.incoming {
                         for key in &keys {
-                            if let Err(error) = keep_key(dataset.database(db), key) {
+                            if let Err(error) = keep_key(dataset.database(db), key, self.now.wall) {
                                 failure.get_or_insert(error);
                             }
                         }
@@ -204,7 +209,7 @@ impl Node {
             self.db.used_memory(),
             self.replication.rdb_identity(),
         );
-        let (snapshot, format) = (self.db.snapshot(), self.snapshot_format());
+        let (snapshot, format) = (self.db.snapshot(self.now.wall), self.snapshot_format());
         self.effects.push(Effect::SnapshotStart { id, snapshot, rdb_aux, format });
         self.replicate(|replication, now, actions| replication.snapshot_taken(id, false, now, actions));
     }

@@ -182,7 +182,7 @@ impl Node {
         saves.running = Some(Saving { id, waiting, dirty, foreground, for_replicas, since });
         let job = SaveJob {
             name: self.config.text(Key::Dbfilename).to_owned(),
-            snapshot: self.db.snapshot(),
+            snapshot: self.db.snapshot(self.now.wall),
             rdb_aux,
             format: SnapshotFormat {
                 // Who waits for it was not meant.
@@ -284,7 +284,7 @@ impl Node {
         let annotate_s = annotated.then_some(self.now.wall.0 / 1000);
         self.files.saves.rewrite_scheduled = false;
         let Some(aof) = self.files.aof_mut() else { return false };
-        let snapshot = self.db.snapshot();
+        let snapshot = self.db.snapshot(self.now.wall);
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s };
         let began = aof.begin_rewrite(request, now, &mut queue);

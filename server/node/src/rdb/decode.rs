@@ -5,6 +5,7 @@
 
 use super::stream::StreamReader;
 use super::{MAGIC, MAX_STRING_BYTES, RdbError, VERSION, crc64, opcode, packed, value_type};
+use crate::keyspace::KeyUsage;
 use crate::keyspace::ValueParts;
 use crate::keyspace::score::{self, Score};
 
@@ -42,6 +43,8 @@ pub struct RdbKey {
     pub key: Vec<u8>,
     /// When it expires, in Unix milliseconds.
     pub expire_at_ms: Option<u64>,
+    /// How much it is used, if the file tells it.
+    pub usage: Option<KeyUsage>,
     /// Its value. Duplicates within sets and hashes are the reader's to refuse.
     pub value: ValueParts,
 }
@@ -75,6 +78,8 @@ pub struct RdbDecoder {
 struct Pending {
     /// Of the next key.
     expire_at_ms: Option<u64>,
+    /// Of the next key.
+    usage: Option<KeyUsage>,
     /// Files before version 5 end without a checksum.
     no_checksum: bool,
 }
@@ -361,7 +366,7 @@ fn step(state: &mut State, pending: &mut Pending, crc: u64, input: &mut Input<'_
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
             let is_key = !is_empty_collection(&value);
-            let event = RdbEvent::Key(RdbKey { key, expire_at_ms, value });
+            let event = RdbEvent::Key(RdbKey { key, expire_at_ms, usage: pending.usage.take(), value });
             Ok(is_key.then_some(event))
         }
         State::ModuleAux => {
@@ -401,11 +406,11 @@ fn record(state: &mut State, pending: &mut Pending, input: &mut Input<'_>) -> St
             None
         }
         opcode::IDLE => {
-            input.length()?;
+            pending.usage = Some(KeyUsage::IdleS(input.length()?));
             None
         }
         opcode::FREQUENCY => {
-            input.byte()?;
+            pending.usage = Some(KeyUsage::Frequency(input.byte()?));
             None
         }
         opcode::MODULE_AUX => {

@@ -167,7 +167,9 @@ impl SnapshotEncoder {
                     let whole = is_written_whole(entry.value);
                     let written = first_element.take().unwrap_or_else(|| {
                         let value_type = type_of(entry.value, whole);
-                        put_key(out, entry.key, entry.expire_at.map(|at| at.0), value_type, strings);
+                        let expire_at_ms = entry.expire_at.map(|at| at.0);
+                        let usage = self.snapshot.told_usage(&entry);
+                        put_key(out, entry.key, expire_at_ms, value_type, usage, strings);
                         if !whole {
                             put_count(out, entry.value);
                         }

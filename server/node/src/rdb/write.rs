@@ -2,6 +2,7 @@
 //! nothing of where values come from.
 
 use super::{MAGIC, VERSION, lzf, opcode};
+use crate::keyspace::KeyUsage;
 
 /// Appends a length in the shortest of the four forms.
 pub fn put_len(out: &mut Vec<u8>, len: u64) {
@@ -126,17 +127,26 @@ pub fn put_database(out: &mut Vec<u8>, number: u32, keys: u64, expires: u64) {
     put_len(out, expires);
 }
 
-/// Appends what stands before a value: expiry, type, key.
+/// Appends what stands before a value: expiry, use, type, key.
 pub fn put_key(
     out: &mut Vec<u8>,
     key: &[u8],
     expire_at_ms: Option<u64>,
     value_type: u8,
+    usage: Option<KeyUsage>,
     strings: &mut StringWriter,
 ) {
     if let Some(at) = expire_at_ms {
         out.push(opcode::EXPIRE_MS);
         out.extend_from_slice(&at.to_le_bytes());
+    }
+    match usage {
+        None => {}
+        Some(KeyUsage::IdleS(seconds)) => {
+            out.push(opcode::IDLE);
+            put_len(out, seconds);
+        }
+        Some(KeyUsage::Frequency(counter)) => out.extend_from_slice(&[opcode::FREQUENCY, counter]),
     }
     out.push(value_type);
     strings.put(out, key);

@@ -645,19 +645,17 @@ impl Replication {
                     }
                 }
                 Kind::Nothing => {}
-                Kind::Select => match selected_by(command).filter(|&db| db < databases) {
-                    Some(db) => {
-                        self.stream_db = db;
-                        batch.commands.push(command);
-                    }
-                    None => {
+                Kind::Select => {
+                    let Some(db) = selected_by(command).filter(|&db| db < databases) else {
                         let text = format!(
                             "The master selected a database that is not here: {}",
                             command.raw.escape_ascii()
                         );
                         break Err(Fault::Distrust(text));
-                    }
-                },
+                    };
+                    self.stream_db = db;
+                    batch.commands.push(command);
+                }
                 Kind::Write => batch.commands.push(command),
             }
             self.log.append(command.raw);
@@ -778,7 +776,7 @@ struct Keys {
     db: u32,
     /// The one that the stream after them has selected.
     stream_db: u32,
-    keys: Vec<RdbKey>,
+    gathered: Vec<RdbKey>,
     refused: Option<String>,
 }
 
@@ -786,23 +784,22 @@ impl Keys {
     fn take(&mut self, event: RdbEvent, actions: &mut Actions) {
         match event {
             RdbEvent::Key(key) => {
-                self.keys.push(key);
-                if self.keys.len() == KEYS_PER_ACTION {
+                self.gathered.push(key);
+                if self.gathered.len() == KEYS_PER_ACTION {
                     self.hand_over(actions);
                 }
             }
-            RdbEvent::SelectDb(db) => match u32::try_from(db).ok().filter(|&db| db < self.databases) {
-                Some(db) => {
+            RdbEvent::SelectDb(db) => {
+                if let Some(db) = u32::try_from(db).ok().filter(|&db| db < self.databases) {
                     self.hand_over(actions);
                     self.db = db;
-                }
-                None => {
+                } else {
                     let last = self.databases.saturating_sub(1);
                     self.refused = Some(format!(
                         "The master's dataset has keys in database {db}; the last one here is {last}"
                     ));
                 }
-            },
+            }
             RdbEvent::Aux { name, value } => {
                 if name == b"repl-stream-db" {
                     let db = std::str::from_utf8(&value).ok().and_then(|db| db.parse().ok());
@@ -818,8 +815,8 @@ impl Keys {
     }
 
     fn hand_over(&mut self, actions: &mut Actions) {
-        if !self.keys.is_empty() {
-            actions.push(Action::LoadKeys { db: self.db, keys: std::mem::take(&mut self.keys) });
+        if !self.gathered.is_empty() {
+            actions.push(Action::LoadKeys { db: self.db, keys: std::mem::take(&mut self.gathered) });
         }
     }
 }
