@@ -11,6 +11,7 @@ pub mod files;
 pub mod listen;
 pub mod log;
 pub mod machine;
+pub mod oom;
 pub mod saver;
 pub mod shell;
 pub mod signals;

@@ -138,7 +138,7 @@ pub fn listen(config: &Config, plane: Plane) -> Result<Vec<Listener>, ListenErro
             Err(source) => return Err(ListenError::Socket { addr: format!("{name}:{port}"), source }),
         }
     }
-    if listeners.is_empty() {
+    if listeners.is_empty() && !config.words(Key::Bind).is_empty() {
         return Err(ListenError::Nowhere);
     }
     Ok(listeners)

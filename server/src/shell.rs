@@ -19,7 +19,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::signal::Signal;
 use slotstorm_node::config::Key;
-use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plane, Ticket};
+use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plane, Setting, Ticket};
 
 use crate::clock::Clock;
 use crate::disk::{DiskThread, Done, Job, ReadPiece};
@@ -27,6 +27,7 @@ use crate::files::FileStore;
 use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, tune};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
+use crate::oom::OomScore;
 use crate::saver::Savers;
 use crate::signals::Signals;
 
@@ -124,6 +125,7 @@ pub struct Shell<M: Machine> {
     effects: Effects,
     buffer: Box<[u8]>,
     exit: Option<i32>,
+    oom_score: OomScore,
 }
 
 /// What a shell is made of.
@@ -179,7 +181,9 @@ impl<M: Machine> Shell<M> {
             effects: parts.effects,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             exit: None,
+            oom_score: OomScore::default(),
         };
+        shell.follow_oom_score();
         shell.listen_on(parts.listeners)?;
         Ok(shell)
     }
@@ -515,13 +519,20 @@ impl<M: Machine> Shell<M> {
                 self.follow_log_settings();
                 self.log.line(level, &text);
             }
-            Effect::Relisten => self.relisten(),
+            Effect::Apply { setting } => {
+                let well = match setting {
+                    Setting::Listening => self.relisten(),
+                    Setting::OomScore => self.follow_oom_score(),
+                };
+                let input = Input::Applied { setting, well };
+                self.machine.input(self.clock.now(), input, &mut self.effects);
+            }
             Effect::Exit { code } => self.exit = Some(code),
         }
     }
 
-    /// Opens the listeners anew, where the configuration says now. If that fails the old ones stay.
-    fn relisten(&mut self) {
+    /// Opens the listeners anew, where the configuration says now. If that fails the old ones stay: false.
+    fn relisten(&mut self) -> bool {
         let config = self.machine.config();
         let mut planes = Vec::new();
         if config.int(Key::Port) != 0 {
@@ -540,6 +551,7 @@ impl<M: Machine> Shell<M> {
             .filter_map(|listener| Some((listener.socket.address()?, listener.plane)))
             .collect();
         let opened: Result<Vec<_>, _> = planes.iter().map(|plane| listen(config, *plane)).collect();
+        let well = opened.is_ok();
         let mut listeners: Vec<Listener> = match opened {
             Ok(listeners) => listeners.into_iter().flatten().collect(),
             Err(error) => {
@@ -554,11 +566,27 @@ impl<M: Machine> Shell<M> {
         listeners.extend(unix);
         if let Err(error) = self.listen_on(listeners) {
             self.log.warning(&format!("Can't watch the new listening sockets: {error}"));
+            return false;
         }
+        well
+    }
+
+    /// False if the kernel refuses.
+    fn follow_oom_score(&mut self) -> bool {
+        let is_replica = self.machine.log_role() == 'S';
+        let followed = self.oom_score.follow(self.machine.config(), is_replica);
+        if let Err(error) = &followed {
+            self.log.warning(&format!("Unable to write oom_score_adj: {error}"));
+        }
+        followed.is_ok()
     }
 
     fn follow_log_settings(&mut self) {
-        self.log.role = self.machine.log_role();
+        let role = self.machine.log_role();
+        if role != self.log.role {
+            self.log.role = role;
+            self.follow_oom_score();
+        }
         self.log.least = level_named(self.machine.config().text(Key::Loglevel));
     }
 

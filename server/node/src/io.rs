@@ -158,6 +158,8 @@ pub enum Input<'a> {
     Saved { id: SnapshotId, result: Result<u64, DiskError> },
     /// A file begun with [`Effect::FileStart`] cannot be read on; no chunk follows.
     FileFailed { id: SnapshotId, error: DiskError },
+    /// A setting is in force, or could not be put in force: then all is as before.
+    Applied { setting: Setting, well: bool },
     /// The process was asked to stop (SIGTERM or SIGINT).
     Terminate,
 }
@@ -256,10 +258,19 @@ pub enum Effect {
     Busy { us: u64 },
     /// One line for the log.
     Log { level: LogLevel, text: String },
-    /// The listening client port or addresses changed (`CONFIG SET port`, `bind`).
-    Relisten,
+    /// Put a setting in force that is the shell's business; answer with `Applied`.
+    Apply { setting: Setting },
     /// End the process with this code, after outboxes are flushed (best effort).
     Exit { code: i32 },
+}
+
+/// A setting that the shell puts in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The client port and the addresses (`port`, `bind`).
+    Listening,
+    /// `oom-score-adj` and its values.
+    OomScore,
 }
 
 /// Redis' four log levels; printed as `.`, `-`, `*`, `#`.

@@ -49,6 +49,10 @@ pub struct Db {
     pub expired: u64,
     /// Keys deleted because memory was short.
     pub evicted: u64,
+    /// Bytes of a reply after which its client will be closed: what would make it longer may be left out.
+    pub reply_limit: usize,
+    /// The user of the running command may not read every key: SORT must refuse BY and GET.
+    pub refuses_patterns: bool,
     /// Small integers are one object for all who hold them, as OBJECT REFCOUNT tells: not under a policy that looks
     /// at the use of each key.
     pub shares_integers: bool,
@@ -158,6 +162,8 @@ impl Db {
             misses: 0,
             expired: 0,
             evicted: 0,
+            reply_limit: usize::MAX,
+            refuses_patterns: false,
             shares_integers: true,
             evicts_by_use: false,
             unlinks_expired: false,

@@ -200,9 +200,14 @@ pub(super) fn random_count(call: &Call<'_>, with: &str) -> Result<(Option<i64>, 
 
 /// Ranks of random elements: `count` different ones, or `-count` with repetition.
 pub(super) fn random_ranks(call: &mut Call<'_>, len: usize, count: i64) -> Result<Vec<usize>, Fault> {
+    // Each element of a reply has six bytes at least.
+    let most = (call.db.reply_limit / 6) as u64 + 1;
     let random = &mut call.db.random;
     if len == 0 {
         return Ok(Vec::new());
+    }
+    if count < 0 && count.unsigned_abs() > most {
+        return Ok((0..most).map(|_| random.below(len as u64) as usize).collect());
     }
     if count < -(1 << 32) {
         // No memory holds such an answer.

@@ -105,12 +105,17 @@ fn wish<'a>(call: &Call<'a>) -> Result<Wish<'a>, Fault> {
                     wish.unsorted = true;
                 } else if call.in_cluster {
                     return Err(text("ERR BY option of SORT denied in Cluster mode."));
+                } else if call.db.refuses_patterns {
+                    return Err(text("ERR BY option of SORT denied due to insufficient ACL permissions."));
                 }
                 index += 1;
             }
             () if is(word, "GET") && left >= 1 => {
                 if call.in_cluster {
                     return Err(text("ERR GET option of SORT denied in Cluster mode."));
+                }
+                if call.db.refuses_patterns {
+                    return Err(text("ERR GET option of SORT denied due to insufficient ACL permissions."));
                 }
                 wish.get.push(call.arg(index));
                 index += 1;

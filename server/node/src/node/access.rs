@@ -73,7 +73,12 @@ impl Node {
         args: Args<'_>,
         context: Context,
     ) -> Result<(), Denied> {
-        let Err(denied) = self.acl.check(client.user, spec, args) else { return Ok(()) };
+        let Err(denied) = self.acl.check(client.user, spec, args) else {
+            let sorts = matches!(spec.name, "sort" | "sort_ro");
+            self.db.refuses_patterns =
+                sorts && !self.acl.user(client.user).is_some_and(|user| user.may_read_all_keys(spec, args));
+            return Ok(());
+        };
         let (reason, object) = match denied {
             Denied::Command => ("command", spec.name.as_bytes()),
             Denied::Key(at) => ("key", &args[at]),
@@ -285,6 +290,17 @@ pub(super) fn refused_at_exec(denied: Denied) -> Fault {
         "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
          is no longer allowed for the following reason: {reason}"
     ))
+}
+
+/// The reply to a command that a script may not call because its caller may not.
+#[allow(dead_code)] // for the room of scripts
+pub(super) fn refused_in_script(denied: Denied) -> Fault {
+    let reason = match denied {
+        Denied::Command => "can't run this command or subcommand",
+        Denied::Key(_) => "can't access at least one of the keys mentioned in the command arguments",
+        Denied::Channel(_) => "can't publish to the channel mentioned in the command",
+    };
+    Fault::new(format!("NOPERM The user executing the script {reason}"))
 }
 
 /// Names of clients are words.

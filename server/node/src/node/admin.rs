@@ -185,12 +185,15 @@ impl Node {
             }
             b"set" => {
                 arity(args.len() >= 4)?;
+                if self.unsettled.is_some() {
+                    return Ok(Step::Later(Blocked::Paused));
+                }
                 if !args.len().is_multiple_of(2) {
                     return Err(Fault::arity("config|set"));
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
-                let old_dir = self.config.text(Key::Dir).to_owned();
+                let before = self.config.clone();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
                 let changed = changed.map_err(|error| Fault::new(format!("ERR {error}")))?;
@@ -198,11 +201,13 @@ impl Node {
                 if changed.contains(&Key::Dir) {
                     // Whether it can be entered is not known yet.
                     let waiting = (!client.in_exec).then_some(conn);
-                    self.change_dir(waiting, old_dir);
+                    self.change_dir(waiting, before.text(Key::Dir).to_owned());
                     if waiting.is_some() {
                         client.blocked = Some(Blocked::Disk);
                         return Ok(Step::Done);
                     }
+                } else if self.settle_outside(conn, client, before, &changed) {
+                    return Ok(Step::Done);
                 }
                 self.reply(client).ok();
             }
@@ -249,9 +254,10 @@ impl Node {
     }
 
     /// Directives changed: rooms take their new settings.
-    fn config_changed(&mut self, changed: &[Key]) {
+    pub(super) fn config_changed(&mut self, changed: &[Key]) {
         self.db.set_limits(encoding_limits(&self.config));
         self.slow.follow(&self.config);
+        self.output_limits_changed();
         if changed.contains(&Key::Requirepass) {
             self.take_requirepass();
         }
@@ -263,9 +269,6 @@ impl Node {
         self.with_cluster(|cluster, _| cluster.set_settings(settings));
         if changed.iter().any(|key| matches!(key, Key::Appendonly | Key::Appendfsync)) {
             self.aof_settings_changed();
-        }
-        if changed.iter().any(|key| matches!(key, Key::Port | Key::Bind)) {
-            self.effects.push(Effect::Relisten);
         }
     }
 

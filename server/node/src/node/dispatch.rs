@@ -204,6 +204,7 @@ impl Node {
         args: Args<'_>,
     ) -> (Handled, Result<Step, Fault>) {
         self.db.select(client.db);
+        self.db.refuses_patterns = false;
         let spec = resolved.ok();
         let outcome = self.check(conn, client, resolved, args);
         match outcome {
@@ -538,6 +539,7 @@ impl Node {
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
             let began_ns = self.last_reading_ns;
+            self.db.refuses_patterns = false;
             let permitted = if self.acl.is_unrestricted(client.user) {
                 Ok(())
             } else {

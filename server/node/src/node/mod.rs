@@ -22,6 +22,7 @@ mod memory;
 mod memory_report;
 mod migrate_glue;
 mod monitors;
+mod outside;
 mod redact;
 mod replication_glue;
 mod saving;
@@ -190,6 +191,12 @@ pub struct Node {
     /// ACL LOAD: who waits for it, and what of the file has come.
     acl_reading: Option<(ConnId, Vec<u8>)>,
     slow: Slow,
+    /// A CONFIG SET that waits for the shell.
+    unsettled: Option<outside::Unsettled>,
+    /// Bytes of an outbox that may be too many for some class of clients.
+    output_alarm: usize,
+    /// Clients whose outboxes have so many.
+    alarming: Vec<ConnId>,
     /// Clients that are told of every command.
     monitors: Vec<ConnId>,
     random: Random,
@@ -264,6 +271,9 @@ impl Node {
             secrets: Secrets::new(&entropy),
             acl_reading: None,
             slow: Slow::new(&config),
+            unsettled: None,
+            output_alarm: usize::MAX,
+            alarming: Vec::new(),
             monitors: Vec::new(),
             run_id,
             db,
@@ -296,6 +306,7 @@ impl Node {
         };
         node.memory_settings_changed();
         node.start_users();
+        node.output_limits_changed();
         node.begin_loading();
         effects.list.append(&mut node.effects.list);
         node
@@ -325,6 +336,7 @@ impl Node {
                 replication.file_failed(id, &error.message, now, actions);
             }),
             Input::Terminate if self.cron_paused => self.terminate_wanted = true,
+            Input::Applied { setting, well } => self.applied(setting, well),
             Input::Terminate => self.terminate(),
         }
         effects.list.append(&mut self.effects.list);
@@ -351,6 +363,7 @@ impl Node {
         let busy = self.is_saving_anything();
         self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
+        self.close_alarming_clients();
         self.evict_clients();
         self.close_gates();
         effects.list.append(&mut self.effects.list);
@@ -622,6 +635,9 @@ impl Node {
         if let Some(state) = self.conns.get_mut(&conn) {
             self.client_bytes += bytes.len();
             state.outbox.write(gate, bytes);
+            if state.outbox.len() >= self.output_alarm {
+                self.alarming.push(conn);
+            }
             self.list(conn);
         }
     }
@@ -632,6 +648,9 @@ impl Node {
         if let Some(state) = self.conns.get_mut(&conn) {
             let protocol = state.protocol;
             state.outbox.with_owned(gate, |out| write(&mut Reply::new(out, protocol)));
+            if state.outbox.len() >= self.output_alarm {
+                self.alarming.push(conn);
+            }
             self.list(conn);
         }
     }

@@ -1,0 +1,86 @@
+//! Settings that the shell puts in force: where to listen, and how soon the kernel may kill the process. CONFIG SET is
+//! answered when that is done, and undone if it fails.
+
+use super::Node;
+use super::client::{Blocked, Client};
+use crate::config::{Config, Key};
+use crate::io::{ConnId, Effect, LogLevel, Setting};
+
+/// A CONFIG SET that waits for the shell.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    /// Who is answered; nobody inside of EXEC.
+    waiting: Option<ConnId>,
+    /// The configuration before.
+    before: Config,
+    changed: Vec<Key>,
+    /// Answers that are to come.
+    left: usize,
+    /// What failed: the directive and Redis' words for it.
+    failed: Option<(&'static str, &'static str)>,
+}
+
+impl Node {
+    /// Asks the shell for what changed; false if nothing did that is its business.
+    pub(super) fn settle_outside(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        before: Config,
+        changed: &[Key],
+    ) -> bool {
+        let any = |keys: &[Key]| keys.iter().any(|key| changed.contains(key));
+        let listens = any(&[Key::Port, Key::Bind]).then_some(Setting::Listening);
+        let dies = any(&[Key::OomScoreAdj, Key::OomScoreAdjValues]).then_some(Setting::OomScore);
+        let wanted: Vec<Setting> = listens.into_iter().chain(dies).collect();
+        if wanted.is_empty() {
+            return false;
+        }
+        let waiting = (!client.in_exec).then_some(conn);
+        let left = wanted.len();
+        self.unsettled = Some(Unsettled { waiting, before, changed: changed.to_vec(), left, failed: None });
+        self.effects.list.extend(wanted.into_iter().map(|setting| Effect::Apply { setting }));
+        if waiting.is_some() {
+            client.blocked = Some(Blocked::Disk);
+        }
+        waiting.is_some()
+    }
+
+    /// The shell has done what it was asked for, or could not.
+    pub(super) fn applied(&mut self, setting: Setting, well: bool) {
+        let Some(mut unsettled) = self.unsettled.take() else { return };
+        if !well {
+            unsettled.failed = Some(match setting {
+                Setting::Listening if unsettled.changed.contains(&Key::Port) => {
+                    ("port", "Unable to listen on this port. Check server logs.")
+                }
+                Setting::Listening => ("bind", "Failed to bind to specified addresses."),
+                Setting::OomScore => {
+                    ("oom-score-adj", "Failed to apply new oom_score_adj configuration, check server logs.")
+                }
+            });
+        }
+        unsettled.left -= 1;
+        if unsettled.left > 0 {
+            self.unsettled = Some(unsettled);
+            return;
+        }
+        let Unsettled { waiting, before, changed, failed, .. } = unsettled;
+        let answer = failed.map(|(name, why)| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+        });
+        if let Some(answer) = &answer {
+            self.log(LogLevel::Warning, answer.clone());
+            self.config = before;
+            self.config_changed(&changed);
+        }
+        if let Some(conn) = waiting {
+            self.unblock(conn, |reply| match &answer {
+                Some(answer) => reply.error(answer),
+                None => reply.ok(),
+            });
+        }
+        // Another CONFIG SET may wait for this one.
+        self.resume(Blocked::Paused);
+    }
+}
