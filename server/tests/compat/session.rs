@@ -242,6 +242,10 @@ fn order_counts(both: &mut Both, request: &Request) -> bool {
 
 /// Compares what the servers hold in the selected database, key by key.
 fn look(both: &mut Both) -> Option<(String, Frame, Frame)> {
+    // What has expired goes when it is looked at.
+    for key in key_names() {
+        both.line(&format!("EXISTS {key}"));
+    }
     let (redis, ours) = both.line("DEBUG DIGEST");
     let all_alike = redis == ours;
     for key in key_names() {

@@ -127,14 +127,16 @@ fn take<E: PopEnd>(
     Ok(Some(items))
 }
 
-/// `[COUNT n]` at `index`, the last of a command; 1 without it.
+/// `[COUNT n]` at `index`, the last of a command; 1 without it. What is wrong first is told.
 fn pop_count(call: &Call<'_>, index: usize) -> Result<usize, Fault> {
-    match call.args.len() - index {
-        0 => Ok(1),
-        2 if is(call.arg(index), "COUNT") => {
-            let count = parse_i64(call.arg(index + 1)).filter(|&count| count > 0);
-            Ok(count.ok_or(text("ERR count should be greater than 0"))? as usize)
-        }
-        _ => Err(SYNTAX),
+    let words = call.args.len() - index;
+    if words == 0 {
+        return Ok(1);
     }
+    if words == 1 || !is(call.arg(index), "COUNT") {
+        return Err(SYNTAX);
+    }
+    let count = parse_i64(call.arg(index + 1)).filter(|&count| count > 0);
+    let count = count.ok_or(text("ERR count should be greater than 0"))?;
+    if words > 2 { Err(SYNTAX) } else { Ok(count as usize) }
 }

@@ -284,14 +284,15 @@ pub(super) fn sintercard(call: &mut Call<'_>) -> Outcome {
     if keys + 2 > call.args.len() {
         return Err(text("ERR Number of keys can't be greater than number of args"));
     }
-    let limit = match call.args.len() - (2 + keys) {
-        0 => 0,
-        2 if is(call.arg(2 + keys), "LIMIT") => {
-            let limit = parse_i64(call.arg(3 + keys)).and_then(|limit| usize::try_from(limit).ok());
-            limit.ok_or(text("ERR LIMIT can't be negative"))?
+    // The last of several counts; what is wrong first is told.
+    let mut limit = 0;
+    for at in (2 + keys..call.args.len()).step_by(2) {
+        if !is(call.arg(at), "LIMIT") || at + 1 >= call.args.len() {
+            return Err(SYNTAX);
         }
-        _ => return Err(SYNTAX),
-    };
+        let said = parse_i64(call.arg(at + 1)).and_then(|limit| usize::try_from(limit).ok());
+        limit = said.ok_or(text("ERR LIMIT can't be negative"))?;
+    }
     let sources: Vec<&[u8]> = (2..2 + keys).map(|index| call.arg(index)).collect();
     let len = combine(call, Operation::Inter, &sources)?.len();
     call.reply.int(if limit == 0 { len } else { len.min(limit) } as i64);
