@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::formed::{Plan, form, mixed, until_equal};
 use common::load::{Load, LoadOptions, keys_in};
 use common::lock::real_processes;
-use common::redis_cli::{check, cluster};
+use common::redis_cli::{self, check};
 use common::servers::{Kind, Servers};
 
 const SECONDS_30: Duration = Duration::from_secs(30);
@@ -48,22 +48,8 @@ fn manual_failover(servers: &Servers, replica: usize, way: &[&str]) {
 }
 
 fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
-    servers.until_settled();
     let before = servers.nodes[to].slots();
-    let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
-    cluster(
-        "reshard",
-        &[
-            &servers.nodes[0].address(),
-            "--cluster-from",
-            &id_from,
-            "--cluster-to",
-            &id_to,
-            "--cluster-slots",
-            &count.to_string(),
-            "--cluster-yes",
-        ],
-    );
+    redis_cli::reshard(servers, from, to, count);
     assert_eq!(servers.nodes[to].slots(), before + count);
     // A replica that has not heard of the new owner yet would ask for votes for slots that its master has lost.
     check(&servers.nodes[0].address());

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::lock::real_processes;
-use common::redis_cli::{self, REDIS_CLI, check};
+use common::redis_cli::{REDIS_CLI, check, reshard};
 use common::routed::Routed;
 use common::servers::{Kind, Server, Servers, program, python, run, texts};
 
@@ -131,24 +131,6 @@ fn redis_benchmark_runs_through_a_reshard() {
     assert!(reshards > 0, "nothing was moved");
     eprintln!("{reshards} reshards of 100 slots during one redis-benchmark");
     check(&servers.nodes[0].address());
-}
-
-fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
-    servers.until_settled();
-    let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
-    redis_cli::cluster(
-        "reshard",
-        &[
-            &servers.nodes[0].address(),
-            "--cluster-from",
-            &id_from,
-            "--cluster-to",
-            &id_to,
-            "--cluster-slots",
-            &count.to_string(),
-            "--cluster-yes",
-        ],
-    );
 }
 
 /// What a public client did: elements appended to lists, when each was acknowledged, and what went wrong.

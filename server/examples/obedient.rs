@@ -145,7 +145,11 @@ impl Machine for Obedient {
                 }
             }
             Input::Terminate if !self.is_stubborn => effects.push(Effect::Exit { code: 0 }),
-            Input::Terminate | Input::Flushed { .. } | Input::SnapshotChunk { .. } => {}
+            Input::Terminate
+            | Input::Flushed { .. }
+            | Input::SnapshotChunk { .. }
+            | Input::Saved { .. }
+            | Input::FileFailed { .. } => {}
         }
     }
 

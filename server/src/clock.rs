@@ -1,9 +1,10 @@
 //! The node's clocks: the shell reads them and hands their values over.
 #![allow(clippy::disallowed_methods)] // this is where the clocks are read
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use slotstorm_node::io::{Mono, Now, WallMs};
+use slotstorm_node::io::{Mono, Now, Stopwatch, WallMs};
 
 /// Both clocks of this process.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,12 @@ impl Clock {
         std::thread::sleep(time);
     }
 }
+
+/// Nanoseconds since it was first read.
+pub const STOPWATCH: Stopwatch = Stopwatch(|| {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
+});
 
 /// Wall-clock time.
 pub fn wall_now() -> WallMs {

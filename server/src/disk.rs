@@ -1,8 +1,8 @@
 //! The disk thread: everything slow about files, done in order, beside the loop.
 //!
 //! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to
-//! the same file are written together, with one sync. Files are read, and snapshots encoded, a piece per
-//! job: the loop asks for the next piece when it has dealt with the last.
+//! the same file are written together, with one sync. Files are read a piece per job: the loop asks for the
+//! next piece when it has dealt with the last. What takes long, snapshots, is not done here ([`crate::saver`]).
 #![allow(clippy::disallowed_methods)] // the thread is started here
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,15 +13,9 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use slotstorm_node::io::{DiskError, DiskOp, SnapshotId, Ticket};
-use slotstorm_node::keyspace::Snapshot;
-use slotstorm_node::rdb::SnapshotEncoder;
 
 use crate::files::{AppendPiece, FileReader, FileStore, READ_CHUNK_BYTES};
 
-/// Bytes of one piece of a snapshot sent to a replica.
-const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
-/// Bytes of one piece of a snapshot written to a file.
-const SNAPSHOT_WRITE_BYTES: usize = 256 * 1024;
 /// Bytes of appends that are written together at most.
 const APPEND_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
@@ -39,25 +33,6 @@ pub enum Job {
     ReadNext {
         /// Its name.
         name: String,
-    },
-    /// Begin to encode a snapshot.
-    SnapshotStart {
-        /// Its name in later jobs.
-        id: SnapshotId,
-        /// What to encode.
-        snapshot: Snapshot,
-        /// Auxiliary fields of the RDB.
-        rdb_aux: Vec<(String, String)>,
-    },
-    /// The next piece of a snapshot.
-    SnapshotPull {
-        /// Which.
-        id: SnapshotId,
-    },
-    /// Forget a snapshot.
-    SnapshotCancel {
-        /// Which.
-        id: SnapshotId,
     },
 }
 
@@ -87,6 +62,37 @@ pub enum Done {
         /// Whether it is the end.
         last: bool,
     },
+    /// A snapshot was written to its file, whose length this is, or was not.
+    Saved {
+        /// Which.
+        id: SnapshotId,
+        /// How it went.
+        result: Result<u64, DiskError>,
+    },
+    /// A file that was being sent cannot be read.
+    FileFailed {
+        /// Which.
+        id: SnapshotId,
+        /// Why.
+        error: DiskError,
+    },
+}
+
+/// Where answers go, and the loop's alarm.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    answers: Sender<Done>,
+    waker: Arc<Waker>,
+}
+
+impl Answers {
+    /// Hands an answer to the loop.
+    pub fn send(&self, done: Done) {
+        // Nobody listens any more: the process is ending, and the work itself still counts.
+        if self.answers.send(done).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
 }
 
 /// A piece of a file.
@@ -98,6 +104,8 @@ pub struct ReadPiece {
     pub eof: bool,
     /// There is no such file.
     pub missing: bool,
+    /// The file's length when it was opened.
+    pub total_bytes: u64,
 }
 
 /// The handle of the thread.
@@ -105,6 +113,7 @@ pub struct ReadPiece {
 pub struct DiskThread {
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
+    answers: Answers,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -116,9 +125,15 @@ impl DiskThread {
     pub fn start(store: FileStore, waker: Arc<Waker>) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
         let (answers, done) = mpsc::channel();
-        let worker = Worker { store, answers, waker, readers: BTreeMap::new(), snapshots: BTreeMap::new() };
+        let answers = Answers { answers, waker };
+        let worker = Worker { store, answers: answers.clone(), readers: BTreeMap::new() };
         let thread = thread::Builder::new().name("disk".to_owned()).spawn(move || worker.run(&todo))?;
-        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), done, answers, thread: Some(thread) })
+    }
+
+    /// For other threads whose answers the loop takes here.
+    pub const fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Queues a job.
@@ -146,10 +161,8 @@ impl DiskThread {
 
 struct Worker {
     store: FileStore,
-    answers: Sender<Done>,
-    waker: Arc<Waker>,
+    answers: Answers,
     readers: BTreeMap<String, FileReader>,
-    snapshots: BTreeMap<SnapshotId, SnapshotEncoder>,
 }
 
 impl Worker {
@@ -178,22 +191,6 @@ impl Worker {
                 let piece = self.read(&name);
                 self.answer(Done::Read { name, piece });
             }
-            Job::SnapshotStart { id, snapshot, rdb_aux } => {
-                self.snapshots.insert(id, SnapshotEncoder::new(snapshot, rdb_aux));
-            }
-            Job::SnapshotPull { id } => {
-                // A pull of a cancelled snapshot has no answer.
-                if let Some(encoder) = self.snapshots.get_mut(&id) {
-                    let piece = encoder.next_chunk(SNAPSHOT_CHUNK_BYTES);
-                    if piece.last {
-                        self.snapshots.remove(&id);
-                    }
-                    self.answer(Done::Snapshot { id, bytes: piece.bytes, last: piece.last });
-                }
-            }
-            Job::SnapshotCancel { id } => {
-                self.snapshots.remove(&id);
-            }
         }
     }
 
@@ -219,20 +216,11 @@ impl Worker {
         match op {
             DiskOp::Append { name, bytes, sync } => self.store.append(&name, &[AppendPiece { bytes, sync }]),
             DiskOp::Replace { name, bytes, sync } => self.store.replace(&name, [bytes], sync),
-            DiskOp::ReplaceWithSnapshot { name, snapshot, rdb_aux, sync } => {
-                let mut encoder = Some(SnapshotEncoder::new(snapshot, rdb_aux));
-                let pieces = std::iter::from_fn(|| {
-                    let piece = encoder.as_mut()?.next_chunk(SNAPSHOT_WRITE_BYTES);
-                    if piece.last {
-                        encoder = None;
-                    }
-                    Some(piece.bytes)
-                });
-                self.store.replace(&name, pieces, sync)
-            }
             DiskOp::Sync { name } => self.store.sync(&name),
             DiskOp::Truncate { name, len } => self.store.truncate(&name, len),
             DiskOp::Remove { name } => self.store.remove(&name),
+            DiskOp::Rename { from, to } => self.store.rename(&from, &to),
+            DiskOp::ChangeDir { path } => self.store.change_dir(&path),
         }
     }
 
@@ -241,22 +229,20 @@ impl Worker {
             Some(reader) => reader,
             None => match self.store.read(name)? {
                 Some(reader) => reader,
-                None => return Ok(ReadPiece { bytes: Vec::new(), eof: true, missing: true }),
+                None => return Ok(ReadPiece { bytes: Vec::new(), eof: true, missing: true, total_bytes: 0 }),
             },
         };
         let bytes = reader.next_chunk()?;
         let eof = bytes.len() < READ_CHUNK_BYTES;
+        let total_bytes = reader.total_bytes();
         if !eof {
             self.readers.insert(name.to_owned(), reader);
         }
-        Ok(ReadPiece { bytes, eof, missing: false })
+        Ok(ReadPiece { bytes, eof, missing: false, total_bytes })
     }
 
     fn answer(&self, done: Done) {
-        // Nobody listens any more: the process is ending, and the work itself still counts.
-        if self.answers.send(done).is_ok() {
-            let _ = self.waker.wake();
-        }
+        self.answers.send(done);
     }
 }
 
@@ -293,12 +279,6 @@ mod tests {
             append("b"),
             DiskOp::Replace { name: "other".into(), bytes: b"new".into(), sync: true },
             append("c"),
-            DiskOp::ReplaceWithSnapshot {
-                name: "dump.rdb".into(),
-                snapshot: Snapshot::default(),
-                rdb_aux: vec![("redis-ver".into(), "7.0.15".into())],
-                sync: true,
-            },
             DiskOp::Append { name: "absent/../../\0".into(), bytes: b"x".into(), sync: false },
             DiskOp::Truncate { name: "log".into(), len: 2 },
             append("d"),
@@ -314,11 +294,10 @@ mod tests {
         while let Some(Done::Op { ticket, result }) = disk.next_done() {
             outcomes.push((ticket.0, result.is_ok()));
         }
-        let expected: Vec<_> = (1..=9).map(|ticket| (ticket, ticket != 6)).collect();
+        let expected: Vec<_> = (1..=8).map(|ticket| (ticket, ticket != 5)).collect();
         assert_eq!(outcomes, expected, "only the impossible name is an error");
         let read = |name| std::fs::read(dir.path().join(name)).unwrap();
         assert_eq!(read("log"), b"abd");
-        assert!(read("dump.rdb").starts_with(b"REDIS0010"));
         assert!(!dir.path().join("other").exists());
     }
 }

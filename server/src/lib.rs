@@ -1,7 +1,8 @@
 //! A Redis Cluster node as a process: sockets, files and clocks around the pure node.
 //!
 //! [`run`] is the whole program. Rooms, callers above callees: `startup` from arguments to a running loop ·
-//! `shell` the loop · `disk` the disk thread · `files` the data directory · `listen` sockets · `log`,
+//! `shell` the loop · `disk` the disk thread · `saver` the threads of
+//! snapshots · `files` the data directory · `listen` sockets · `log`,
 //! `clock`, `signals` · `machine` what the loop drives.
 
 pub mod clock;
@@ -10,9 +11,11 @@ pub mod files;
 pub mod listen;
 pub mod log;
 pub mod machine;
+pub mod saver;
 pub mod shell;
 pub mod signals;
 pub mod startup;
+pub mod vitals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,7 +34,13 @@ pub fn run_as_redis_server(args: Vec<OsString>) -> ExitCode {
 }
 
 fn make_node(boot: startup::Boot<'_>) -> Node {
-    let node =
-        NodeBoot { config: boot.config, now: boot.now, entropy: boot.entropy, pid: std::process::id() };
+    let node = NodeBoot {
+        config: boot.config,
+        now: boot.now,
+        entropy: boot.entropy,
+        pid: std::process::id(),
+        stopwatch: clock::STOPWATCH,
+        vitals: vitals::VITALS,
+    };
     Node::new(node, boot.effects)
 }

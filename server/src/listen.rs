@@ -1,9 +1,14 @@
 //! Listening sockets for clients and the bus, and sockets for dialling out.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // sockets, and the unix socket's file
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry, Token};
 use slotstorm_node::config::{Config, Key};
 use slotstorm_node::io::Plane;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -12,9 +17,77 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 #[derive(Debug)]
 pub struct Listener {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: ListenSocket,
     /// Who is served there.
     pub plane: Plane,
+}
+
+/// The two kinds of listening sockets.
+#[derive(Debug)]
+pub enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl ListenSocket {
+    /// Has it watched for connections.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            Self::Unix(socket) => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    /// The next connection, with both its addresses; a unix socket's are loopback's.
+    ///
+    /// # Errors
+    /// There is none, or the kernel has no descriptors left.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                let local = stream.local_addr().ok();
+                Ok((stream, peer, local))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                // All that is done to it, reading and writing, is the same for both kinds.
+                let stream = std::net::TcpStream::from(OwnedFd::from(stream));
+                let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+                Ok((TcpStream::from_std(stream), nowhere, Some(nowhere)))
+            }
+        }
+    }
+
+    /// Where it listens, unless that is a path.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// Opens the unix socket that the configuration names, if it does. A socket that an earlier server left there is
+/// removed; another file is not.
+///
+/// # Errors
+/// The path cannot be had.
+pub fn listen_unix(config: &Config) -> Result<Option<Listener>, ListenError> {
+    let Some(path) = config.some_text(Key::Unixsocket) else { return Ok(None) };
+    let refused = |source| ListenError::Unix { path: path.to_owned(), source };
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path).map_err(refused)?;
+    }
+    let socket = UnixListener::bind(path).map_err(refused)?;
+    let mode = config.int(Key::Unixsocketperm) as u32;
+    if mode != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refused)?;
+    }
+    Ok(Some(Listener { socket: ListenSocket::Unix(socket), plane: Plane::Unix }))
 }
 
 /// Why the server cannot listen: mostly a port that another process has.
@@ -25,6 +98,14 @@ pub enum ListenError {
     Socket {
         /// Where.
         addr: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The unix socket could not be made.
+    #[error("Failed opening Unix socket {path}: bind: {source}")]
+    Unix {
+        /// Where.
+        path: String,
         /// Why.
         source: io::Error,
     },
@@ -40,7 +121,7 @@ pub enum ListenError {
 /// The first address that cannot be had.
 pub fn listen(config: &Config, plane: Plane) -> Result<Vec<Listener>, ListenError> {
     let port = match plane {
-        Plane::Client => config.int(Key::Port) as u16,
+        Plane::Client | Plane::Unix => config.int(Key::Port) as u16,
         Plane::Bus => config.bus_port(),
     };
     let backlog = config.int(Key::TcpBacklog) as i32;
@@ -51,7 +132,7 @@ pub fn listen(config: &Config, plane: Plane) -> Result<Vec<Listener>, ListenErro
             None => (word.as_str(), false),
         };
         match resolve(name, port).and_then(|addr| listen_on(addr, backlog)) {
-            Ok(socket) => listeners.push(Listener { socket, plane }),
+            Ok(socket) => listeners.push(Listener { socket: ListenSocket::Tcp(socket), plane }),
             Err(error) if is_optional && error.kind() == io::ErrorKind::AddrNotAvailable => {}
             Err(error) if is_missing_family(&error) => {}
             Err(source) => return Err(ListenError::Socket { addr: format!("{name}:{port}"), source }),

@@ -22,11 +22,12 @@ use slotstorm_node::config::Key;
 use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plane, Ticket};
 
 use crate::clock::Clock;
-use crate::disk::{DiskThread, Done, Job};
+use crate::disk::{DiskThread, Done, Job, ReadPiece};
 use crate::files::FileStore;
-use crate::listen::{Listener, dial, listen, listen_on, tune};
+use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, tune};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
+use crate::saver::Savers;
 use crate::signals::Signals;
 
 /// Bytes read from one socket in one turn.
@@ -104,6 +105,7 @@ pub struct Shell<M: Machine> {
     signals: Signals,
     interrupts: u32,
     disk: DiskThread,
+    savers: Savers,
     listeners: Vec<Listener>,
     said_ready: bool,
     /// More answers of the disk wait for the next turn.
@@ -152,6 +154,7 @@ impl<M: Machine> Shell<M> {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         poll.registry().register(&mut SourceFd(&parts.signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let disk = DiskThread::start(parts.store, waker)?;
+        let savers = Savers::new(disk.answers().clone());
         let durable = parts.machine.durable();
         let mut shell = Self {
             machine: parts.machine,
@@ -161,6 +164,7 @@ impl<M: Machine> Shell<M> {
             signals: parts.signals,
             interrupts: 0,
             disk,
+            savers,
             listeners: Vec::new(),
             said_ready: false,
             disk_pending: false,
@@ -292,9 +296,15 @@ impl<M: Machine> Shell<M> {
             Done::Snapshot { id, bytes, last } => {
                 self.machine.input(now, Input::SnapshotChunk { id, bytes, last }, &mut self.effects);
             }
+            Done::Saved { id, result } => {
+                self.machine.input(now, Input::Saved { id, result }, &mut self.effects);
+            }
+            Done::FileFailed { id, error } => {
+                self.machine.input(now, Input::FileFailed { id, error }, &mut self.effects);
+            }
             Done::Read { name, piece: Ok(piece) } => {
-                let (bytes, eof, missing) = (piece.bytes.as_slice(), piece.eof, piece.missing);
-                let input = Input::FileChunk { name: &name, bytes, eof, missing };
+                let ReadPiece { bytes, eof, missing, total_bytes } = piece;
+                let input = Input::FileChunk { name: &name, bytes: &bytes, eof, missing, total_bytes };
                 self.machine.input(now, input, &mut self.effects);
                 if !eof {
                     self.disk.push(Job::ReadNext { name });
@@ -325,7 +335,12 @@ impl<M: Machine> Shell<M> {
                     break;
                 }
                 match self.listeners[index].socket.accept() {
-                    Ok((stream, peer)) => self.welcome(stream, peer, self.listeners[index].plane),
+                    Ok((stream, peer, local)) => {
+                        // A peer that is gone already has no local address any more; it was never here.
+                        if let Some(local) = local {
+                            self.welcome(stream, (peer, local), self.listeners[index].plane);
+                        }
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                     Err(error) => {
@@ -338,9 +353,7 @@ impl<M: Machine> Shell<M> {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, plane: Plane) {
-        // A peer that is gone already has no local address any more; it was never here.
-        let Ok(local) = stream.local_addr() else { return };
+    fn welcome(&mut self, stream: TcpStream, (peer, local): (SocketAddr, SocketAddr), plane: Plane) {
         let conn = ConnId(self.next_accepted);
         self.next_accepted += 2;
         if self.watch(conn, stream, State::Up) {
@@ -490,11 +503,13 @@ impl<M: Machine> Shell<M> {
             Effect::Close { conn, flush } => self.close(conn, flush),
             Effect::Disk { ticket, op } => self.disk.push(Job::Op { ticket, op }),
             Effect::Read { name } => self.disk.push(Job::ReadNext { name }),
-            Effect::SnapshotStart { id, snapshot, rdb_aux } => {
-                self.disk.push(Job::SnapshotStart { id, snapshot, rdb_aux });
+            Effect::SnapshotStart { id, snapshot, rdb_aux, format } => {
+                self.savers.start(id, snapshot, rdb_aux, format);
             }
-            Effect::SnapshotPull { id } => self.disk.push(Job::SnapshotPull { id }),
-            Effect::SnapshotCancel { id } => self.disk.push(Job::SnapshotCancel { id }),
+            Effect::FileStart { id, name } => self.savers.start_file(id, &name),
+            Effect::SnapshotPull { id } => self.savers.pull(id),
+            Effect::Save { id, job } => self.savers.save(id, *job),
+            Effect::SnapshotCancel { id } => self.savers.cancel(id),
             Effect::Busy { us } => self.clock.sleep(Duration::from_micros(us)),
             Effect::Log { level, text } => {
                 self.follow_log_settings();
@@ -508,30 +523,35 @@ impl<M: Machine> Shell<M> {
     /// Opens the listeners anew, where the configuration says now. If that fails the old ones stay.
     fn relisten(&mut self) {
         let config = self.machine.config();
-        let planes = if config.flag(Key::ClusterEnabled) {
-            &[Plane::Client, Plane::Bus][..]
-        } else {
-            &[Plane::Client]
-        };
+        let mut planes = Vec::new();
+        if config.int(Key::Port) != 0 {
+            planes.push(Plane::Client);
+        }
+        if config.flag(Key::ClusterEnabled) {
+            planes.push(Plane::Bus);
+        }
+        // The unix socket stays as it is.
+        let (unix, tcp): (Vec<_>, Vec<_>) =
+            self.listeners.drain(..).partition(|listener| listener.plane == Plane::Unix);
         // New sockets on an address that an old one has cannot be opened while that one is: close the old
         // ones, and open them again if the new ones are not to be had.
-        let old: Vec<(SocketAddr, Plane)> = self
-            .listeners
-            .drain(..)
-            .filter_map(|listener| Some((listener.socket.local_addr().ok()?, listener.plane)))
+        let old: Vec<(SocketAddr, Plane)> = tcp
+            .into_iter()
+            .filter_map(|listener| Some((listener.socket.address()?, listener.plane)))
             .collect();
         let opened: Result<Vec<_>, _> = planes.iter().map(|plane| listen(config, *plane)).collect();
-        let listeners = match opened {
+        let mut listeners: Vec<Listener> = match opened {
             Ok(listeners) => listeners.into_iter().flatten().collect(),
             Err(error) => {
                 self.log.warning(&format!("{error}; still listening where it was"));
                 let backlog = config.int(Key::TcpBacklog) as i32;
-                let again = old
-                    .into_iter()
-                    .map(|(addr, plane)| Ok(Listener { socket: listen_on(addr, backlog)?, plane }));
+                let again = old.into_iter().map(|(addr, plane)| {
+                    Ok(Listener { socket: ListenSocket::Tcp(listen_on(addr, backlog)?), plane })
+                });
                 again.collect::<io::Result<Vec<_>>>().unwrap_or_default()
             }
         };
+        listeners.extend(unix);
         if let Err(error) = self.listen_on(listeners) {
             self.log.warning(&format!("Can't watch the new listening sockets: {error}"));
         }
@@ -545,11 +565,12 @@ impl<M: Machine> Shell<M> {
     /// Puts new listeners in the place of the old ones.
     fn listen_on(&mut self, mut listeners: Vec<Listener>) -> io::Result<()> {
         for (index, new) in listeners.iter_mut().enumerate() {
-            self.poll.registry().register(
-                &mut new.socket,
-                Token(FIRST_LISTENER + index),
-                Interest::READABLE,
-            )?;
+            let token = Token(FIRST_LISTENER + index);
+            match new.socket.register(self.poll.registry(), token) {
+                // The unix socket that stayed is watched already, and which token it has matters to nobody.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                registered => registered?,
+            }
         }
         self.listeners = listeners;
         Ok(())
@@ -647,6 +668,7 @@ impl<M: Machine> Shell<M> {
     /// The end: the disk does what it was given, what has become durable leaves, sockets are closed.
     fn part(&mut self) {
         let now = self.clock.now();
+        self.savers.cancel_all();
         self.disk.finish();
         while let Some(done) = self.disk.next_done() {
             if let Done::Op { ticket, result } = done {

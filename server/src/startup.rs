@@ -16,7 +16,7 @@ use slotstorm_node::io::{Effects, Now, Plane};
 
 use crate::clock::Clock;
 use crate::files::{FileStore, LockError};
-use crate::listen::{Listener, listen};
+use crate::listen::{Listener, listen, listen_unix};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
 use crate::shell::{Parts, Shell};
@@ -118,9 +118,17 @@ fn start<M: Machine>(
         // It fails only for the leader of a group, which already is on its own.
         let _ = nix::unistd::setsid();
     }
+    if config.flag(Key::DisableThp) {
+        // As Redis: a kernel without them refuses, and has none to disable.
+        let _ = nix::sys::prctl::set_thp_disable(true);
+    }
     let pidfile = write_pidfile(&config, &mut log);
+    let unix_path = config.some_text(Key::Unixsocket).map(str::to_owned);
     let result = serve_until_told(config, log, make);
     if let Some(path) = pidfile {
+        let _ = fs::remove_file(path);
+    }
+    if let Some(path) = unix_path {
         let _ = fs::remove_file(path);
     }
     result
@@ -146,6 +154,7 @@ fn serve_until_told<M: Machine>(
         );
     }
     log.role = 'M';
+    read_acl_file(&mut config, &mut log)?;
     raise_file_limit(&mut config, &mut log);
     let listeners = open_listeners(&config, &mut log)?;
     let mut store = FileStore::new(config.text(Key::Dir));
@@ -251,6 +260,22 @@ fn enter_directory(config: &mut Config, log: &mut Log) -> Result<(), StartError>
     Ok(())
 }
 
+/// The file that `aclfile` names, for the node, which makes users of it.
+fn read_acl_file(config: &mut Config, log: &mut Log) -> Result<(), StartError> {
+    let Some(path) = config.some_text(Key::Aclfile) else { return Ok(()) };
+    match fs::read(path) {
+        Ok(text) => config.acl_text = Some(text),
+        Err(error) => {
+            log.warning(&format!(
+                "Aborting Redis startup because of ACL errors: Error loading ACLs, opening file '{path}': {}",
+                said(&error)
+            ));
+            return Err(StartError::Logged);
+        }
+    }
+    Ok(())
+}
+
 // ---- The process
 
 /// Starts this program again, in the background, and lets this one end.
@@ -330,7 +355,14 @@ fn open_listeners(config: &Config, log: &mut Log) -> Result<Vec<Listener>, Start
             }
         }
     }
-    if !listeners.iter().any(|listener| listener.plane == Plane::Client) {
+    match listen_unix(config) {
+        Ok(unix) => listeners.extend(unix),
+        Err(error) => {
+            log.warning(&error.to_string());
+            return Err(StartError::Logged);
+        }
+    }
+    if !listeners.iter().any(|listener| matches!(listener.plane, Plane::Client | Plane::Unix)) {
         log.warning("Configured to not listen anywhere, exiting.");
         return Err(StartError::Logged);
     }
@@ -427,7 +459,7 @@ Only here:
   --cluster-save-config    takes no value: the cluster-config-file (nodes.conf) is written at the start and after each
                            change. This server always does so; the flag says it.
 
-Not supported: --sentinel, --test-memory, --check-system, TLS, ACL users, modules.
+Not supported: --sentinel, --test-memory, --check-system, TLS, modules.
 
   {name} --port 7000 --cluster-node-timeout 2000
   {name} --port 7000 --cluster-config-file nodes-7000.conf --cluster-save-config

@@ -1,33 +1,19 @@
 //! Keys on their way between our node and real servers, both ways: DUMP, RESTORE, MIGRATE, DEBUG DIGEST.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // tests of sockets and processes
 
+#[path = "side_by_side/programs.rs"]
+mod programs;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use programs::{ours, redis, redis_7_0};
 use tempfile::TempDir;
 
 const PORT: u16 = 7000;
-
-/// The first redis-server of this version on the PATH; there may be others before it.
-fn redis(version: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join("redis-server")).find(|program| {
-        let output = Command::new(program).arg("--version").output();
-        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version))
-    })
-}
-
-fn redis_7_0() -> PathBuf {
-    redis("v=7.0.").expect("a redis-server 7.0 on the PATH is needed (Debian: apt install redis-server)")
-}
-
-fn ours() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    tests.parent().unwrap().with_file_name("examples").join("node")
-}
 
 /// A server process on an address of its own, and a connection to it.
 struct Server {
@@ -46,9 +32,7 @@ impl Server {
             vec!["--bind", &ip, "--port", &port, "--protected-mode", "no", "--dir", &place, "--save", ""];
         args.extend(more);
         let child = Command::new(program).args(&args).stdout(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| {
-            panic!("{} is needed: {error} (ours: cargo build --example node)", program.display())
-        });
+        let child = child.unwrap_or_else(|error| panic!("{} is needed: {error}", program.display()));
         let until = Instant::now() + Duration::from_secs(20);
         let stream = loop {
             match TcpStream::connect((ip.as_str(), PORT)) {

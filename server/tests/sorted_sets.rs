@@ -7,6 +7,7 @@ mod side_by_side;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use side_by_side::pair::{self, Pair, both_ask};
 use side_by_side::{Client, Kind, Server};
 
 const ARGS: [&str; 12] = [
@@ -23,81 +24,6 @@ const ARGS: [&str; 12] = [
     "--enable-debug-command",
     "yes",
 ];
-const LOG: &str = "appendonlydir/appendonly.aof.1.incr.aof";
-
-/// Both servers, and a connection to each.
-struct Pair {
-    servers: [Server; 2],
-    clients: [Client; 2],
-    differences: String,
-}
-
-impl Pair {
-    fn start(number: u8) -> Self {
-        let servers =
-            [Server::start(Kind::Redis, number, &ARGS), Server::start(Kind::Ours, number + 1, &ARGS)];
-        let clients = [0, 1].map(|which: usize| Client::connect(&servers[which].ip).unwrap());
-        Self { servers, clients, differences: String::new() }
-    }
-
-    /// Another connection to each.
-    fn connect(&self) -> [Client; 2] {
-        [0, 1].map(|which: usize| Client::connect(&self.servers[which].ip).unwrap())
-    }
-
-    /// Asks both; notes what differs. Gives what the real one says.
-    fn ask(&mut self, line: &str) -> String {
-        let replies = self.clients.each_mut().map(|client| client.ask(line));
-        self.compare(line, replies)
-    }
-
-    fn compare(&mut self, what: &str, replies: [String; 2]) -> String {
-        let [redis, ours] = replies;
-        if in_any_order(what, &redis) != in_any_order(what, &ours) {
-            // Writing to a string cannot fail.
-            let _ = write!(self.differences, "\n{what}\n  redis {redis}\n  ours  {ours}");
-        }
-        redis
-    }
-
-    /// Nothing differed, and the same was written to the append-only files.
-    fn assert_equal(self) {
-        assert!(self.differences.is_empty(), "{:.20000}", self.differences);
-        let logs = || {
-            self.servers
-                .each_ref()
-                .map(|server| String::from_utf8_lossy(&server.file(LOG)).replace("\r\n", "|"))
-        };
-        // Both may put a write off while they sync.
-        let until = Instant::now() + Duration::from_secs(10);
-        let mut both = logs();
-        while both[0] != both[1] && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(100));
-            both = logs();
-        }
-        let [redis, ours] = both;
-        let at = redis.bytes().zip(ours.bytes()).take_while(|(a, b)| a == b).count();
-        let near = |text: &str| {
-            let bytes = &text.as_bytes()[at.saturating_sub(200).min(text.len())..(at + 200).min(text.len())];
-            String::from_utf8_lossy(bytes).into_owned()
-        };
-        assert!(
-            redis == ours,
-            "append-only files differ:\n  redis {}\n  ours  {}",
-            near(&redis),
-            near(&ours)
-        );
-        assert!(redis.len() > 50, "something was written");
-    }
-}
-
-/// Asks both what they need not answer alike.
-fn both_ask(clients: &mut [Client; 2], line: &str) {
-    for client in clients {
-        client.ask(line);
-    }
-}
-
 /// The order of a big sorted set's ZSCAN is each server's own, and random is random: as many, but which?
 fn in_any_order(line: &str, reply: &str) -> String {
     if line.starts_with("ZRANDMEMBER ") && !reply.starts_with('-') {
@@ -111,21 +37,25 @@ fn in_any_order(line: &str, reply: &str) -> String {
     parts.join("|")
 }
 
-/// A small generator of numbers, so that a seed gives the same requests for ever.
-struct Dice(u64);
+/// Dice that throw requests on sorted sets.
+struct Dice(pair::Dice);
+
+impl std::ops::Deref for Dice {
+    type Target = pair::Dice;
+    fn deref(&self) -> &pair::Dice {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Dice {
+    fn deref_mut(&mut self) -> &mut pair::Dice {
+        &mut self.0
+    }
+}
 
 impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % sides
-    }
-
-    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-
-    fn one_in(&mut self, sides: usize) -> bool {
-        self.below(sides) == 0
+    const fn new(seed: u64) -> Self {
+        Self(pair::Dice(seed))
     }
 
     /// Often a sorted set, sometimes nothing, sometimes something else.
@@ -190,10 +120,6 @@ impl Dice {
             1 if self.one_in(10) => " LIMIT 1".to_owned(),
             _ => String::new(),
         }
-    }
-
-    fn maybe(&mut self, sides: usize, word: &'static str) -> &'static str {
-        if self.one_in(sides) { word } else { "" }
     }
 
     /// `n key ...`, sometimes with a wrong n.
@@ -353,8 +279,8 @@ impl Dice {
 }
 
 fn fuzz(number: u8, seed: u64, requests: usize) {
-    let mut pair = Pair::start(number);
-    let mut dice = Dice(seed);
+    let mut pair = Pair::start(number, &ARGS, in_any_order);
+    let mut dice = Dice::new(seed);
     let mut errors = 0;
     for _ in 0..requests {
         let line = dice.request();
@@ -386,7 +312,7 @@ fn random_requests_of_many_seeds() {
 
 #[test]
 fn written_requests_get_the_same_replies() {
-    let mut pair = Pair::start(34);
+    let mut pair = Pair::start(34, &ARGS, in_any_order);
     for protocol in ["2", "3"] {
         both_ask(&mut pair.clients, &format!("HELLO {protocol}"));
         pair.ask("DEL z lex s l");
@@ -431,7 +357,7 @@ fn clients_that_wait_for_keys_are_served_alike() {
         (&["BLPOP k k k 0"], &["RPUSH k 1 2"]),
         (&["BLPOP k 0"], &["RPUSH other x", "COPY other k", "EXISTS k"]),
     ];
-    let mut pair = Pair::start(36);
+    let mut pair = Pair::start(36, &ARGS, in_any_order);
     for (waits, actions) in scripts {
         for protocol in ["2", "3"] {
             pair.ask("FLUSHALL");
@@ -464,7 +390,7 @@ fn clients_that_wait_for_keys_are_served_alike() {
 
 #[test]
 fn a_waiting_client_can_be_unblocked_by_another() {
-    let mut pair = Pair::start(38);
+    let mut pair = Pair::start(38, &ARGS, in_any_order);
     for (reason, command) in
         [("", "BLPOP k 0"), (" TIMEOUT", "BLMOVE k d LEFT LEFT 0"), (" ERROR", "BZPOPMIN z 0")]
     {
@@ -491,7 +417,7 @@ fn a_waiting_client_can_be_unblocked_by_another() {
 fn replicate(master: &Server, replica: &Server) {
     let mut writer = Client::connect(&master.ip).unwrap();
     let mut reader = Client::connect(&replica.ip).unwrap();
-    let mut dice = Dice(99);
+    let mut dice = Dice::new(99);
     let mut write = |requests: usize| {
         for _ in 0..requests {
             let line = dice.request();

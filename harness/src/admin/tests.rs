@@ -5,15 +5,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use bytes::BytesMut;
-use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
-use slotstorm_checker::record::Nanos;
-
 use super::fleet::Fleet;
 use super::migrate::{CarryOptions, Road};
 use super::mover::{MoveError, MoveReport, Orders, SlotMove, Stage, move_slots};
-use crate::backend::sim::{Servers, SimOptions, SimWorld};
+use crate::backend::sim::model::{self, Modelled, bulk, id};
+use crate::backend::sim::{SimOptions, SimWorld};
 use crate::backend::{SeenBy, World};
 use slotstorm_sim::Executor;
 
@@ -42,7 +38,6 @@ struct Model {
     log: Rc<RefCell<Vec<String>>>,
     /// By node and the command's first words.
     tricks: Vec<(u16, &'static str, Trick)>,
-    incoming: BTreeMap<u64, BytesMut>,
 }
 
 impl Model {
@@ -51,6 +46,26 @@ impl Model {
         Self { keys: [(1, keys)].into(), owner: 1, tricks: tricks.to_vec(), ..Self::default() }
     }
 
+    fn table(&self, asked: u16) -> String {
+        let line = |node: u16| {
+            let half = if node == 1 { "0-6 8-8191" } else { "8192-16383" };
+            let own = if node == self.owner { " 7" } else { "" };
+            let mark = self.marks.get(&node).filter(|_| node == asked).map(|(action, other)| {
+                let arrow = if action == "MIGRATING" { "->-" } else { "-<-" };
+                format!(" [{SLOT}{arrow}{other}]")
+            });
+            let myself = if node == asked { "myself," } else { "" };
+            format!(
+                "{} 127.1.1.{node}:6379@16379 {myself}master - 0 0 {node} connected {half}{own}{}\n",
+                id(node),
+                mark.unwrap_or_default()
+            )
+        };
+        line(1) + &line(2)
+    }
+}
+
+impl model::Model for Model {
     fn answer(&mut self, node: u16, words: &[String]) -> Option<String> {
         let line = words.join(" ");
         let trick = self.tricks.iter().find(|(at, start, _)| *at == node && line.starts_with(start));
@@ -103,51 +118,6 @@ impl Model {
             other => format!("-ERR unknown {other:?}\r\n"),
         })
     }
-
-    fn table(&self, asked: u16) -> String {
-        let line = |node: u16| {
-            let half = if node == 1 { "0-6 8-8191" } else { "8192-16383" };
-            let own = if node == self.owner { " 7" } else { "" };
-            let mark = self.marks.get(&node).filter(|_| node == asked).map(|(action, other)| {
-                let arrow = if action == "MIGRATING" { "->-" } else { "-<-" };
-                format!(" [{SLOT}{arrow}{other}]")
-            });
-            let myself = if node == asked { "myself," } else { "" };
-            format!(
-                "{} 127.1.1.{node}:6379@16379 {myself}master - 0 0 {node} connected {half}{own}{}\n",
-                id(node),
-                mark.unwrap_or_default()
-            )
-        };
-        line(1) + &line(2)
-    }
-}
-
-impl Servers for Model {
-    fn receive(&mut self, _now: Nanos, node: u16, conn: u64, bytes: &[u8]) -> Vec<u8> {
-        let mut buffer = self.incoming.remove(&conn).unwrap_or_default();
-        buffer.extend_from_slice(bytes);
-        let mut replies = String::new();
-        while let Ok(Some((BytesFrame::Array(frames), _, _))) = decode_bytes_mut(&mut buffer) {
-            let words: Vec<String> =
-                frames.iter().map(|frame| frame.as_str().unwrap_or_default().to_owned()).collect();
-            replies.push_str(&self.answer(node, &words).unwrap_or_default());
-        }
-        self.incoming.insert(conn, buffer);
-        replies.into_bytes()
-    }
-
-    fn closed(&mut self, _node: u16, conn: u64) {
-        self.incoming.remove(&conn);
-    }
-}
-
-fn id(node: u16) -> String {
-    format!("{node:040}")
-}
-
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
 }
 
 /// Moves the slot from node 1 to node 2; the report and what was told whom.
@@ -156,7 +126,7 @@ fn moved(tricks: &[(u16, &'static str, Trick)]) -> (MoveReport, Vec<String>) {
     let log = model.log.clone();
     let executor = Executor::new();
     let options = SimOptions { nodes: 2, seed: 1, latency_ns: 50_000, jitter_ns: 0 };
-    let world = SimWorld::new(executor.clone(), options, model);
+    let world = SimWorld::new(executor.clone(), options, Modelled::new(model));
     let flow = async move {
         let entry = world.address(1, SeenBy::Controller);
         let mut fleet = Fleet::discover(&world, entry, 1000).await.expect("the model answers");

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::servers::program;
+use super::servers::{Servers, program};
 
 pub const REDIS_CLI: &str = "/usr/bin/redis-cli";
 /// Far more than any verb of the tests takes on a busy machine.
@@ -87,4 +87,14 @@ pub fn checked(address: &str) -> Result<String, String> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Moves slots between two nodes, by their places among the servers, once all epochs have settled.
+#[track_caller]
+pub fn reshard(servers: &Servers, from: usize, to: usize, count: usize) {
+    servers.until_settled();
+    let [id_from, id_to] = [from, to].map(|node| servers.nodes[node].id());
+    let (entry, count) = (servers.nodes[0].address(), count.to_string());
+    let wish = ["--cluster-from", &id_from, "--cluster-to", &id_to, "--cluster-slots", &count];
+    cluster("reshard", &[&[entry.as_str()], &wish[..], &["--cluster-yes"]].concat());
 }

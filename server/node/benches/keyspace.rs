@@ -2,7 +2,6 @@
 //! `cargo bench -p slotstorm-node --bench keyspace`; results stand in `results/baselines/keyspace.md`.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a benchmark reads the clock and /proc
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slotstorm_node::io::WallMs;
@@ -63,13 +62,13 @@ fn one_hash(name: &str, count: u64, value_bytes: usize) {
     for number in 0..count {
         hash.set(env, format!("field:{number:010}").as_bytes(), &vec![b'v'; value_bytes]);
     }
-    keys.set(b"hash", Value::Hash(Arc::new(hash)), None, WallMs(0));
+    keys.set(b"hash", Value::Hash(hash), None, WallMs(0));
     let memory = resident() - before;
     report(name, count, memory, &mut keys, |keys, number| {
         let field = format!("field:{:010}", number.wrapping_mul(7_919_773) % count);
         keys.update(b"hash", |value, env| {
             if let Value::Hash(hash) = value {
-                Arc::make_mut(hash).set(env, field.as_bytes(), &vec![b'w'; value_bytes]);
+                hash.set(env, field.as_bytes(), &vec![b'w'; value_bytes]);
             }
         });
     });

@@ -5,7 +5,8 @@
 use crate::aof::Manifest;
 use crate::cluster::bus::{self, FrameReader, HEADER_LEN};
 pub use crate::cluster::{bus_node, nodes_conf_text as nodes_conf};
-use crate::keyspace::Env;
+use crate::keyspace::stream::{Keep, NewId, NodeLimits, Stream, StreamId, Trim};
+use crate::keyspace::{Env, Value};
 use crate::rdb::{RdbDecoder, VERSION, crc64, dump};
 use crate::resp::{RequestLimits, RequestParser, write_command};
 
@@ -13,12 +14,13 @@ use crate::resp::{RequestLimits, RequestParser, write_command};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. A folder of this name in `tests/corpora` holds a target's kept inputs.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("bus_frame", bus_frame),
     ("bus_node", bus_node),
     ("nodes_conf", nodes_conf),
     ("rdb", rdb),
     ("resp_request", resp_request),
+    ("stream", stream),
     ("aof_manifest", aof_manifest),
 ];
 
@@ -75,6 +77,83 @@ pub fn rdb(bytes: &[u8]) {
     }
 }
 
+/// The value of a RESTORE payload that is a stream, of any version; and one whose first node is made of the bytes, with
+/// a right head and end, so that more than the reader is reached. What is taken for a stream can be walked, changed
+/// and counted.
+pub fn stream(bytes: &[u8]) {
+    let Some((&kind, bytes)) = bytes.split_first() else { return };
+    let (listpack, rest) = bytes.split_at(bytes.len() * usize::from(kind >> 2) / 64);
+    let total = listpack.len() as u32 + 7;
+    let mut mended = vec![1, 16];
+    mended.extend_from_slice(&StreamId { ms: 5, seq: 1 }.to_bytes());
+    mended.push(0x80);
+    mended.extend_from_slice(&total.to_be_bytes());
+    mended.extend_from_slice(&total.to_le_bytes());
+    mended.extend_from_slice(&[0xff, 0xff]);
+    mended.extend_from_slice(listpack);
+    mended.push(0xff);
+    mended.extend_from_slice(rest);
+    for value in [bytes, &mended] {
+        let mut payload = vec![[15, 19, 21, 19][usize::from(kind & 3)]];
+        payload.extend_from_slice(value);
+        payload.extend_from_slice(&(VERSION as u16).to_le_bytes());
+        let crc = crc64(0, &payload);
+        payload.extend_from_slice(&crc.to_le_bytes());
+        if let Ok(Value::Stream(stream)) = dump::decode(&payload, Env::default()) {
+            let dumped = dump::encode(Value::Stream(stream.clone()).view());
+            let again = dump::decode(&dumped, Env::default()).expect("what DUMP made is right");
+            assert_eq!(dump::encode(again.view()), dumped);
+            change_stream((*stream).clone());
+        }
+    }
+}
+
+fn change_stream(mut stream: Stream) {
+    let check = |stream: &Stream| {
+        let pairs = |entries: &mut dyn Iterator<Item = crate::keyspace::stream::Entry<'_>>| -> Vec<_> {
+            entries.map(|entry| (entry.id, entry.pairs().count(), entry.len())).collect()
+        };
+        let forward = pairs(&mut stream.range(StreamId::MIN, StreamId::MAX));
+        let mut back = pairs(&mut stream.range_back(StreamId::MIN, StreamId::MAX));
+        back.reverse();
+        assert_eq!(forward, back);
+        assert_eq!(forward.len(), stream.len());
+        assert!(forward.is_sorted_by(|a, b| a.0 < b.0) && forward.iter().all(|entry| entry.1 == entry.2));
+        forward
+    };
+    let ids = check(&stream);
+    let _ = stream.append(NewId::At(7), &[b"a", b"1"], NodeLimits::default());
+    let names: Vec<_> = stream.groups().map(|(name, _)| name.clone()).collect();
+    for name in &names {
+        stream.change_group(name, |group, extent| {
+            let lag = extent.lag(group.last_id, group.entries_read);
+            assert!(extent.entries_added != 0 || lag == Some(0));
+            group.meet_consumer(b"c", 1);
+            for (id, ..) in &ids {
+                group.advance(*id, extent);
+                group.assign(*id, b"c", 1, 1);
+            }
+            let owned: usize = group.consumers().map(|(_, consumer)| consumer.pending_len()).sum();
+            assert_eq!(owned, group.pending().len());
+            group.delete_consumer(b"c");
+        });
+    }
+    for (id, ..) in ids.iter().step_by(2) {
+        assert!(stream.delete(*id) && !stream.delete(*id));
+    }
+    check(&stream);
+    let len = stream.len() as u64;
+    for (keep, whole_nodes) in [(Keep::Len(len / 2), true), (Keep::Len(len / 3), false)] {
+        stream.trim(Trim { keep, whole_nodes, limit: 0 });
+        check(&stream);
+    }
+    stream.trim(Trim { keep: Keep::From(StreamId::MAX), whole_nodes: false, limit: 0 });
+    check(&stream);
+    for name in &names {
+        assert!(stream.destroy_group(name));
+    }
+}
+
 /// Requests of a client: in pieces and whole the same, each written and read again the same.
 pub fn resp_request(bytes: &[u8]) {
     // Above that length an inline request may be refused before its end is seen.
@@ -124,6 +203,8 @@ fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "reads the corpora")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -142,6 +223,27 @@ mod tests {
                 seen += 1;
             }
             assert!(seen >= 3, "only {seen} inputs in {folder}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn damaged_streams_are_refused_or_work(
+            which: prop::sample::Index, kind: u8,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            noise in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpora/stream");
+            let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+            files.sort();
+            let mut bytes = std::fs::read(which.get(&files)).unwrap();
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            stream(&bytes);
+            stream(&[&[kind][..], &noise].concat());
         }
     }
 

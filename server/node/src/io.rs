@@ -49,6 +49,57 @@ pub struct Now {
     pub wall: WallMs,
 }
 
+/// A clock for the durations of commands: nanoseconds since some moment, never going back. The shell gives it at
+/// start, because a command has no event of its own to bring the time; a simulator gives [`Stopwatch::STOPPED`] or one
+/// of its own. What it says is shown to people (INFO commandstats, SLOWLOG, LATENCY) and must decide nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(pub fn() -> u64);
+
+impl Stopwatch {
+    /// Everything takes no time.
+    pub const STOPPED: Self = Self(|| 0);
+
+    /// Reads it, in nanoseconds.
+    pub fn read(self) -> u64 {
+        (self.0)()
+    }
+}
+
+/// What the shell knows of its process and machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VitalSigns {
+    /// Processor time of the process in user mode, us.
+    pub user_us: u64,
+    /// The same in the kernel.
+    pub system_us: u64,
+    /// Of the thread that serves clients, in user mode.
+    pub main_user_us: u64,
+    /// The same in the kernel.
+    pub main_system_us: u64,
+    /// Resident memory of the process, bytes.
+    pub rss_bytes: u64,
+    /// Memory of the machine, bytes.
+    pub total_memory_bytes: u64,
+    /// Kernel, its release and the machine's architecture, as INFO shows them.
+    pub os: String,
+    /// Path of the running program.
+    pub executable: String,
+}
+
+/// Asks the shell for [`VitalSigns`]; as with [`Stopwatch`], what it says is shown and decides nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Vitals(pub fn() -> VitalSigns);
+
+impl Vitals {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self(VitalSigns::default);
+
+    /// Asks.
+    pub fn read(self) -> VitalSigns {
+        (self.0)()
+    }
+}
+
 /// A connection's name between node and shell. The shell names accepted connections with even numbers, the
 /// node names those it asks for with odd ones; a number is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +117,8 @@ impl ConnId {
 pub enum Plane {
     /// The client port: RESP from clients and replicas.
     Client,
+    /// The unix socket (`unixsocket`): RESP too; both addresses are loopback's, with port 0.
+    Unix,
     /// The cluster bus port.
     Bus,
 }
@@ -97,10 +150,14 @@ pub enum Input<'a> {
     /// A disk effect finished.
     DiskDone { ticket: Ticket, result: Result<(), DiskError> },
     /// The next piece of a file asked for with [`Effect::Read`], in order. An absent file is one empty piece with
-    /// `eof` and `missing`.
-    FileChunk { name: &'a str, bytes: &'a [u8], eof: bool, missing: bool },
-    /// The next piece of a snapshot's RDB bytes, answering one [`Effect::SnapshotPull`].
+    /// `eof` and `missing`. `total_bytes` is the file's length when it was opened.
+    FileChunk { name: &'a str, bytes: &'a [u8], eof: bool, missing: bool, total_bytes: u64 },
+    /// The next piece of a snapshot's RDB bytes, or of a file being sent, answering one [`Effect::SnapshotPull`].
     SnapshotChunk { id: SnapshotId, bytes: Arc<[u8]>, last: bool },
+    /// A file begun with [`Effect::Save`] is in its place (with its length), or could not be put there.
+    Saved { id: SnapshotId, result: Result<u64, DiskError> },
+    /// A file begun with [`Effect::FileStart`] cannot be read on; no chunk follows.
+    FileFailed { id: SnapshotId, error: DiskError },
     /// The process was asked to stop (SIGTERM or SIGINT).
     Terminate,
 }
@@ -122,14 +179,51 @@ pub enum DiskOp {
     /// Put `bytes` in place of the whole file so that a crash at any step leaves the old or the new content:
     /// temporary file, lock it if the old one was locked, fsync if `sync`, rename, fsync the directory.
     Replace { name: String, bytes: Vec<u8>, sync: bool },
-    /// As `Replace`, with the RDB encoding of a snapshot (preamble, body and checksum).
-    ReplaceWithSnapshot { name: String, snapshot: Snapshot, rdb_aux: Vec<(String, String)>, sync: bool },
     /// fdatasync only.
     Sync { name: String },
     /// Cut the file to `len` bytes.
     Truncate { name: String, len: u64 },
     /// Remove the file if it is there.
     Remove { name: String },
+    /// Give the file another name, in a directory that is there.
+    Rename { from: String, to: String },
+    /// Make this directory (absolute, or relative to the present one) the data directory (`CONFIG SET dir`).
+    ChangeDir { path: String },
+}
+
+/// A snapshot to be written to a file, beside all other disk work: it may take long, and nothing is gated by it.
+/// Done like [`DiskOp::Replace`] with `sync`: a crash at any step leaves the old or the new file.
+#[derive(Debug)]
+pub struct SaveJob {
+    /// The file, relative to the data directory.
+    pub name: String,
+    /// What to write.
+    pub snapshot: Snapshot,
+    /// Auxiliary fields of an RDB.
+    pub rdb_aux: Vec<(String, String)>,
+    /// In which form.
+    pub format: SnapshotFormat,
+    /// Encode it as commands (an AOF without RDB preamble) and not as RDB.
+    pub as_commands: bool,
+    /// Commands begin with this time as an annotation, in Unix seconds.
+    pub annotate_s: Option<u64>,
+}
+
+/// How snapshots are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotFormat {
+    /// `rdbcompression`
+    pub compress: bool,
+    /// `rdbchecksum`
+    pub checksum: bool,
+    /// `rdb-key-save-delay` of Redis' tests: microseconds of sleep per key; negative: keys per microsecond.
+    pub key_delay_us: i64,
+}
+
+impl Default for SnapshotFormat {
+    fn default() -> Self {
+        Self { compress: true, checksum: true, key_delay_us: 0 }
+    }
 }
 
 /// What the node wants done outside itself. Drained by the shell after `end_of_batch`, in order.
@@ -144,10 +238,19 @@ pub enum Effect {
     /// Read the file in pieces, answering `FileChunk`s.
     Read { name: String },
     /// Begin to encode a snapshot as RDB; nothing is sent before a pull.
-    SnapshotStart { id: SnapshotId, snapshot: Snapshot, rdb_aux: Vec<(String, String)> },
+    SnapshotStart {
+        id: SnapshotId,
+        snapshot: Snapshot,
+        rdb_aux: Vec<(String, String)>,
+        format: SnapshotFormat,
+    },
+    /// Open a file to be sent; nothing is sent before a pull. `id` is a name like a snapshot's.
+    FileStart { id: SnapshotId, name: String },
     /// Answer with the next `SnapshotChunk` (at most 1 MiB).
     SnapshotPull { id: SnapshotId },
-    /// Nobody wants the rest.
+    /// Write a snapshot to a file beside all else; answered with `Saved`.
+    Save { id: SnapshotId, job: Box<SaveJob> },
+    /// Nobody wants the rest of a snapshot, a file or a save: no answer follows, and no file is changed from now on.
     SnapshotCancel { id: SnapshotId },
     /// The node is deaf for so long (a slow command, `DEBUG SLEEP`): the shell sleeps, the simulator defers.
     Busy { us: u64 },

@@ -9,6 +9,7 @@
 //! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
 //! table of directives · `io` the words the node and its shell speak.
 
+pub mod acl;
 pub mod aof;
 pub mod cluster;
 pub mod command;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use slotstorm_node::io::WallMs;
 use slotstorm_node::keyspace::score::Score;
-use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
+use slotstorm_node::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
+use slotstorm_node::keyspace::{Element, EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey, SnapshotEncoder, SnapshotUse, aux_fields};
 
 const EXPECTED: &str = include_str!("data/expected.txt");
@@ -48,6 +49,7 @@ fn describe(key: &[u8], expire_at_ms: Option<u64>, value: &ValueParts) -> String
             pairs.sort();
             ("zset", pairs)
         }
+        ValueParts::Stream(stream) => ("stream", describe_stream(stream)),
     };
     let expiry = expire_at_ms.map_or("-".to_owned(), |at| at.to_string());
     format!("{} {kind} {expiry} {}", String::from_utf8_lossy(key), elements.join(" "))
@@ -76,15 +78,92 @@ fn reads_every_type_and_encoding_that_real_servers_write() {
     }
 }
 
+/// Entries, groups with what is pending, and how far it reaches; without the times at which consumers were seen.
+fn describe_stream(stream: &Stream) -> Vec<String> {
+    let text = |element: Element<'_>| element.to_vec().escape_ascii().to_string();
+    let mut lines: Vec<String> = stream
+        .range(StreamId::MIN, StreamId::MAX)
+        .map(|entry| {
+            let pairs = entry.pairs().map(|(field, value)| format!("{}={}", text(field), text(value)));
+            format!("{}:{}", entry.id, pairs.collect::<Vec<_>>().join(","))
+        })
+        .collect();
+    lines.push(format!("{:?}", stream.extent()));
+    for (name, group) in stream.groups() {
+        lines.push(format!("{} {} {}", name.escape_ascii(), group.last_id, group.entries_read));
+        for (id, pending) in group.pending().iter() {
+            let owner = pending.consumer.escape_ascii();
+            lines.push(format!("{id} {owner} {} {}", pending.delivered_ms, pending.deliveries));
+        }
+        for (name, consumer) in group.consumers() {
+            let ids: Vec<_> = consumer.pending_from_rank(0).map(|id| id.to_string()).collect();
+            lines.push(format!("{} {}", name.escape_ascii(), ids.join(",")));
+        }
+    }
+    lines
+}
+
 #[test]
 fn names_the_key_and_the_type_that_it_cannot_read() {
-    for (file, name) in [
-        (&include_bytes!("data/redis-7.0.15-stream.rdb")[..], "stream"),
-        (include_bytes!("data/redis-6.2.14-stream.rdb"), "stream"),
+    let file = b"REDIS0010\xfe\x00\x07\x03key\x00";
+    let text = decode(file, 100).unwrap_err().to_string();
+    assert!(text.contains("module") && text.starts_with("key 'key'"), "{text}");
+}
+
+#[test]
+fn reads_streams_of_real_servers_with_their_groups() {
+    // (The file of 6.2 tells neither what was deleted nor how much a group has read.)
+    for (file, tells_all) in [
+        (&include_bytes!("data/redis-7.0.15-stream.rdb")[..], true),
+        (include_bytes!("data/redis-6.2.14-stream.rdb"), false),
     ] {
-        let text = decode(file, 100).unwrap_err().to_string();
-        assert!(text.contains(name) && text.starts_with("key '"), "{text}");
+        for piece in [1, 50, usize::MAX] {
+            let mut read = BTreeMap::new();
+            for event in decode(file, piece).unwrap() {
+                if let RdbEvent::Key(RdbKey { key, value: ValueParts::Stream(stream), .. }) = event {
+                    read.insert(String::from_utf8(key).unwrap(), stream);
+                }
+            }
+            let stream = &read["z"];
+            assert_eq!((stream.len(), stream.node_count()), (117, 6));
+            let lines = describe_stream(stream);
+            assert_eq!(lines[0], "1-1:f=v1,n=1000");
+            assert_eq!(lines[5], format!("4-7:g=7,other={}", "x".repeat(7)));
+            let added = if tells_all { 120 } else { 117 };
+            let deleted = StreamId { ms: 61, seq: 120 };
+            assert_eq!(stream.extent().entries_added, added);
+            assert_eq!(stream.extent().max_deleted_id, if tells_all { deleted } else { StreamId::MIN });
+            assert_eq!(stream.extent().first_id, StreamId { ms: 1, seq: 1 });
+            let (end, unread) = if tells_all {
+                ("12 61-120 -1", "readers 4-6 -1")
+            } else {
+                ("12 61-120 117", "readers 4-6 -1")
+            };
+            let expected = [
+                end,
+                unread,
+                "1-1 alice 1700000000000 2",
+                "3-4 alice 1700000000000 2",
+                "3-5 bob 1700000000001 3",
+                "4-6 bob 1700000000001 3",
+                "alice 1-1,3-4",
+                "bob 3-5,4-6",
+            ];
+            assert_eq!(lines[118..], expected);
+            assert_eq!(read["empty"].groups().len(), 1);
+        }
     }
+}
+
+#[test]
+fn reads_the_small_hashes_of_redis_2_4() {
+    let file = b"REDIS0003\xfe\x00\x09\x01h\x0d\x02\x01a\x01\x001\x01b\x01\x012x\xff\xff";
+    let events = decode(file, 3).unwrap();
+    let hash = ValueParts::Hash(vec![(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
+    assert!(
+        events.iter().any(|event| matches!(event, RdbEvent::Key(key) if key.value == hash)),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -226,7 +305,37 @@ fn value() -> impl Strategy<Value = ValueParts> {
         proptest::collection::vec(bytes(), 1..40).prop_map(ValueParts::List),
         set.prop_map(|members| ValueParts::Set(members.into_iter().collect())),
         hash.prop_map(|pairs| ValueParts::Hash(pairs.into_iter().collect())),
+        stream(),
     ]
+}
+
+/// Entries of one or two fields, some deleted, and groups whose consumers have some of them.
+fn stream() -> impl Strategy<Value = ValueParts> {
+    let entry = (0..3_u64, bytes(), bytes(), any::<bool>());
+    let reader = (bytes(), bytes(), 0..40_u64, any::<i64>(), any::<u64>());
+    let entries = proptest::collection::vec(entry, 0..40);
+    (entries, proptest::collection::vec(reader, 0..20)).prop_map(|(entries, readers)| {
+        let mut stream = Stream::default();
+        let mut ms = 0;
+        for (step, field, value, stays) in entries {
+            ms += step;
+            let pairs: [&[u8]; 4] = [&field, &value, b"same", b"7"];
+            let limits = NodeLimits { max_bytes: 500, max_entries: 6 };
+            let added = stream.append(NewId::In(ms), &pairs, limits);
+            if let (Ok(id), false) = (added, stays) {
+                stream.delete(id);
+            }
+        }
+        for (group, consumer, ms, time, count) in readers {
+            let id = StreamId { ms, seq: count % 3 };
+            stream.create_group(&group, Group::new(id, time));
+            stream.change_group(&group, |group, _| {
+                group.meet_consumer(&consumer, time);
+                group.assign(id, &consumer, time, count);
+            });
+        }
+        ValueParts::Stream(stream.into())
+    })
 }
 
 proptest! {
@@ -278,4 +387,17 @@ fn the_order_of_the_file_is_that_of_the_snapshot() {
     }
     assert_eq!(seen.len(), 500);
     assert!(seen.values().all(|&times| times == 1));
+}
+
+#[test]
+fn a_file_from_before_checksums_ends_with_its_last_opcode() {
+    // Version 3, key `a` with the value 1, as Redis 2.4 wrote it.
+    let file = b"REDIS0003\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(file, &mut |_| {}).unwrap();
+    assert!(decoder.is_done());
+    let newer = b"REDIS0005\xfe\x00\x00\x01a\xc0\x01\xff";
+    let mut decoder = RdbDecoder::new();
+    decoder.feed(newer, &mut |_| {}).unwrap();
+    assert!(!decoder.is_done(), "the checksum is still to come");
 }

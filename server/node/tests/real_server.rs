@@ -15,9 +15,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slotstorm_node::aof::{AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode};
-use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotId, Ticket, WallMs};
+use slotstorm_node::aof::{
+    AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadedAof, RewriteMode, RewriteRequest,
+};
+use slotstorm_node::io::{ConnId, DiskOp, Effect, Effects, Mono, SnapshotFormat, SnapshotId, Ticket, WallMs};
 use slotstorm_node::keyspace::score::Score;
+use slotstorm_node::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
 use slotstorm_node::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use slotstorm_node::rdb::{SnapshotEncoder, SnapshotUse, aux_fields};
 use slotstorm_node::replication::commands::{CommandParser, write_command};
@@ -116,13 +119,31 @@ fn sample() -> Keyspace {
     put("H", &ValueParts::Hash(pairs(5000)), Some(4_102_444_800_999));
     let scored = |count| texts(count).into_iter().zip(0..).map(|(text, n)| (text, Score(f64::from(n) / 2.0)));
     put("z", &ValueParts::Zset(scored(3).collect()), None);
+    let mut stream = Stream::default();
+    for n in 0..5000_u64 {
+        let value = n.to_string();
+        stream.append(NewId::In(n / 10), &[b"n", value.as_bytes()], NodeLimits::default()).unwrap();
+    }
+    stream.delete(StreamId { ms: 7, seq: 3 });
+    stream.create_group(b"g", Group::new(StreamId { ms: 9, seq: 0 }, 90));
+    stream.change_group(b"g", |group, _| {
+        group.meet_consumer(b"c", 1_700_000_000_000);
+        group.assign(StreamId { ms: 5, seq: 5 }, b"c", 1_700_000_000_000, 3);
+    });
+    put("x", &ValueParts::Stream(stream.into()), None);
     put("Z", &ValueParts::Zset(scored(5000).collect()), Some(4_102_444_801_000));
     keys
 }
 
 fn assert_holds_sample(server: &RealServer) {
-    let checks: [(&[&str], &str); 13] = [
-        (&["DBSIZE"], ":10\r\n"),
+    let checks: [(&[&str], &str); 16] = [
+        (&["DBSIZE"], ":11\r\n"),
+        (&["XLEN", "x"], ":4999\r\n"),
+        (
+            &["XREVRANGE", "x", "+", "-", "COUNT", "1"],
+            "*1\r\n*2\r\n$5\r\n499-9\r\n*2\r\n$1\r\nn\r\n$4\r\n4999\r\n",
+        ),
+        (&["XPENDING", "x", "g"], "*4\r\n:1\r\n$3\r\n5-5\r\n$3\r\n5-5\r\n*1\r\n*2\r\n$1\r\nc\r\n$1\r\n1\r\n"),
         (&["GET", "s"], "$5\r\nhello\r\n"),
         (&["GET", "n"], "$6\r\n-70000\r\n"),
         (&["PEXPIRETIME", "H"], ":4102444800999\r\n"),
@@ -161,13 +182,21 @@ fn a_real_server_loads_our_append_only_file() {
     let (mut effects, mut last) = (Effects::default(), Ticket(0));
     let (names, fresh) = (AofNames::default(), LoadedAof::default());
     let mut queue = DiskQueue::new(&mut effects, &mut last);
-    let mut writer = AofWriter::open(names, FsyncPolicy::No, fresh, Mono(0), &mut queue);
-    writer.begin_rewrite(RewriteMode::Restart, SnapshotId(1), sample().snapshot(), Vec::new(), &mut queue);
+    let mut writer = AofWriter::open(names, FsyncPolicy::No, false, fresh, Mono(0), &mut queue);
+    let request = RewriteRequest {
+        mode: RewriteMode::Restart,
+        id: SnapshotId(1),
+        snapshot: sample().snapshot(),
+        aux: Vec::new(),
+        format: SnapshotFormat::default(),
+        as_commands: false,
+        annotate_s: None,
+    };
+    writer.begin_rewrite(request, Mono(0), &mut queue);
     let mut command = Vec::new();
     write_command(&mut command, &["SET", "s", "hello"]);
-    writer.feed(&command);
+    writer.feed(Some(0), &command);
     writer.end_of_batch(Mono(0), &mut queue);
-    let mut encoder = SnapshotEncoder::new(sample().snapshot(), Vec::new());
     while !effects.list.is_empty() {
         for effect in std::mem::take(&mut effects.list) {
             match effect {
@@ -176,10 +205,12 @@ fn a_real_server_loads_our_append_only_file() {
                     let mut queue = DiskQueue::new(&mut effects, &mut last);
                     writer.disk_done(ticket, &Ok(()), Mono(0), &mut queue);
                 }
-                Effect::SnapshotPull { id } => {
-                    let piece = encoder.next_chunk(10_000);
+                Effect::Save { id, job } => {
+                    let mut bytes = Vec::new();
+                    SnapshotEncoder::new(job.snapshot, job.rdb_aux).fill(&mut bytes, usize::MAX);
+                    std::fs::write(dir.path().join(job.name), &bytes).unwrap();
                     let mut queue = DiskQueue::new(&mut effects, &mut last);
-                    writer.snapshot_chunk(id, &piece.bytes, piece.last, &mut queue);
+                    writer.saved(id, &Ok(bytes.len() as u64), Mono(0), &mut queue);
                 }
                 _ => {}
             }
@@ -263,20 +294,31 @@ impl Ours {
             Action::Close { conn, .. } => drop(self.sockets.remove(&conn)),
             Action::Send { conn, bytes } => self.put(conn, &bytes),
             Action::SendShared { conn, chunk, start, end } => self.put(conn, &chunk[start..end]),
-            Action::TakeSnapshot => {
+            Action::TakeSnapshot { to_file } => {
                 self.next += 1;
                 let id = SnapshotId(self.next);
                 let aux = aux_fields(SnapshotUse::Rdb, WallMs(0), 0, self.repl.rdb_identity());
+                let mut file = Vec::new();
+                SnapshotEncoder::new(self.keys.snapshot(), aux.clone()).fill(&mut file, usize::MAX);
                 self.encoders.insert(id, SnapshotEncoder::new(self.keys.snapshot(), aux));
-                self.event(|repl, now, actions| repl.snapshot_taken(id, now, actions));
+                self.event(|repl, now, actions| repl.snapshot_taken(id, to_file, now, actions));
+                if to_file {
+                    let bytes = Some(file.len() as u64);
+                    self.event(|repl, now, actions| repl.file_saved(id, bytes, now, actions));
+                }
             }
             Action::PullSnapshot(id) => {
-                let piece = self.encoders.get_mut(&id).unwrap().next_chunk(10_000);
+                // Two are asked for at a time: the last pull may find nothing.
+                let Some(encoder) = self.encoders.get_mut(&id) else { return };
+                let piece = encoder.next_chunk(10_000);
+                if piece.last {
+                    self.encoders.remove(&id);
+                }
                 let bytes: Arc<[u8]> = piece.bytes;
                 self.event(|repl, now, actions| repl.snapshot_chunk(id, bytes, piece.last, now, actions));
             }
             Action::LoadBegin => self.loading = Some(keyspace()),
-            Action::LoadKeys(keys) => {
+            Action::LoadKeys { keys, .. } => {
                 let loading = self.loading.as_mut().unwrap();
                 for key in keys {
                     loading.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)).unwrap();
@@ -287,11 +329,16 @@ impl Ours {
                 self.event(Replication::loaded);
             }
             Action::LoadAbort => self.loading = None,
-            Action::Apply(batch) => {
-                self.commands
-                    .extend(batch.iter().map(|command| command.args().map(<[u8]>::to_vec).collect()));
+            Action::Apply { batch, .. } => {
+                self.commands.extend(
+                    batch
+                        .iter()
+                        .filter(|command| !command.is("SELECT"))
+                        .map(|command| command.args().map(<[u8]>::to_vec).collect()),
+                );
             }
             Action::Log(_, text) => self.logs.push(text),
+            Action::StartFile(_) | Action::HoldWrites | Action::ReleaseWrites | Action::RoleChanged => {}
             Action::CancelSnapshot(_) | Action::WaitDone { .. } | Action::WaitAborted { .. } => {}
         }
     }
@@ -377,7 +424,7 @@ impl Ours {
     fn propagate(&mut self, args: &[&str]) {
         let mut bytes = Vec::new();
         write_command(&mut bytes, args);
-        self.repl.propagate(&bytes);
+        self.repl.propagate(Some(0), &bytes);
     }
 }
 

@@ -33,6 +33,10 @@ pub struct FileStore<C: Calls = Os> {
     appended: BTreeMap<String, Appended>,
 }
 
+/// Bytes of a long replacement that are written between two syncs.
+const SYNC_EVERY_BYTES: usize = 32 << 20;
+/// A file of more bytes than this is given back to the disk beside other work.
+const BIG_FILE_BYTES: u64 = 1 << 20;
 /// Replaced inodes that stay locked.
 const RETIRED_LOCKS: usize = 16;
 
@@ -149,17 +153,31 @@ impl<C: Calls> FileStore<C> {
         content: impl IntoIterator<Item: AsRef<[u8]>>,
         sync: bool,
     ) -> Result<(), DiskError> {
+        self.replace_with(name, content.into_iter().map(Ok), sync).map(|_| ())
+    }
+
+    /// As [`Self::replace`], with content that is still being made: an error of its own gives everything up.
+    /// Gives the new length.
+    ///
+    /// # Errors
+    /// The content's, or what the operating system said.
+    pub fn replace_with(
+        &mut self,
+        name: &str,
+        content: impl IntoIterator<Item = io::Result<impl AsRef<[u8]>>>,
+        sync: bool,
+    ) -> Result<u64, DiskError> {
         let path = self.path(name);
         let temporary = temporary_path(&path);
         self.make_parent(&path, name).map_err(disk_error)?;
         let written = self.write_temporary(&temporary, name, content, sync);
-        let renamed = written.and_then(|file| self.calls.rename(&temporary, &path).map(|()| file));
+        let renamed = written.and_then(|written| self.calls.rename(&temporary, &path).map(|()| written));
         match renamed {
             Err(error) => {
                 let _ = self.calls.remove(&temporary);
                 Err(disk_error(error))
             }
-            Ok(new_lock) => {
+            Ok((new_lock, len)) => {
                 self.appended.remove(name);
                 if let (Some(new), Some(held)) = (new_lock, self.locks.get_mut(name)) {
                     held.retired.push_back(std::mem::replace(&mut held.current, new));
@@ -170,34 +188,44 @@ impl<C: Calls> FileStore<C> {
                 if sync {
                     self.calls.sync_dir(parent(&path)).map_err(disk_error)?;
                 }
-                Ok(())
+                Ok(len)
             }
         }
     }
 
-    /// Writes the new content beside the old; returns it locked if the old one is.
+    /// Writes the new content beside the old; returns it locked if the old one is, and its length.
     fn write_temporary(
         &mut self,
         temporary: &Path,
         name: &str,
-        content: impl IntoIterator<Item: AsRef<[u8]>>,
+        content: impl IntoIterator<Item = io::Result<impl AsRef<[u8]>>>,
         sync: bool,
-    ) -> io::Result<Option<LockedFile>> {
+    ) -> io::Result<(Option<LockedFile>, u64)> {
         let file = self.calls.create(temporary, true)?;
+        let (mut len, mut unsynced) = (0, 0);
         for piece in content {
-            self.write_all(&file, piece.as_ref())?;
+            let piece = piece?;
+            let piece = piece.as_ref();
+            self.write_all(&file, piece)?;
+            len += piece.len() as u64;
+            unsynced += piece.len();
+            if sync && unsynced >= SYNC_EVERY_BYTES {
+                // One sync of everything at the end would keep the disk from others for long.
+                self.calls.sync(&file)?;
+                unsynced = 0;
+            }
         }
         if self.locks.contains_key(name) {
             let locked = self.calls.lock(file)?;
             if sync {
                 self.calls.sync(&locked)?;
             }
-            return Ok(Some(locked));
+            return Ok((Some(locked), len));
         }
         if sync {
             self.calls.sync(&file)?;
         }
-        Ok(None)
+        Ok((None, len))
     }
 
     /// Makes what was appended durable.
@@ -227,10 +255,32 @@ impl<C: Calls> FileStore<C> {
     /// What the operating system said.
     pub fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         self.appended.remove(name);
-        match self.calls.remove(&self.path(name)) {
+        let path = self.path(name);
+        // Giving back the blocks of a big file takes long: whoever closes it last does it, beside other work.
+        let big = File::open(&path)
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|data| data.len() > BIG_FILE_BYTES));
+        let removed = self.calls.remove(&path);
+        if let Some(file) = big {
+            // Without a thread it is closed here.
+            let _ = std::thread::Builder::new().name("closer".to_owned()).spawn(move || drop(file));
+        }
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(disk_error(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Gives a file another name, durably.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.appended.remove(from);
+        self.appended.remove(to);
+        let target = self.path(to);
+        let renamed = self.calls.rename(&self.path(from), &target);
+        renamed.and_then(|()| self.calls.sync_dir(parent(&target))).map_err(disk_error)
     }
 
     /// Opens a file to read it in pieces; `None` if it is not there.
@@ -239,6 +289,17 @@ impl<C: Calls> FileStore<C> {
     /// What the operating system said.
     pub fn read(&self, name: &str) -> io::Result<Option<FileReader>> {
         FileReader::open(&self.path(name))
+    }
+
+    /// Makes another directory the data directory, for this process too. Locks that are held stay.
+    ///
+    /// # Errors
+    /// It is not there, or may not be entered; nothing has changed then.
+    pub fn change_dir(&mut self, path: &str) -> Result<(), DiskError> {
+        std::env::set_current_dir(path).map_err(disk_error)?;
+        self.dir = std::env::current_dir().map_err(disk_error)?;
+        self.appended.clear();
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -310,8 +371,9 @@ fn temporary_path(path: &Path) -> PathBuf {
     parent(path).join(format!("temp-{}-{name}", std::process::id()))
 }
 
+/// An error as the node is told it.
 #[allow(clippy::needless_pass_by_value)] // it is what map_err gives
-fn disk_error(error: io::Error) -> DiskError {
+pub fn disk_error(error: io::Error) -> DiskError {
     let no_space =
         matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
     DiskError { message: error.to_string(), no_space }

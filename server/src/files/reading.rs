@@ -12,15 +12,24 @@ pub const READ_CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct FileReader {
     file: File,
+    total_bytes: u64,
 }
 
 impl FileReader {
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         match File::open(path) {
-            Ok(file) => Ok(Some(Self { file })),
+            Ok(file) => {
+                let total_bytes = file.metadata()?.len();
+                Ok(Some(Self { file, total_bytes }))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The file's length when it was opened.
+    pub const fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// The next piece; shorter than [`READ_CHUNK_BYTES`] only at the file's end.

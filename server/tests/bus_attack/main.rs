@@ -22,6 +22,8 @@
 
 mod frames;
 mod lies;
+#[path = "../side_by_side/programs.rs"]
+mod programs;
 mod servers;
 
 use std::io::{Read, Write};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use slotstorm_node::cluster::{NodeId, SLOTS, SlotBitmap};
 use tempfile::TempDir;
 
+use super::programs;
+
 pub const PORT: u16 = 7000;
 pub const BUS_PORT: u16 = 17000;
 pub const NODES: u8 = 6;
@@ -85,11 +87,7 @@ pub struct Server {
 impl Server {
     /// Starts `program`, or our own node: an example that cargo builds beside the tests.
     pub fn start(program: Option<&PathBuf>, ip: String, cluster: bool) -> Self {
-        let ours = || {
-            let tests = std::env::current_exe().unwrap();
-            tests.parent().unwrap().with_file_name("examples").join("node")
-        };
-        let (dir, program) = (TempDir::new().unwrap(), program.cloned().unwrap_or_else(ours));
+        let (dir, program) = (TempDir::new().unwrap(), program.cloned().unwrap_or_else(programs::ours));
         let args = [
             ["--bind", &ip],
             ["--bind-source-addr", &ip],
@@ -105,9 +103,7 @@ impl Server {
         let mut command = Command::new(&program);
         let last_words = std::fs::File::create(dir.path().join("stderr")).unwrap();
         command.args(args.concat()).stdout(Stdio::null()).stderr(last_words);
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!("{}: {error} (ours: cargo build -p slotstorm-server --example node)", program.display())
-        });
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let server = Self { ip, child, dir };
         eventually("the server answers", || {
             Client::connect(&server.ip).is_ok_and(|mut client| client.ask("PING").is_ok())

@@ -1,9 +1,12 @@
 //! A real redis-server 7.0 and our node, each a process on an address of its own, asked the same things.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod pair;
+pub mod programs;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,16 +23,6 @@ pub const PORT: u16 = 7000;
 pub enum Kind {
     Ours,
     Redis,
-}
-
-/// The first redis-server 7.0 on the PATH; there may be others before it.
-pub fn redis_7_0() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("redis-server")).find(|program| {
-        let version = Command::new(program).arg("--version").output();
-        version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("v=7.0."))
-    });
-    found.expect("a redis-server 7.0 on the PATH is needed (Debian: apt install redis-server)")
 }
 
 /// A server process on an address of its own.
@@ -52,40 +45,53 @@ impl Server {
     }
 
     fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), kind, number, before, args)
+    }
+
+    fn start_in(dir: TempDir, kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
-        let dir = TempDir::new().unwrap();
         let port = PORT.to_string();
         let base = ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
         let words = before.iter().copied().chain(base).chain(args.iter().copied());
         let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
-        let child = Self::spawn(kind, &all);
+        let child = Self::spawn(kind, &all, dir.path());
         let server = Self { kind, ip: ip.clone(), dir, child };
         server.wait_until_it_answers();
         server
     }
 
+    /// Its directory.
+    pub fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Starts a server on a copy of all files of another one.
+    pub fn start_on_files_of(kind: Kind, number: u8, args: &[&str], other: &Self) -> Self {
+        let dir = TempDir::new().unwrap();
+        copy_all(other.dir.path(), dir.path());
+        Self::start_in(dir, kind, number, &[], args)
+    }
+
     /// A file in its directory, empty if it is not there.
-    #[allow(dead_code)] // not every test that has this module reads files
     pub fn file(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.dir.path().join(name)).unwrap_or_default()
     }
 
-    fn spawn(kind: Kind, args: &[String]) -> Child {
+    /// Of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn spawn(kind: Kind, args: &[String], dir: &Path) -> Child {
         let program = match kind {
-            Kind::Redis => redis_7_0(),
-            Kind::Ours => {
-                let tests = std::env::current_exe().unwrap();
-                tests.parent().unwrap().with_file_name("examples").join("node")
-            }
+            Kind::Redis => programs::redis_7_0(),
+            Kind::Ours => programs::ours(),
         };
-        let spawned = Command::new(&program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        spawned.unwrap_or_else(|error| {
-            panic!(
-                "{} is needed: {error} (Debian: redis-server; ours: cargo build --example node)",
-                program.display()
-            )
-        })
+        // Here a node that panics says why.
+        let stderr = std::fs::File::create(dir.join("stderr")).unwrap();
+        let spawned = Command::new(&program).args(args).stdout(Stdio::null()).stderr(stderr).spawn();
+        spawned.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
     }
 
     fn wait_until_it_answers(&self) {
@@ -105,17 +111,31 @@ impl Server {
     }
 }
 
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = &self.dir;
     }
 }
 
 pub struct Client {
     pub stream: TcpStream,
     in_multi: bool,
+    /// Came behind what was waited for.
+    early: Vec<u8>,
 }
 
 impl Client {
@@ -124,7 +144,7 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
         // Disks of busy machines stop for seconds, and with them the servers that sync.
         stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-        Some(Self { stream, in_multi: false })
+        Some(Self { stream, in_multi: false, early: Vec::new() })
     }
 
     /// Sends a line and reads what comes until a PING behind it is answered (with or without a subscription);
@@ -155,17 +175,22 @@ impl Client {
     }
 
     fn read_until(&mut self, end: &str) -> String {
-        let mut got = Vec::new();
+        let mut got = std::mem::take(&mut self.early);
         let mut buffer = [0; 16384];
-        while !got.ends_with(end.as_bytes()) {
+        let at = loop {
+            if let Some(at) = got.windows(end.len()).position(|window| window == end.as_bytes()) {
+                break at;
+            }
             match self.stream.read(&mut buffer) {
                 Ok(read) if read > 0 => got.extend_from_slice(&buffer[..read]),
                 // A read with a timeout is interrupted when the process is stopped and goes on.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return format!("{}(closed)", String::from_utf8_lossy(&got).replace("\r\n", "|")),
             }
-        }
-        got.truncate(got.len() - end.len());
+        };
+        // A subscriber may be sent a message right behind its PING's answer: that belongs to the next question.
+        self.early = got.split_off(at + end.len());
+        got.truncate(at);
         String::from_utf8_lossy(&got).replace("\r\n", "|")
     }
 }

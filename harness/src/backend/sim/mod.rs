@@ -20,6 +20,8 @@ use super::{BackendError, LinkEvent, LinkId, Mailbox, ProcessState, SeenBy, Sign
 use crate::plan::seed;
 
 #[cfg(test)]
+pub mod model;
+#[cfg(test)]
 mod tests;
 
 /// The servers behind the connections. Called only while the node runs.

@@ -4,12 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
 use redis_protocol::redis_keyslot;
-use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase, RunInfo, Sources, read_folder};
 
+use super::model::{Model, Modelled, bulk, id};
 use super::*;
 use crate::driver::{Listener, Outcome, Run, Tally};
 use crate::observer::{RoleChange, node_name};
@@ -22,7 +20,6 @@ const SHARDS: u16 = 3;
 struct ModelCluster {
     data: BTreeMap<String, Vec<String>>,
     writes: u64,
-    incoming: BTreeMap<u64, BytesMut>,
     /// Forgets an element now and then after acknowledging it, if it is to be caught.
     loses_every: Option<u64>,
 }
@@ -36,7 +33,7 @@ impl ModelCluster {
         (redis_keyslot(key.as_bytes()) / 5461).min(2)
     }
 
-    fn answer(&mut self, node: u16, args: &[String]) -> String {
+    fn reply(&mut self, node: u16, args: &[String]) -> String {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["CLUSTER", "NODES"] => bulk(&Self::nodes_text(node)),
@@ -122,31 +119,10 @@ impl ModelCluster {
     }
 }
 
-impl Servers for ModelCluster {
-    fn receive(&mut self, _now: Nanos, node: u16, conn: u64, bytes: &[u8]) -> Vec<u8> {
-        let mut buffer = self.incoming.remove(&conn).unwrap_or_default();
-        buffer.extend_from_slice(bytes);
-        let mut replies = String::new();
-        while let Ok(Some((BytesFrame::Array(frames), _, _))) = decode_bytes_mut(&mut buffer) {
-            let args: Vec<String> =
-                frames.iter().map(|frame| frame.as_str().unwrap_or_default().to_owned()).collect();
-            replies.push_str(&self.answer(node, &args));
-        }
-        self.incoming.insert(conn, buffer);
-        replies.into_bytes()
+impl Model for ModelCluster {
+    fn answer(&mut self, node: u16, words: &[String]) -> Option<String> {
+        Some(self.reply(node, words))
     }
-
-    fn closed(&mut self, _node: u16, conn: u64) {
-        self.incoming.remove(&conn);
-    }
-}
-
-fn id(node: u16) -> String {
-    format!("{node:040}")
-}
-
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
 }
 
 struct Silent;
@@ -169,7 +145,7 @@ fn storm_and_views(text: &str, cluster: ModelCluster) -> (Outcome, String, Strin
     let plan = Rc::new(Plan::from_file(StormFile::parse("storm.toml", text).unwrap(), 1).unwrap());
     let executor = Executor::new();
     let options = SimOptions { nodes: 6, seed: plan.seed, latency_ns: 50_000, jitter_ns: 100_000 };
-    let world = SimWorld::new(executor.clone(), options, cluster);
+    let world = SimWorld::new(executor.clone(), options, Modelled::new(cluster));
     let run = Run {
         world: world.clone(),
         plan,

@@ -34,21 +34,9 @@ pub struct CheckArgs {
     common: Common,
 }
 
-/// Arguments of `slotstorm cluster info`.
+/// Arguments of `slotstorm cluster info` and `nodes`.
 #[derive(Clone, Debug, Args)]
-pub struct InfoArgs {
-    #[command(flatten)]
-    entry: Entry,
-    /// One line of JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-/// Arguments of `slotstorm cluster nodes`.
-#[derive(Clone, Debug, Args)]
-pub struct NodesArgs {
+pub struct TellArgs {
     #[command(flatten)]
     entry: Entry,
     /// One line of JSON
@@ -115,7 +103,7 @@ pub fn check(args: &CheckArgs, auth: &Auth) -> Done {
 }
 
 /// Runs `info`.
-pub fn info(args: &InfoArgs, auth: &Auth) -> Done {
+pub fn info(args: &TellArgs, auth: &Auth) -> Done {
     let screen = Screen::new(args.json);
     let tell = |note: Note| screen.show(&note);
     with_fleet(args.entry.address()?, &args.common, auth, async |fleet| {
@@ -154,7 +142,7 @@ struct Row {
 }
 
 /// Runs `nodes`.
-pub fn nodes(args: &NodesArgs, auth: &Auth) -> Done {
+pub fn nodes(args: &TellArgs, auth: &Auth) -> Done {
     with_fleet(args.entry.address()?, &args.common, auth, async |fleet| {
         let rows = rows(fleet);
         if args.json {

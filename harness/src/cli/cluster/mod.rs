@@ -44,9 +44,9 @@ pub enum ClusterCommand {
     /// Look whether the cluster is whole
     Check(inspect::CheckArgs),
     /// Keys, slots and replicas of each master
-    Info(inspect::InfoArgs),
+    Info(inspect::TellArgs),
     /// All nodes as a table
-    Nodes(inspect::NodesArgs),
+    Nodes(inspect::TellArgs),
     /// Send one command to every node
     Call(inspect::CallArgs),
     /// Close open slots, and give slots without an owner one

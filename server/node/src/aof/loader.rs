@@ -1,12 +1,13 @@
 //! Reads the append-only file at start: manifest, base, incremental files, in that order. A last file that ends
-//! within a command or a transaction is cut there (`aof-load-truncated yes`), as after any crash.
+//! within a command or a transaction is cut there, as after any crash, unless `aof-load-truncated` is off. A single
+//! file of a Redis before 7.0 is moved into the directory and becomes the base.
 
 use std::collections::VecDeque;
 
-use super::{AofNames, DiskQueue, Manifest, ManifestError};
+use super::{AofFile, AofNames, DiskQueue, Manifest, ManifestError};
 use crate::io::{DiskOp, Effect, LogLevel};
 use crate::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey};
-use crate::replication::commands::{Command, CommandBatch, CommandError, CommandParser};
+use crate::replication::commands::{Command, CommandBatch, CommandError, CommandParser, selected_by};
 
 /// How an RDB file begins; anything else is commands.
 const RDB_SIGNATURE: &[u8] = b"REDIS";
@@ -23,6 +24,8 @@ pub enum LoadWhat {
 /// Something to put in the keyspace.
 #[derive(Debug)]
 pub enum AofItem<'a> {
+    /// What follows belongs to the database of this number. Each file begins with 0.
+    Database(u32),
     /// A key of a base in RDB form.
     Key(RdbKey),
     /// A command to execute, without redirection, reply or propagation. Never SELECT, MULTI or EXEC.
@@ -54,15 +57,10 @@ pub enum AofLoadError {
         error: ManifestError,
     },
     /// A file that the manifest names is gone.
-    #[error("The AOF file {0} doesn't exist")]
+    #[error("The append log file {0} doesn't exist: No such file or directory")]
     Missing(String),
-    /// An AOF of Redis before 7.0 and no manifest.
-    #[error(
-        "{0} is an AOF of Redis before 7.0, which this server does not upgrade; start a redis-server 7 on it once"
-    )]
-    OldStyle(String),
     /// The base is damaged.
-    #[error("Error reading the RDB preamble of the AOF file {name}: {error}")]
+    #[error("Error reading the RDB base file {name}, AOF loading aborted: {error}")]
     Rdb {
         /// The file.
         name: String,
@@ -70,7 +68,10 @@ pub enum AofLoadError {
         error: RdbError,
     },
     /// Bytes that are no command.
-    #[error("Bad file format reading the append only file {name} at offset {offset}: {error}")]
+    #[error(
+        "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest> (offset {offset}: {error})"
+    )]
     Command {
         /// The file.
         name: String,
@@ -79,12 +80,19 @@ pub enum AofLoadError {
         /// What is wrong with it.
         error: CommandError,
     },
+    /// The last file ends within a command or a transaction, and `aof-load-truncated` is off.
+    #[error(
+        "Unexpected end of file reading the append only file {0}. You can: 1) Make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' \
+         configuration option to yes and restart the server."
+    )]
+    Truncated(String),
     /// A file before the last one ends within a command.
-    #[error("The truncated file {0} is not the last file of the AOF")]
+    #[error("Fatal error: the truncated file is not the last file ({0})")]
     TruncatedBeforeLast(String),
-    /// A database other than 0.
-    #[error("The AOF file {0} has data in a database other than 0")]
-    OtherDatabase(String),
+    /// A SELECT that names no database.
+    #[error("The AOF file {0} has a SELECT of no database")]
+    NoDatabase(String),
 }
 
 /// The loader: begin with [`AofLoader::new`], then give it every `FileChunk` for which [`AofLoader::wants`].
@@ -92,6 +100,8 @@ pub enum AofLoadError {
 pub struct AofLoader {
     names: AofNames,
     what: LoadWhat,
+    /// `aof-load-truncated`
+    load_truncated: bool,
     stage: Stage,
     loaded: LoadedAof,
 }
@@ -101,8 +111,11 @@ enum Stage {
     Manifest {
         text: Vec<u8>,
     },
-    /// There is no manifest; is there an old-style file?
-    OldStyle,
+    /// There is no manifest, or one of a move that did not end; is there an old-style file?
+    OldStyle {
+        /// What is wrong if there is none.
+        otherwise: Option<AofLoadError>,
+    },
     Files {
         current: Box<LoadingFile>,
         rest: VecDeque<String>,
@@ -131,16 +144,22 @@ enum Form {
 
 impl AofLoader {
     /// Begins by asking for the manifest.
-    pub fn new(names: AofNames, what: LoadWhat, disk: &mut DiskQueue<'_>) -> Self {
+    pub fn new(names: AofNames, what: LoadWhat, load_truncated: bool, disk: &mut DiskQueue<'_>) -> Self {
         disk.effect(Effect::Read { name: names.manifest() });
-        Self { names, what, stage: Stage::Manifest { text: Vec::new() }, loaded: LoadedAof::default() }
+        Self {
+            names,
+            what,
+            load_truncated,
+            stage: Stage::Manifest { text: Vec::new() },
+            loaded: LoadedAof::default(),
+        }
     }
 
     /// True if a `FileChunk` of this name is the one waited for.
     pub fn wants(&self, name: &str) -> bool {
         match &self.stage {
             Stage::Manifest { .. } => name == self.names.manifest(),
-            Stage::OldStyle => name == self.names.file,
+            Stage::OldStyle { .. } => name == self.names.file,
             Stage::Files { current, .. } => name == current.path,
             Stage::Done => false,
         }
@@ -158,28 +177,33 @@ impl AofLoader {
     ) -> Result<Option<LoadedAof>, AofLoadError> {
         match &mut self.stage {
             Stage::Manifest { .. } if missing => {
-                self.stage = Stage::OldStyle;
-                disk.effect(Effect::Read { name: self.names.file.clone() });
+                self.look_for_old_style(None, disk);
                 Ok(None)
             }
             Stage::Manifest { text } => {
                 text.extend_from_slice(bytes);
                 if eof { self.begin_files(disk) } else { Ok(None) }
             }
-            Stage::OldStyle => {
-                if missing {
-                    Ok(Some(self.finish()))
-                } else {
-                    Err(AofLoadError::OldStyle(self.names.file.clone()))
+            Stage::OldStyle { otherwise } if missing => match otherwise.take() {
+                None => Ok(Some(self.finish())),
+                Some(error) => Err(error),
+            },
+            Stage::OldStyle { .. } if !eof => Ok(None),
+            Stage::OldStyle { .. } => Ok(self.upgrade(disk)),
+            Stage::Files { current, rest } if missing => {
+                let error = AofLoadError::Missing(current.name().to_owned());
+                if current.is_base && rest.is_empty() && current.name() == self.names.file {
+                    self.look_for_old_style(Some(error), disk);
+                    return Ok(None);
                 }
+                Err(error)
             }
-            Stage::Files { current, .. } if missing => Err(AofLoadError::Missing(current.path.clone())),
             Stage::Files { current, rest } => {
                 current.feed(bytes, sink)?;
                 if !eof {
                     return Ok(None);
                 }
-                let valid_bytes = current.finish(rest.is_empty(), disk)?;
+                let valid_bytes = current.finish(rest.is_empty(), self.load_truncated, disk)?;
                 if current.is_base {
                     self.loaded.base_bytes = valid_bytes;
                 } else {
@@ -190,6 +214,34 @@ impl AofLoader {
             }
             Stage::Done => Ok(None),
         }
+    }
+
+    fn look_for_old_style(&mut self, otherwise: Option<AofLoadError>, disk: &mut DiskQueue<'_>) {
+        self.stage = Stage::OldStyle { otherwise };
+        disk.effect(Effect::Read { name: self.names.file.clone() });
+    }
+
+    /// The file of a Redis before 7.0 becomes the base: first the manifest that names it, then the move.
+    fn upgrade(&mut self, disk: &mut DiskQueue<'_>) -> Option<LoadedAof> {
+        let name = self.names.file.clone();
+        let base = AofFile { name: name.clone(), seq: 1 };
+        let manifest = Manifest { base: Some(base), ..Manifest::default() };
+        let bytes = manifest.to_text().into_bytes();
+        disk.op(DiskOp::Replace { name: self.names.manifest(), bytes, sync: true });
+        let path = self.names.path(&name);
+        disk.op(DiskOp::Rename { from: name.clone(), to: path.clone() });
+        let text = format!(
+            "Successfully migrated an old-style AOF file ({name}) into the AOF directory ({}).",
+            self.names.dir
+        );
+        disk.effect(Effect::Log { level: LogLevel::Notice, text });
+        self.loaded.manifest = Some(manifest);
+        if self.what == LoadWhat::ManifestOnly {
+            return Some(self.finish());
+        }
+        disk.effect(Effect::Read { name: path.clone() });
+        self.stage = Stage::Files { current: Box::new(LoadingFile::new(path, true)), rest: VecDeque::new() };
+        None
     }
 
     fn begin_files(&mut self, disk: &mut DiskQueue<'_>) -> Result<Option<LoadedAof>, AofLoadError> {
@@ -242,7 +294,15 @@ impl LoadingFile {
         }
     }
 
+    /// Without the directory.
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(AofItem<'_>)) -> Result<(), AofLoadError> {
+        if self.received_bytes == 0 && self.head.is_empty() && self.form.is_none() {
+            sink(AofItem::Database(0));
+        }
         self.received_bytes += bytes.len() as u64;
         match &mut self.form {
             Some(Form::Rdb(_)) => self.feed_rdb(bytes, sink),
@@ -266,20 +326,24 @@ impl LoadingFile {
 
     fn feed_rdb(&mut self, bytes: &[u8], sink: &mut dyn FnMut(AofItem<'_>)) -> Result<(), AofLoadError> {
         let Some(Form::Rdb(decoder)) = &mut self.form else { return Ok(()) };
-        let mut other_database = false;
+        let mut no_database = false;
         let fed = decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Key(key) => sink(AofItem::Key(key)),
-            RdbEvent::SelectDb(db) => other_database |= db != 0,
+            RdbEvent::SelectDb(db) => match u32::try_from(db) {
+                Ok(db) => sink(AofItem::Database(db)),
+                Err(_) => no_database = true,
+            },
             // Functions of a real server's AOF have no meaning here; what else there is are hints.
             RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::Function(_) | RdbEvent::End => {}
         });
         fed.map_err(|error| AofLoadError::Rdb { name: self.path.clone(), error })?;
-        if other_database {
-            return Err(AofLoadError::OtherDatabase(self.path.clone()));
+        if no_database {
+            return Err(AofLoadError::NoDatabase(self.path.clone()));
         }
         if decoder.is_done() {
             self.valid_bytes = decoder.parsed_bytes();
             let rest = decoder.take_rest();
+            sink(AofItem::Database(0));
             self.form = Some(Form::Commands(CommandParser::for_aof()));
             return self.feed_commands(&rest, sink);
         }
@@ -303,10 +367,11 @@ impl LoadingFile {
             };
             parsed += command.raw.len() as u64;
             if command.is("SELECT") {
-                if command.args().nth(1) != Some(b"0") {
-                    return Err(AofLoadError::OtherDatabase(self.path.clone()));
-                }
+                let Some(db) = selected_by(command) else {
+                    return Err(AofLoadError::NoDatabase(self.path.clone()));
+                };
                 if self.transaction.is_none() {
+                    sink(AofItem::Database(db));
                     self.valid_bytes = parsed;
                     continue;
                 }
@@ -314,10 +379,10 @@ impl LoadingFile {
             if let Some(transaction) = &mut self.transaction {
                 transaction.push(command);
                 if command.is("EXEC") {
-                    let inside = |command: &Command<'_>| {
-                        !["MULTI", "EXEC", "SELECT"].iter().any(|name| command.is(name))
-                    };
-                    transaction.iter().filter(inside).for_each(|command| sink(AofItem::Command(command)));
+                    let inside = |command: &Command<'_>| !command.is("MULTI") && !command.is("EXEC");
+                    for command in transaction.iter().filter(inside) {
+                        sink(selected_by(command).map_or(AofItem::Command(command), AofItem::Database));
+                    }
                     self.transaction = None;
                     self.valid_bytes = parsed;
                 }
@@ -333,12 +398,24 @@ impl LoadingFile {
     }
 
     /// The file has ended; gives how much of it stays.
-    fn finish(&mut self, is_last: bool, disk: &mut DiskQueue<'_>) -> Result<u64, AofLoadError> {
+    fn finish(
+        &mut self,
+        is_last: bool,
+        load_truncated: bool,
+        disk: &mut DiskQueue<'_>,
+    ) -> Result<u64, AofLoadError> {
         if let Some(Form::Rdb(_)) = self.form {
             let error = RdbError::Corrupt("it ends early");
             return Err(AofLoadError::Rdb { name: self.path.clone(), error });
         }
         if self.valid_bytes < self.received_bytes {
+            if self.transaction.is_some() {
+                let text = format!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.path);
+                disk.effect(Effect::Log { level: LogLevel::Warning, text });
+            }
+            if !load_truncated {
+                return Err(AofLoadError::Truncated(self.path.clone()));
+            }
             if !is_last {
                 return Err(AofLoadError::TruncatedBeforeLast(self.path.clone()));
             }

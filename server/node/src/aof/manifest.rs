@@ -28,9 +28,10 @@ impl AofNames {
         format!("{}/{name}", self.dir)
     }
 
-    /// A new base file.
-    pub fn base(&self, seq: u64) -> AofFile {
-        AofFile { name: format!("{}.{seq}.base.rdb", self.file), seq }
+    /// A new base file, in RDB form or made of commands.
+    pub fn base(&self, seq: u64, as_commands: bool) -> AofFile {
+        let form = if as_commands { "aof" } else { "rdb" };
+        AofFile { name: format!("{}.{seq}.base.{form}", self.file), seq }
     }
 
     /// A new incremental file.
@@ -62,6 +63,18 @@ pub struct Manifest {
 /// Why a manifest cannot be used. The file was damaged or edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
+    /// A type that is none of the three.
+    #[error("Unknown AOF file type (line {line})")]
+    UnknownType {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line of more than 1024 bytes.
+    #[error("The AOF manifest file contains too long line (line {line})")]
+    TooLong {
+        /// Counted from 1.
+        line: usize,
+    },
     /// A line that is not `file NAME seq N type b|h|i`.
     #[error("Invalid AOF manifest file format (line {line})")]
     Format {
@@ -91,15 +104,22 @@ pub enum ManifestError {
     Empty,
 }
 
+/// Redis' longest line of a manifest.
+const MAX_LINE_BYTES: usize = 1024;
+
 impl Manifest {
     /// Reads a manifest's text.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         let mut manifest = Self::default();
         let mut seen = false;
+        let lines = text.split(|&byte| byte == b'\n').count();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let number = index + 1;
-            if line.is_empty() || line.starts_with(b"#") {
+            if line.starts_with(b"#") || line.is_empty() && index + 1 == lines {
                 continue;
+            }
+            if line.len() > MAX_LINE_BYTES {
+                return Err(ManifestError::TooLong { line: number });
             }
             seen = true;
             let words = split_words(line).ok_or(ManifestError::Format { line: number })?;
@@ -111,12 +131,13 @@ impl Manifest {
                 'b' if manifest.base.is_some() => return Err(ManifestError::DuplicateBase { line: number }),
                 'b' => manifest.base = Some(file),
                 'h' => manifest.history.push(file),
-                _ => {
+                'i' => {
                     if manifest.incremental.last().is_some_and(|last| last.seq >= file.seq) {
                         return Err(ManifestError::Order { line: number });
                     }
                     manifest.incremental.push(file);
                 }
+                _ => return Err(ManifestError::UnknownType { line: number }),
             }
         }
         if seen { Ok(manifest) } else { Err(ManifestError::Empty) }
@@ -136,7 +157,7 @@ impl Manifest {
     }
 }
 
-/// Pairs of key and value, in any order, unknown keys refused.
+/// Pairs of key and value, in any order; unknown keys are passed over.
 fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
     let (mut name, mut seq, mut kind) = (None, None, None);
     for pair in words.chunks(2) {
@@ -145,15 +166,11 @@ fn parse_line(words: &[String]) -> Option<(AofFile, char)> {
             "file" => name = Some(value.clone()),
             "seq" => seq = value.parse().ok(),
             "type" => kind = Some(value.as_str()),
-            _ => return None,
+            // Of a later version: this one does without.
+            _ => {}
         }
     }
-    let kind = match kind? {
-        "b" => 'b',
-        "h" => 'h',
-        "i" => 'i',
-        _ => return None,
-    };
+    let kind = kind?.chars().next()?;
     Some((AofFile { name: name?, seq: seq? }, kind))
 }
 
@@ -168,6 +185,11 @@ fn quoted(name: &str) -> String {
         match byte {
             b'\\' => out.push_str("\\\\"),
             b'"' => out.push_str("\\\""),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x07 => out.push_str("\\a"),
+            0x08 => out.push_str("\\b"),
             b' '..=b'~' => out.push(char::from(byte)),
             // Writing to a string cannot fail.
             _ => drop(write!(out, "\\x{byte:02x}")),
@@ -177,7 +199,7 @@ fn quoted(name: &str) -> String {
     out
 }
 
-/// Splits a line at spaces; words in double quotes may hold `\\`, `\"` and `\xNN`.
+/// Splits a line at spaces; words in double quotes may hold `\\`, `\"`, `\xNN` and the escapes of C.
 fn split_words(line: &[u8]) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut bytes = line.iter().copied().peekable();
@@ -195,6 +217,11 @@ fn split_words(line: &[u8]) -> Option<Vec<String>> {
                             let digits = std::str::from_utf8(&digits).ok()?;
                             word.push(u8::from_str_radix(digits, 16).ok()?);
                         }
+                        b'n' => word.push(b'\n'),
+                        b'r' => word.push(b'\r'),
+                        b't' => word.push(b'\t'),
+                        b'a' => word.push(0x07),
+                        b'b' => word.push(0x08),
                         other => word.push(other),
                     },
                     other => word.push(other),
@@ -224,7 +251,7 @@ mod tests {
     fn reads_and_writes_what_a_real_server_wrote() {
         let manifest = Manifest::parse(REAL.as_bytes()).unwrap();
         let names = AofNames::default();
-        assert_eq!(manifest.base, Some(names.base(2)));
+        assert_eq!(manifest.base, Some(names.base(2, false)));
         assert_eq!(manifest.incremental, [names.incremental(2)]);
         assert_eq!(manifest.to_text(), REAL);
     }
@@ -234,7 +261,9 @@ mod tests {
         let line = "file a seq 1 type";
         for (text, error) in [
             (String::new(), ManifestError::Empty),
-            (format!("{line} x\n"), ManifestError::Format { line: 1 }),
+            (format!("{line} x\n"), ManifestError::UnknownType { line: 1 }),
+            (format!("{line} b\n\n"), ManifestError::Format { line: 2 }),
+            (format!("file {} seq 1 type b\n", "a".repeat(1100)), ManifestError::TooLong { line: 1 }),
             ("file a seq 1\n".into(), ManifestError::Format { line: 1 }),
             ("file ../a seq 1 type b\n".into(), ManifestError::Path { line: 1 }),
             (format!("# note\n{line} b\n{line} b\n"), ManifestError::DuplicateBase { line: 3 }),

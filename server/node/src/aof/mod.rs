@@ -4,19 +4,21 @@
 //! - At start: [`AofLoader`] reads the manifest and every file that it names, and gives keys and commands.
 //! - Then [`AofWriter`]: feed it every propagated command, call its `end_of_batch` once a batch, and let the ticket
 //!   that it returns gate every reply and every replication byte of that batch.
-//! - A rewrite is a snapshot that becomes the new base, pulled piece by piece between ordinary appends, so the disk
-//!   thread is never busy with one thing for long.
+//! - A rewrite is a snapshot that becomes the new base, written beside the ordinary appends, which it never holds up.
 //!
 //! What the writer asks of the shell's disk thread beyond the contract in `io`: an `Append` that fails leaves the
 //! file as long as it was.
 
+mod as_commands;
 mod loader;
 mod manifest;
+mod stream_commands;
 mod writer;
 
+pub use as_commands::CommandsEncoder;
 pub use loader::{AofItem, AofLoadError, AofLoader, LoadWhat, LoadedAof};
 pub use manifest::{AofFile, AofNames, Manifest, ManifestError};
-pub use writer::{AofEvent, AofStatus, AofWriter, FsyncPolicy, RewriteMode};
+pub use writer::{AofEvent, AofStatus, AofWriter, FsyncPolicy, RewriteMode, RewriteRequest};
 
 use crate::io::{DiskOp, Effect, Effects, Ticket};
 

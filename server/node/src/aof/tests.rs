@@ -1,10 +1,9 @@
 //! The AOF as stories: a writer and a loader over a disk in memory that can crash between any two operations.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use super::*;
-use crate::io::{DiskError, Mono, SnapshotId};
+use crate::io::{DiskError, Mono, SaveJob, SnapshotFormat, SnapshotId};
 use crate::keyspace::{EncodingLimits, HashSeed, Keyspace, Value, ValueParts};
 use crate::rdb::SnapshotEncoder;
 use crate::replication::commands::write_command;
@@ -18,7 +17,11 @@ fn apply(files: &mut Files, op: &DiskOp) {
         DiskOp::Sync { .. } => {}
         DiskOp::Truncate { name, len } => files.get_mut(name).expect("a file to cut").truncate(*len as usize),
         DiskOp::Remove { name } => drop(files.remove(name)),
-        DiskOp::ReplaceWithSnapshot { .. } => panic!("the AOF pulls its snapshots"),
+        DiskOp::Rename { from, to } => {
+            let content = files.remove(from).expect("a file to rename");
+            files.insert(to.clone(), content);
+        }
+        DiskOp::ChangeDir { .. } => panic!("not the AOF's business"),
     }
 }
 
@@ -31,10 +34,18 @@ fn load(files: &mut Files, piece: usize) -> Result<(Dataset, LoadedAof), AofLoad
     let mut loader = AofLoader::new(
         AofNames::default(),
         LoadWhat::Everything,
+        true,
         &mut DiskQueue::new(&mut effects, &mut last_ticket),
     );
     let mut dataset = Dataset::new();
     loop {
+        // The disk does what it is told in order, reads among it.
+        for effect in effects.list.extract_if(.., |effect| matches!(effect, Effect::Disk { .. })) {
+            if let Effect::Disk { op, .. } = effect {
+                apply(files, &op);
+            }
+        }
+        effects.list.retain(|effect| !matches!(effect, Effect::Log { .. }));
         let read = effects.list.iter().position(|effect| matches!(effect, Effect::Read { .. }));
         let Effect::Read { name } = effects.list.remove(read.expect("the loader reads or is done")) else {
             unreachable!()
@@ -49,6 +60,7 @@ fn load(files: &mut Files, piece: usize) -> Result<(Dataset, LoadedAof), AofLoad
             let eof = pieces.is_empty();
             let mut disk = DiskQueue::new(&mut effects, &mut last_ticket);
             let mut sink = |item: AofItem<'_>| match item {
+                AofItem::Database(number) => assert_eq!(number, 0),
                 AofItem::Key(key) => {
                     let ValueParts::String(value) = key.value else { panic!("a string") };
                     dataset.insert(key.key, value);
@@ -86,7 +98,7 @@ struct Bench {
     dataset: Dataset,
     /// Every dataset there was, with the gate of the batch that made it.
     past: Vec<(Ticket, Dataset)>,
-    encoders: BTreeMap<SnapshotId, SnapshotEncoder>,
+    saves: VecDeque<(SnapshotId, Box<SaveJob>)>,
     events: Vec<AofEvent>,
     fail_next: bool,
 }
@@ -97,7 +109,7 @@ impl Bench {
         let (mut effects, mut last_ticket) = (Effects::default(), Ticket(0));
         let now = Mono(0);
         let mut disk = DiskQueue::new(&mut effects, &mut last_ticket);
-        let writer = AofWriter::open(AofNames::default(), policy, loaded, now, &mut disk);
+        let writer = AofWriter::open(AofNames::default(), policy, false, loaded, now, &mut disk);
         let mut bench = Self {
             writer,
             effects,
@@ -108,7 +120,7 @@ impl Bench {
             now,
             past: vec![(Ticket(0), dataset.clone())],
             dataset,
-            encoders: BTreeMap::new(),
+            saves: VecDeque::new(),
             events: Vec::new(),
             fail_next: false,
         };
@@ -120,7 +132,7 @@ impl Bench {
     fn write(&mut self, key: &str, text: &str) -> Ticket {
         let mut command = Vec::new();
         write_command(&mut command, &["APPEND", key, text]);
-        self.writer.feed(&command);
+        self.writer.feed(Some(0), &command);
         self.dataset.entry(key.into()).or_default().extend_from_slice(text.as_bytes());
         let gate = self.end_of_batch();
         self.past.push((gate, self.dataset.clone()));
@@ -144,17 +156,8 @@ impl Bench {
         for effect in std::mem::take(&mut self.effects.list) {
             match effect {
                 Effect::Disk { ticket, op } => self.queue.push_back((ticket, op)),
-                Effect::SnapshotStart { id, snapshot, rdb_aux } => {
-                    self.encoders.insert(id, SnapshotEncoder::new(snapshot, rdb_aux));
-                }
-                Effect::SnapshotPull { id } => {
-                    let piece = self.encoders.get_mut(&id).expect("begun").next_chunk(10);
-                    let bytes: Arc<[u8]> = piece.bytes;
-                    let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
-                    self.writer.snapshot_chunk(id, &bytes, piece.last, &mut disk);
-                    self.take_effects();
-                }
-                Effect::SnapshotCancel { id } => drop(self.encoders.remove(&id)),
+                Effect::Save { id, job } => self.saves.push_back((id, job)),
+                Effect::SnapshotCancel { id } => self.saves.retain(|(other, _)| *other != id),
                 Effect::Log { .. } => {}
                 other => panic!("unexpected {other:?}"),
             }
@@ -168,16 +171,20 @@ impl Bench {
         }
         let id = SnapshotId(self.last_ticket.0);
         let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
-        let begun = self.writer.begin_rewrite(mode, id, keys.snapshot(), Vec::new(), &mut disk);
+        let snapshot = keys.snapshot();
+        let (aux, format, as_commands) = (Vec::new(), SnapshotFormat::default(), false);
+        let request = RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s: None };
+        let begun = self.writer.begin_rewrite(request, self.now, &mut disk);
         self.take_effects();
         begun
     }
 
-    /// Does one queued operation; false if there is none.
+    /// Does one queued operation, or when there is none a save; false if there is nothing to do.
     fn disk_step(&mut self) -> bool {
-        let Some((ticket, op)) = self.queue.pop_front() else { return false };
+        let full = || DiskError { message: "No space left on device".into(), no_space: true };
+        let Some((ticket, op)) = self.queue.pop_front() else { return self.save_step(full()) };
         let result = if std::mem::take(&mut self.fail_next) {
-            Err(DiskError { message: "No space left on device".into(), no_space: true })
+            Err(full())
         } else {
             apply(&mut self.files, &op);
             Ok(())
@@ -185,6 +192,23 @@ impl Bench {
         self.durable = ticket;
         let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
         self.events.extend(self.writer.disk_done(ticket, &result, self.now, &mut disk));
+        self.take_effects();
+        true
+    }
+
+    fn save_step(&mut self, full: DiskError) -> bool {
+        let Some((id, job)) = self.saves.pop_front() else { return false };
+        let result = if std::mem::take(&mut self.fail_next) {
+            Err(full)
+        } else {
+            let mut bytes = Vec::new();
+            SnapshotEncoder::new(job.snapshot, job.rdb_aux).fill(&mut bytes, usize::MAX);
+            let len = bytes.len() as u64;
+            self.files.insert(job.name, bytes);
+            Ok(len)
+        };
+        let mut disk = DiskQueue::new(&mut self.effects, &mut self.last_ticket);
+        self.events.extend(self.writer.saved(id, &result, self.now, &mut disk));
         self.take_effects();
         true
     }
@@ -223,7 +247,7 @@ fn what_was_answered_survives_a_crash_between_any_two_disk_operations_of_a_rewri
                 break;
             }
         }
-        assert_eq!(bench.events, [AofEvent::Rewritten]);
+        assert_eq!(bench.events, [AofEvent::Rewritten { began: Mono(0) }]);
         assert_eq!(load(&mut bench.files.clone(), 3).unwrap().0, bench.dataset);
         let mut names: Vec<&str> = bench.files.keys().map(String::as_str).collect();
         names.sort_unstable();
@@ -415,7 +439,13 @@ fn damage_elsewhere_than_at_the_end_is_an_error_with_the_files_name() {
     assert!(matches!(with("i2", b"#TS:1\r\nSET a b\r\n"), Err(AofLoadError::Command { offset: 0, .. })));
     assert!(matches!(with("b", b"REDIS0010\xfa"), Err(AofLoadError::Rdb { .. })));
     let mut files = Files::from([(names.manifest(), manifest.as_bytes().to_vec())]);
-    assert_eq!(load(&mut files, 10).unwrap_err(), AofLoadError::Missing("appendonlydir/b".into()));
-    let mut files = Files::from([(names.file.clone(), b"*1\r\n".to_vec())]);
-    assert!(matches!(load(&mut files, 10), Err(AofLoadError::OldStyle(_))));
+    assert_eq!(load(&mut files, 10).unwrap_err(), AofLoadError::Missing("b".into()));
+    // A single file of an older Redis becomes the base.
+    let mut command = Vec::new();
+    write_command(&mut command, &["APPEND", "a", "1"]);
+    let mut files = Files::from([(names.file.clone(), command)]);
+    for _ in 0..2 {
+        assert_eq!(load(&mut files, 10).unwrap().0, Dataset::from([(b"a".to_vec(), b"1".to_vec())]));
+        assert!(!files.contains_key(&names.file) && files.contains_key(&names.path(&names.file)));
+    }
 }

@@ -5,10 +5,11 @@
 //! to two seconds (W16).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::{AofFile, AofNames, DiskQueue, LoadedAof, Manifest};
-use crate::io::{DiskError, DiskOp, Effect, LogLevel, Mono, SnapshotId, Ticket};
+use crate::io::{
+    DiskError, DiskOp, Effect, LogLevel, Mono, SaveJob, SnapshotFormat, SnapshotId, Ticket, WallMs,
+};
 use crate::keyspace::Snapshot;
 use crate::rdb::SnapshotEncoder;
 use crate::replication::commands::write_command;
@@ -39,6 +40,27 @@ pub enum RewriteMode {
     /// Because the dataset is another now (a full resync) or the AOF was just turned on: what is on disk and what is
     /// appended do not belong together, so the new files become valid all at once.
     Restart,
+    /// `BGREWRITEAOF` while the AOF is off: only a base is made, nothing is appended.
+    BaseOnly,
+}
+
+/// What a rewrite is made from.
+#[derive(Debug)]
+pub struct RewriteRequest {
+    /// Why.
+    pub mode: RewriteMode,
+    /// The save's name.
+    pub id: SnapshotId,
+    /// Taken just now, at a batch's boundary.
+    pub snapshot: Snapshot,
+    /// Auxiliary fields, for a base in RDB form.
+    pub aux: Vec<(String, String)>,
+    /// How the snapshot is encoded.
+    pub format: SnapshotFormat,
+    /// The base is made of commands (`aof-use-rdb-preamble no`).
+    pub as_commands: bool,
+    /// The base of commands begins with the time (`aof-timestamp-enabled`), in Unix seconds.
+    pub annotate_s: Option<u64>,
 }
 
 /// What the glue must know of a finished disk operation.
@@ -52,7 +74,10 @@ pub enum AofEvent {
     /// Writes work again.
     WriteRecovered,
     /// The new base is in place.
-    Rewritten,
+    Rewritten {
+        /// When the rewrite began.
+        began: Mono,
+    },
     /// The rewrite was given up; after a failed restart see [`AofWriter::needs_restart`].
     RewriteFailed(RewriteMode, DiskError),
 }
@@ -86,8 +111,8 @@ pub struct AofWriter {
     current: AofFile,
     /// Commands not yet given to the disk.
     buffer: Vec<u8>,
-    /// SELECT 0 stands at the file's beginning (or has been fed since it was opened).
-    selected: bool,
+    /// The database that the file has selected since it was opened.
+    selected: Option<u32>,
     /// Appends whose outcome is not known, or which must be done again after an error.
     in_flight: VecDeque<InFlight>,
     /// Length of the current file with everything that is known to be in it.
@@ -104,7 +129,12 @@ pub struct AofWriter {
     restart_at: Option<Mono>,
     /// The operations that made the first files.
     opening: Vec<Ticket>,
-    next_seq: u64,
+    /// Numbers of the next base and the next incremental file.
+    next_seq: Seqs,
+    /// `no-appendfsync-on-rewrite` holds, and something is being saved.
+    syncs_held: bool,
+    /// The second of the last `#TS:` annotation.
+    annotated_s: u64,
 }
 
 #[derive(Debug)]
@@ -138,44 +168,49 @@ struct Rewrite {
     snapshot: SnapshotId,
     base: AofFile,
     base_bytes: u64,
+    began: Mono,
     step: Step,
 }
 
 /// How far a rewrite is. Each ticket is that of the operation that is waited for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
     /// The new incremental file, and with `Compact` the manifest that names it, are being made. The last of them is
-    /// waited for.
-    Preparing { file: Ticket, ticket: Ticket },
-    /// A piece of the snapshot was asked for.
-    Pulling,
-    /// A piece is being written; the last one is synced.
-    Writing { ticket: Ticket, last: bool },
+    /// waited for; then the save begins.
+    Preparing { file: Ticket, ticket: Ticket, job: Box<SaveJob> },
+    /// The new base is being written.
+    Saving,
     /// The manifest with the new base is being put in place; `manifest` is what it will be then.
     Switching { ticket: Ticket, manifest: Manifest },
 }
 
 impl AofWriter {
-    /// Opens the AOF that was loaded for appending, or makes an empty one. `now` begins the first second.
+    /// Opens the AOF that was loaded for appending, or makes an empty one, its base `as_commands` or as RDB. `now`
+    /// begins the first second.
     pub fn open(
         names: AofNames,
         policy: FsyncPolicy,
+        as_commands: bool,
         loaded: LoadedAof,
         now: Mono,
         disk: &mut DiskQueue<'_>,
     ) -> Self {
         let fresh = loaded.manifest.is_none();
+        let mut fresh_bytes = 0;
         let mut manifest = loaded.manifest.unwrap_or_default();
         let next_seq = next_seq(&manifest);
+        let loaded_incrementals = manifest.incremental.len();
         let mut opening = Vec::new();
         let (current, good_bytes) = match manifest.incremental.last() {
             Some(last) => (last.clone(), loaded.last_incremental_bytes),
-            None => (names.incremental(next_seq), 0),
+            None => (names.incremental(next_seq.incremental), 0),
         };
         if fresh {
-            let base = names.base(next_seq);
+            let base = names.base(next_seq.base, as_commands);
             let aux = vec![("aof-base".to_owned(), "1".to_owned())];
-            let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes.to_vec();
+            let bytes = SnapshotEncoder::new(Snapshot::default(), aux).next_chunk(usize::MAX).bytes;
+            let bytes = if as_commands { Vec::new() } else { bytes.to_vec() };
+            fresh_bytes = bytes.len() as u64;
             opening.push(disk.op(DiskOp::Replace { name: names.path(&base.name), bytes, sync: true }));
             manifest.base = Some(base);
         }
@@ -192,18 +227,20 @@ impl AofWriter {
             gate = put_manifest(&names, &manifest, disk);
             opening.push(gate);
         }
-        let other_bytes = loaded.base_bytes + loaded.incremental_bytes - loaded.last_incremental_bytes;
+        let base_bytes = loaded.base_bytes + fresh_bytes;
+        let other_bytes = base_bytes + loaded.incremental_bytes - loaded.last_incremental_bytes;
         Self {
             names,
             policy,
             manifest,
             current,
             buffer: Vec::new(),
-            selected: false,
+            selected: None,
             in_flight: VecDeque::new(),
             good_bytes,
             other_bytes,
-            size_at_rewrite: good_bytes + other_bytes,
+            // Redis' choice: what was rewritten since is not known after a restart.
+            size_at_rewrite: base_bytes,
             gate,
             sync: Sync { last: now, ..Sync::default() },
             failing: None,
@@ -211,7 +248,70 @@ impl AofWriter {
             last_rewrite_failed: false,
             restart_at: None,
             opening,
-            next_seq: next_seq + 1,
+            next_seq: Seqs {
+                base: next_seq.base + u64::from(fresh),
+                incremental: next_seq.incremental + u64::from(loaded_incrementals == 0),
+            },
+            syncs_held: false,
+            annotated_s: 0,
+        }
+    }
+
+    /// The AOF of a server that has it off, or has just turned it on: nothing is made before the rewrite
+    /// ([`RewriteMode::BaseOnly`] or [`RewriteMode::Restart`]) that must come next.
+    pub fn open_detached(names: AofNames, loaded: LoadedAof, now: Mono) -> Self {
+        let manifest = loaded.manifest.unwrap_or_default();
+        let next_seq = next_seq(&manifest);
+        Self {
+            current: names.incremental(next_seq.incremental),
+            names,
+            policy: FsyncPolicy::No,
+            manifest,
+            buffer: Vec::new(),
+            selected: None,
+            in_flight: VecDeque::new(),
+            good_bytes: 0,
+            other_bytes: 0,
+            size_at_rewrite: 0,
+            gate: Ticket(0),
+            sync: Sync { last: now, ..Sync::default() },
+            failing: None,
+            rewrite: None,
+            last_rewrite_failed: false,
+            restart_at: None,
+            opening: Vec::new(),
+            next_seq,
+            syncs_held: false,
+            annotated_s: 0,
+        }
+    }
+
+    /// Holds syncs back, or no longer (`no-appendfsync-on-rewrite` while something is being saved).
+    pub const fn hold_syncs(&mut self, held: bool) {
+        self.syncs_held = held;
+    }
+
+    /// When the rewrite that is running began.
+    pub fn rewriting_since(&self) -> Option<Mono> {
+        self.rewrite.as_ref().map(|rewrite| rewrite.began)
+    }
+
+    /// Gives up a rewrite that is running: the AOF is turned off, or the process ends.
+    pub fn abandon_rewrite(&mut self, disk: &mut DiskQueue<'_>) {
+        if let Some(running) = self.rewrite.take() {
+            disk.effect(Effect::SnapshotCancel { id: running.snapshot });
+            if !matches!(running.step, Step::Switching { .. }) {
+                disk.op(DiskOp::Remove { name: self.names.path(&running.base.name) });
+            }
+        }
+    }
+
+    /// Adds the annotation of this second, if it has none yet (`aof-timestamp-enabled`).
+    pub fn annotate(&mut self, wall: WallMs) {
+        let second = wall.0 / 1000;
+        if self.annotated_s != second {
+            self.annotated_s = second;
+            self.buffer.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
         }
     }
 
@@ -247,11 +347,18 @@ impl AofWriter {
         self.good_bytes + self.other_bytes
     }
 
-    /// True if `auto-aof-rewrite-percentage` and `-min-size` ask for a rewrite.
-    pub fn wants_rewrite(&self, percentage: u64, min_bytes: u64) -> bool {
+    /// The growth in per cent if `auto-aof-rewrite-percentage` and `-min-size` ask for a rewrite.
+    pub fn wants_rewrite(&self, percentage: u64, min_bytes: u64) -> Option<u64> {
         let (size, base) = (self.size(), self.size_at_rewrite.max(1));
-        let growth = size.saturating_sub(base).saturating_mul(100) / base;
-        self.rewrite.is_none() && percentage > 0 && size > min_bytes && growth >= percentage
+        let growth = (size.saturating_mul(100) / base).saturating_sub(100);
+        let wanted = self.rewrite.is_none() && percentage > 0 && size > min_bytes && growth >= percentage;
+        wanted.then_some(growth)
+    }
+
+    /// The AOF is turned off: what is there becomes durable, and a rewrite is given up.
+    pub fn close(&mut self, disk: &mut DiskQueue<'_>) {
+        self.abandon_rewrite(disk);
+        disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
     }
 
     /// True when the glue must take a snapshot and call [`Self::begin_rewrite`] with [`RewriteMode::Restart`]: an
@@ -260,11 +367,12 @@ impl AofWriter {
         self.restart_at.is_some_and(|at| at <= now)
     }
 
-    /// Adds one executed command (a RESP array), in the form in which it is propagated.
-    pub fn feed(&mut self, command: &[u8]) {
-        if !self.selected {
-            self.selected = true;
-            write_command(&mut self.buffer, &["SELECT", "0"]);
+    /// Adds one executed command (a RESP array), in the form in which it is propagated, with a SELECT before it if
+    /// the file has selected another database than `db` (none: it is the same in all of them).
+    pub fn feed(&mut self, db: Option<u32>, command: &[u8]) {
+        if let Some(db) = db.filter(|_| self.selected != db) {
+            self.selected = Some(db);
+            write_command(&mut self.buffer, &["SELECT", &db.to_string()]);
         }
         self.buffer.extend_from_slice(command);
     }
@@ -300,7 +408,7 @@ impl AofWriter {
     }
 
     fn append_bytes(&mut self, bytes: Vec<u8>, disk: &mut DiskQueue<'_>) {
-        let always = self.policy == FsyncPolicy::Always;
+        let always = self.policy == FsyncPolicy::Always && !self.syncs_held;
         let name = self.names.path(&self.current.name);
         let ticket = disk.op(DiskOp::Append { name, bytes: bytes.clone(), sync: always });
         self.in_flight.push_back(InFlight { ticket, bytes, done: false, old_file: false });
@@ -312,6 +420,7 @@ impl AofWriter {
         let due = self.policy == FsyncPolicy::EverySecond
             && self.sync.dirty
             && self.sync.running.is_none()
+            && !self.syncs_held
             && now.ms_since(self.sync.last) >= SYNC_PERIOD_MS;
         if due {
             self.sync.running = Some(disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) }));
@@ -421,15 +530,11 @@ impl AofWriter {
 
     /// Begins a rewrite from `snapshot`, which was taken just now, at a batch's boundary: everything executed before
     /// it has been fed, nothing after it. False if one is running or writes fail; a restart begins whatever else.
-    pub fn begin_rewrite(
-        &mut self,
-        mode: RewriteMode,
-        id: SnapshotId,
-        snapshot: Snapshot,
-        aux: Vec<(String, String)>,
-        disk: &mut DiskQueue<'_>,
-    ) -> bool {
+    pub fn begin_rewrite(&mut self, request: RewriteRequest, now: Mono, disk: &mut DiskQueue<'_>) -> bool {
+        let RewriteRequest { mode, id, snapshot, aux, format, as_commands, annotate_s } = request;
         match mode {
+            RewriteMode::BaseOnly if self.rewrite.is_some() => return false,
+            RewriteMode::BaseOnly => {}
             RewriteMode::Compact if self.rewrite.is_some() || self.write_error().is_some() => return false,
             RewriteMode::Compact => {
                 if !self.buffer.is_empty() {
@@ -438,10 +543,7 @@ impl AofWriter {
                 self.in_flight.iter_mut().for_each(|append| append.old_file = true);
             }
             RewriteMode::Restart => {
-                if let Some(running) = self.rewrite.take() {
-                    disk.effect(Effect::SnapshotCancel { id: running.snapshot });
-                    disk.op(DiskOp::Remove { name: self.names.path(&running.base.name) });
-                }
+                self.abandon_rewrite(disk);
                 // The snapshot holds what they did.
                 self.buffer.clear();
                 self.in_flight.clear();
@@ -452,46 +554,67 @@ impl AofWriter {
         if std::mem::take(&mut self.sync.dirty) {
             disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
         }
-        let seq = self.next_seq;
-        self.next_seq += 1;
+        let base = self.names.base(self.next_seq.base, as_commands);
+        self.next_seq.base += 1;
         self.other_bytes += self.good_bytes;
         self.good_bytes = 0;
-        self.current = self.names.incremental(seq);
-        self.selected = false;
+        if mode != RewriteMode::BaseOnly {
+            self.current = self.names.incremental(self.next_seq.incremental);
+            self.next_seq.incremental += 1;
+        }
+        self.selected = None;
         let incremental = self.names.path(&self.current.name);
-        let base = self.names.base(seq);
         // Whatever an earlier attempt left under these names is gone before it can be appended to.
-        disk.op(DiskOp::Remove { name: self.names.path(&base.name) });
-        let file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
+        let name = self.names.path(&base.name);
+        let mut file = disk.op(DiskOp::Remove { name: name.clone() });
+        if mode != RewriteMode::BaseOnly {
+            // With `Compact` the manifest comes next, and its directory's sync holds for both.
+            let sync = mode == RewriteMode::Restart;
+            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync });
+        }
         let mut ticket = file;
         if mode == RewriteMode::Compact {
             self.manifest.incremental.push(self.current.clone());
             ticket = put_manifest(&self.names, &self.manifest, disk);
         }
-        disk.effect(Effect::SnapshotStart { id, snapshot, rdb_aux: aux });
-        self.rewrite =
-            Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, step: Step::Preparing { file, ticket } });
+        let job = Box::new(SaveJob { name, snapshot, rdb_aux: aux, format, as_commands, annotate_s });
+        let step = Step::Preparing { file, ticket, job };
+        self.rewrite = Some(Rewrite { mode, snapshot: id, base, base_bytes: 0, began: now, step });
         true
     }
 
-    /// True if the snapshot's pieces belong to the rewrite.
-    pub fn owns_snapshot(&self, id: SnapshotId) -> bool {
+    /// True if the save belongs to the rewrite.
+    pub fn owns_save(&self, id: SnapshotId) -> bool {
         self.rewrite.as_ref().is_some_and(|rewrite| rewrite.snapshot == id)
     }
 
-    /// The next piece of the snapshot is here.
-    pub fn snapshot_chunk(
+    /// The new base is written, and durable, or could not be.
+    pub fn saved(
         &mut self,
         id: SnapshotId,
-        bytes: &Arc<[u8]>,
-        last: bool,
+        result: &Result<u64, DiskError>,
+        now: Mono,
         disk: &mut DiskQueue<'_>,
-    ) {
-        let Some(rewrite) = self.rewrite.as_mut().filter(|rewrite| rewrite.snapshot == id) else { return };
-        rewrite.base_bytes += bytes.len() as u64;
-        let name = self.names.path(&rewrite.base.name);
-        let ticket = disk.op(DiskOp::Append { name, bytes: bytes.to_vec(), sync: last });
-        rewrite.step = Step::Writing { ticket, last };
+    ) -> Option<AofEvent> {
+        let rewrite = self.rewrite.as_mut().filter(|rewrite| rewrite.snapshot == id)?;
+        match result {
+            Err(error) => return self.give_up_rewrite(error.clone(), now, disk),
+            Ok(bytes) => rewrite.base_bytes = *bytes,
+        }
+        let incremental =
+            if rewrite.mode == RewriteMode::BaseOnly { Vec::new() } else { vec![self.current.clone()] };
+        let mut manifest = Manifest {
+            base: Some(rewrite.base.clone()),
+            incremental,
+            history: self.manifest.history.clone(),
+        };
+        manifest.history.extend(self.manifest.base.clone());
+        let old = self.manifest.incremental.iter();
+        let old = old.filter(|file| rewrite.mode == RewriteMode::BaseOnly || **file != self.current);
+        manifest.history.extend(old.cloned());
+        let ticket = put_manifest(&self.names, &manifest, disk);
+        rewrite.step = Step::Switching { ticket, manifest };
+        None
     }
 
     fn rewrite_done(
@@ -504,9 +627,8 @@ impl AofWriter {
         let rewrite = self.rewrite.as_mut()?;
         let waited_for = match &rewrite.step {
             Step::Preparing { file, .. } if *file == ticket && result.is_err() => *file,
-            Step::Preparing { ticket: step, .. } => *step,
-            Step::Writing { ticket: step, .. } | Step::Switching { ticket: step, .. } => *step,
-            Step::Pulling => return None,
+            Step::Preparing { ticket: step, .. } | Step::Switching { ticket: step, .. } => *step,
+            Step::Saving => return None,
         };
         if ticket != waited_for {
             return None;
@@ -514,26 +636,15 @@ impl AofWriter {
         if let Err(error) = result {
             return self.give_up_rewrite(error.clone(), now, disk);
         }
-        match std::mem::replace(&mut rewrite.step, Step::Pulling) {
-            Step::Preparing { .. } | Step::Writing { last: false, .. } | Step::Pulling => {
-                disk.effect(Effect::SnapshotPull { id: rewrite.snapshot });
+        match std::mem::replace(&mut rewrite.step, Step::Saving) {
+            Step::Preparing { job, .. } => {
+                disk.effect(Effect::Save { id: rewrite.snapshot, job });
                 None
             }
-            Step::Writing { last: true, .. } => {
-                let mut manifest = Manifest {
-                    base: Some(rewrite.base.clone()),
-                    incremental: vec![self.current.clone()],
-                    history: self.manifest.history.clone(),
-                };
-                manifest.history.extend(self.manifest.base.clone());
-                let old = self.manifest.incremental.iter().filter(|file| **file != self.current);
-                manifest.history.extend(old.cloned());
-                let ticket = put_manifest(&self.names, &manifest, disk);
-                rewrite.step = Step::Switching { ticket, manifest };
-                None
-            }
+            Step::Saving => None,
             Step::Switching { manifest, .. } => {
                 self.other_bytes = rewrite.base_bytes;
+                let began = rewrite.began;
                 self.rewrite = None;
                 self.last_rewrite_failed = false;
                 self.manifest = manifest;
@@ -542,15 +653,20 @@ impl AofWriter {
                 for file in self.manifest.history.drain(..) {
                     disk.op(DiskOp::Remove { name: self.names.path(&file.name) });
                 }
-                put_manifest(&self.names, &self.manifest, disk);
-                Some(AofEvent::Rewritten)
+                // If this one is lost, what is already removed is removed again at the next start.
+                let bytes = self.manifest.to_text().into_bytes();
+                disk.op(DiskOp::Replace { name: self.names.manifest(), bytes, sync: false });
+                Some(AofEvent::Rewritten { began })
             }
         }
     }
 
     fn give_up_rewrite(&mut self, error: DiskError, now: Mono, disk: &mut DiskQueue<'_>) -> Option<AofEvent> {
         let rewrite = self.rewrite.take()?;
-        if rewrite.mode == RewriteMode::Restart || matches!(rewrite.step, Step::Preparing { .. }) {
+        let is_appended = rewrite.mode != RewriteMode::BaseOnly;
+        if is_appended
+            && (rewrite.mode == RewriteMode::Restart || matches!(rewrite.step, Step::Preparing { .. }))
+        {
             // The manifest does not name the file that is being written.
             self.restart_at = Some(now.plus_ms(RETRY_MS));
         }
@@ -570,10 +686,21 @@ impl AofWriter {
     }
 }
 
-/// A number that no file of the manifest has.
-fn next_seq(manifest: &Manifest) -> u64 {
-    let files = manifest.base.iter().chain(&manifest.incremental).chain(&manifest.history);
-    files.map(|file| file.seq).max().unwrap_or(0) + 1
+/// Numbers of files of both kinds.
+#[derive(Clone, Copy, Debug)]
+struct Seqs {
+    base: u64,
+    incremental: u64,
+}
+
+/// Numbers that no file of the manifest has.
+fn next_seq(manifest: &Manifest) -> Seqs {
+    let after = |files: &mut dyn Iterator<Item = &AofFile>| files.map(|file| file.seq).max().unwrap_or(0) + 1;
+    let of_kind = |kind: &'static str| manifest.history.iter().filter(move |file| file.name.contains(kind));
+    Seqs {
+        base: after(&mut manifest.base.iter().chain(of_kind(".base."))),
+        incremental: after(&mut manifest.incremental.iter().chain(of_kind(".incr."))),
+    }
 }
 
 fn put_manifest(names: &AofNames, manifest: &Manifest, disk: &mut DiskQueue<'_>) -> Ticket {

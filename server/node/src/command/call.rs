@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::db::Db;
 use super::fault::{Fault, NOT_INTEGER, WRONG_TYPE, text};
+use super::notify::class;
 use crate::io::Now;
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::list::List;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
+use crate::keyspace::stream::Stream;
 use crate::keyspace::zset::Zset;
 use crate::keyspace::{Element, Env, Value, score};
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 
 /// May a command wait for keys that have nothing for it?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub struct Wait {
     pub keys: Range<usize>,
     /// How long; 0: for ever.
     pub timeout_ms: u64,
+    /// The command runs with these arguments when a key has changed, not with those it was called with.
+    pub args: Option<OwnedArgs>,
+    /// It also wants to know when a key is no more.
+    pub minds_absence: bool,
 }
 
 /// The call.
@@ -49,6 +55,8 @@ pub struct Call<'a> {
     pub name: &'static str,
     /// `proto-max-bulk-len`.
     pub max_string_bytes: usize,
+    /// The node is one of a cluster: keys that are no arguments may be elsewhere.
+    pub in_cluster: bool,
     /// The handler said itself what is handed on.
     pub rewritten: bool,
     /// May it wait?
@@ -68,6 +76,26 @@ impl<'a> Call<'a> {
         parse_i64(self.arg(index)).ok_or(NOT_INTEGER)
     }
 
+    /// This key was changed; subscribers are told of `event`.
+    pub fn changed(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.db.changed(key);
+        self.db.notify(class, event, key);
+    }
+
+    /// As [`Self::changed`], by taking elements: if they were the last, the key is gone too.
+    pub fn shrunk(&mut self, key: &[u8], class: u16, event: &'static str) {
+        self.changed(key, class, event);
+        if self.db.notifications.wanted != 0 && self.db.keys.get(key).is_none() {
+            self.db.notify(class::GENERIC, "del", key);
+        }
+    }
+
+    /// This key is removed, whatever it held.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.db.keys.remove(key);
+        self.changed(key, class::GENERIC, "del");
+    }
+
     /// Something else than the call itself is handed on (nothing counts too, if this is never called again).
     pub fn propagate(&mut self, args: &[&[u8]]) {
         self.rewritten = true;
@@ -84,12 +112,24 @@ impl<'a> Call<'a> {
         !matches!(self.blocking, Blocking::Woken(changed) if changed != key)
     }
 
+    /// Has the key a value that `fits`? One of another type is the caller's error, or nothing yet for a command that
+    /// has waited.
+    pub fn has_or_waits(&mut self, key: &[u8], fits: fn(&Value) -> bool) -> Result<bool, Fault> {
+        let woken = self.is_woken();
+        match self.db.find_value(key, self.now) {
+            None => Ok(false),
+            Some(value) if fits(value) => Ok(true),
+            Some(_) if woken => Ok(false),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
     /// Nothing is there: waits for these keys, or answers so where it may not wait.
     pub fn wait_for(&mut self, keys: Range<usize>, timeout_ms: u64, answer_nothing: fn(&mut Reply<'a>)) {
         if self.blocking == Blocking::Never {
             answer_nothing(&mut self.reply);
         } else {
-            self.wait = Some(Wait { keys, timeout_ms });
+            self.wait = Some(Wait { keys, timeout_ms, args: None, minds_absence: false });
         }
     }
 
@@ -147,6 +187,15 @@ impl<'a> Call<'a> {
         match self.db.read(key, self.now) {
             None => Ok(None),
             Some(Value::Zset(zset)) => Ok(Some(zset)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The stream of a key, for reading.
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, Fault> {
+        match self.db.read(key, self.now) {
+            None => Ok(None),
+            Some(Value::Stream(stream)) => Ok(Some(stream)),
             Some(_) => Err(WRONG_TYPE),
         }
     }
@@ -210,7 +259,7 @@ impl<'a> Call<'a> {
     /// Changes the sorted set of a key, an empty one if there is none.
     pub fn make_zset<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Zset, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Zset(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Zset(Arc::default());
+            let fresh = || Value::Zset(Zset::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_zset(value, env, change));
@@ -233,7 +282,7 @@ impl<'a> Call<'a> {
     /// Changes the set of a key, an empty one if there is none.
     pub fn make_set<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Set, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Set(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Set(Arc::default());
+            let fresh = || Value::Set(Set::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_set(value, env, change));
@@ -245,7 +294,7 @@ impl<'a> Call<'a> {
     /// Changes the hash of a key, an empty one if there is none.
     pub fn make_hash<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Hash, Env) -> R) -> Result<R, Fault> {
         if let Some(Value::Hash(_)) | None = self.db.find_value(key, self.now) {
-            let fresh = || Value::Hash(Arc::default());
+            let fresh = || Value::Hash(Hash::default());
             let wall = self.now.wall;
             let made =
                 self.db.keys.update_or_insert(key, fresh, wall, |value, env| as_hash(value, env, change));
@@ -264,21 +313,21 @@ fn as_list<R>(value: &mut Value, change: impl FnOnce(&mut List) -> R) -> Option<
 
 fn as_set<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Set, Env) -> R) -> Option<R> {
     match value {
-        Value::Set(set) => Some(change(Arc::make_mut(set), env)),
+        Value::Set(set) => Some(change(set, env)),
         _ => None,
     }
 }
 
 fn as_zset<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Zset, Env) -> R) -> Option<R> {
     match value {
-        Value::Zset(zset) => Some(change(Arc::make_mut(zset), env)),
+        Value::Zset(zset) => Some(change(zset, env)),
         _ => None,
     }
 }
 
 fn as_hash<R>(value: &mut Value, env: Env, change: impl FnOnce(&mut Hash, Env) -> R) -> Option<R> {
     match value {
-        Value::Hash(hash) => Some(change(Arc::make_mut(hash), env)),
+        Value::Hash(hash) => Some(change(hash, env)),
         _ => None,
     }
 }

@@ -1,11 +1,14 @@
 //! The dataset with what every change of it entails: expiry, propagation to replicas and file, and WATCH.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use super::notify::Notifications;
+use super::eviction::Candidates;
+use super::notify::{Notification, Notifications, class};
 use super::waits::KeyWaits;
+use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
-use crate::keyspace::{EncodingLimits, Entry, HashSeed, Keyspace, Value};
+use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Usage, Value};
 use crate::random::Random;
 use crate::resp::write_command;
 
@@ -20,13 +23,22 @@ pub enum ExpiryMode {
     Ignore,
 }
 
-/// The dataset of a node.
+/// The dataset of a node: all its databases, one of them selected.
 #[derive(Debug)]
 pub struct Db {
-    /// The keys.
+    /// The keys of the selected database.
     pub keys: Keyspace,
+    selected: u32,
+    /// The other databases by number. The places of the selected one, and of those that nobody used yet, are empty.
+    others: Vec<Option<Box<Keyspace>>>,
+    /// Bytes that the others hold: they change only while they are selected.
+    others_bytes: usize,
+    /// Cluster mode: there is database 0 and no other.
+    pub is_cluster: bool,
     /// For SPOP, RANDOMKEY and their like.
     pub random: Random,
+    /// FLUSHALL ran: what is being saved is of no use any more.
+    pub flushed_all: bool,
     /// Changes since the node began.
     pub dirty: u64,
     /// Lookups by reading commands that found a key.
@@ -35,39 +47,69 @@ pub struct Db {
     pub misses: u64,
     /// Keys deleted because their time had come.
     pub expired: u64,
+    /// Keys deleted because memory was short.
+    pub evicted: u64,
+    /// Small integers are one object for all who hold them, as OBJECT REFCOUNT tells: not under a policy that looks
+    /// at the use of each key.
+    pub shares_integers: bool,
+    /// Expired keys are handed on as UNLINK instead of DEL (`lazyfree-lazy-expire`).
+    pub unlinks_expired: bool,
+    /// What is noted of accesses.
+    pub(super) usage: Usage,
+    pub(super) candidates: Candidates,
     /// What to do about expired keys now.
     pub expiry: ExpiryMode,
     /// What the running command hands on.
     pub propagated: Propagated,
-    /// Keys on their way to another server: they may be read, and nothing may change them.
+    /// Keys on their way to another server: they may be read, and nothing may change them. Whatever their database:
+    /// a namesake in another one is held up for a moment, which harms nobody.
     pub frozen: BTreeSet<Vec<u8>>,
     /// Who waits for keys.
     pub waits: KeyWaits,
     /// What happened to keys, for those who subscribed to it.
     pub notifications: Notifications,
-    watched: BTreeMap<Vec<u8>, BTreeSet<ConnId>>,
-    broken: BTreeSet<ConnId>,
+    watches: Watches,
 }
 
 /// Commands to hand on to replicas and the append-only file, in their protocol.
 #[derive(Debug, Default)]
 pub struct Propagated {
     bytes: Vec<u8>,
-    /// Where each command ends, and whether the append-only file gets it too.
-    ends: Vec<(usize, bool)>,
+    ends: Vec<End>,
+    /// Number of the database that commands added now are meant for.
+    db: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Where the command's bytes end.
+    at: usize,
+    db: u32,
+    in_file: bool,
+}
+
+/// One command to hand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PropagatedCommand<'a> {
+    /// One array of the protocol.
+    pub bytes: &'a [u8],
+    /// The database that must be selected where it is executed.
+    pub db: u32,
+    /// The append-only file gets it too, not only the replicas.
+    pub in_file: bool,
 }
 
 impl Propagated {
     /// Adds a command.
     pub fn push<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
         write_command(&mut self.bytes, args);
-        self.ends.push((self.bytes.len(), true));
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true });
     }
 
     /// Adds a command that changes no data (`PUBLISH`): it goes to replicas, not to the append-only file.
     pub fn push_for_replicas<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
         write_command(&mut self.bytes, args);
-        self.ends.push((self.bytes.len(), false));
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: false });
     }
 
     /// How many commands.
@@ -80,10 +122,14 @@ impl Propagated {
         self.ends.is_empty()
     }
 
-    /// The commands in order, each one array, and whether the append-only file gets them too.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
-        starts.zip(&self.ends).map(|(start, &(end, in_file))| (&self.bytes[start..end], in_file))
+    /// The commands in order.
+    pub fn iter(&self) -> impl Iterator<Item = PropagatedCommand<'_>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|end| end.at));
+        starts.zip(&self.ends).map(|(start, end)| PropagatedCommand {
+            bytes: &self.bytes[start..end.at],
+            db: end.db,
+            in_file: end.in_file,
+        })
     }
 
     /// Forgets them.
@@ -95,27 +141,192 @@ impl Propagated {
 }
 
 impl Db {
-    /// An empty dataset.
-    pub fn new(seed: HashSeed, limits: EncodingLimits, random: Random) -> Self {
+    /// An empty dataset of so many databases, the first of them selected.
+    pub fn new(seed: HashSeed, limits: EncodingLimits, random: Random, databases: u32) -> Self {
         Self {
             keys: Keyspace::new(seed, limits),
+            selected: 0,
+            others: (0..databases.max(1)).map(|_| None).collect(),
+            others_bytes: 0,
+            is_cluster: false,
             random,
+            flushed_all: false,
             dirty: 0,
             hits: 0,
             misses: 0,
             expired: 0,
+            evicted: 0,
+            shares_integers: true,
+            unlinks_expired: false,
+            usage: Usage::default(),
+            candidates: Candidates::default(),
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
             frozen: BTreeSet::new(),
             waits: KeyWaits::default(),
             notifications: Notifications::default(),
-            watched: BTreeMap::new(),
-            broken: BTreeSet::new(),
+            watches: Watches::default(),
         }
     }
 
-    /// The entry of a key that is there for the caller: an expired one is deleted or hidden.
+    // ---- databases
+
+    /// How many databases there are.
+    pub const fn databases(&self) -> u32 {
+        self.others.len() as u32
+    }
+
+    /// Number of the selected database.
+    pub const fn selected(&self) -> u32 {
+        self.selected
+    }
+
+    /// Selects a database, which must be below [`Self::databases`]. Cheap if it is selected already.
+    pub fn select(&mut self, db: u32) {
+        if self.selected != db {
+            self.swap_in(db);
+        }
+    }
+
+    #[cold]
+    fn swap_in(&mut self, db: u32) {
+        let env = self.keys.env();
+        let Some(place) = self.others.get_mut(db as usize) else {
+            debug_assert!(false, "there is no database {db}");
+            return;
+        };
+        let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::new(env.seed, env.limits)));
+        self.others_bytes = self.others_bytes + self.keys.used_memory() - next.used_memory();
+        next.take_settings_of(&self.keys);
+        self.note_births();
+        std::mem::swap(&mut self.keys, &mut next);
+        // What is to be freed stays where the node looks for it.
+        self.keys.take_garbage_of(&mut next);
+        self.others[self.selected as usize] = Some(next);
+        self.selected = db;
+        self.propagated.db = db;
+    }
+
+    /// Does something in another database.
+    pub fn within<R>(&mut self, db: u32, act: impl FnOnce(&mut Self) -> R) -> R {
+        let selected = self.selected;
+        self.select(db);
+        let result = act(self);
+        self.select(selected);
+        result
+    }
+
+    /// The keys of a database; none for one that nobody used yet.
+    pub fn database(&self, db: u32) -> Option<&Keyspace> {
+        if db == self.selected { Some(&self.keys) } else { self.others.get(db as usize)?.as_deref() }
+    }
+
+    /// All databases that somebody used, with their numbers.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Keyspace)> {
+        (0..self.databases()).filter_map(|db| self.database(db).map(|keys| (db, keys)))
+    }
+
+    /// A frozen view of all databases.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.all())
+    }
+
+    /// Bytes that all databases hold.
+    pub const fn used_memory(&self) -> usize {
+        self.others_bytes + self.keys.used_memory()
+    }
+
+    /// Number of keys in all databases.
+    pub fn key_count(&self) -> usize {
+        self.all().map(|(_, keys)| keys.len()).sum()
+    }
+
+    /// Changes the limits of small encodings, for values written from now on.
+    pub fn set_limits(&mut self, limits: EncodingLimits) {
+        self.keys.set_limits(limits);
+        for keys in self.others.iter_mut().flatten() {
+            keys.set_limits(limits);
+        }
+    }
+
+    /// Removes all keys of the selected database; gives their number.
+    pub fn flush(&mut self, now: WallMs) -> usize {
+        self.watches.replaced(self.selected, &self.keys, None, now);
+        let removed = self.keys.len();
+        self.keys.clear();
+        self.waits.note_database(self.selected);
+        removed
+    }
+
+    /// Removes all keys of all databases; gives their number.
+    pub fn flush_all(&mut self, now: WallMs) -> usize {
+        let mut removed = self.flush(now);
+        for db in 0..self.databases() {
+            if self.others[db as usize].as_ref().is_some_and(|keys| !keys.is_empty()) {
+                removed += self.within(db, |db| db.flush(now));
+            }
+        }
+        removed
+    }
+
+    /// An empty dataset with as many databases, to be filled and put in the place of this one.
+    pub fn fresh_dataset(&self) -> Dataset {
+        Dataset::new(self.keys.env(), self.databases())
+    }
+
+    /// Puts another dataset in the place of all databases. What was watched and is in the old one or the new has
+    /// changed; what somebody waits for may be there now.
+    pub fn replace_all(&mut self, dataset: Dataset, now: WallMs) {
+        for (number, new) in dataset.into_databases().into_iter().enumerate() {
+            let number = number as u32;
+            if number >= self.databases() || (new.is_none() && self.database(number).is_none()) {
+                continue;
+            }
+            self.within(number, |db| {
+                let env = db.keys.env();
+                let new = new.map_or_else(|| Keyspace::new(env.seed, env.limits), |new| *new);
+                db.watches.replaced(number, &db.keys, Some(&new), now);
+                let old = std::mem::replace(&mut db.keys, new);
+                db.keys.take_settings_of(&old);
+                db.keys.inherit_garbage(old);
+            });
+        }
+    }
+
+    /// `SWAPDB`: each of two databases gets the keys of the other. Clients, and what they wait for and watch, stay.
+    pub fn swap(&mut self, one: u32, other: u32, now: WallMs) {
+        if one == other {
+            return;
+        }
+        let selected = self.selected;
+        self.select(other);
+        // Both are there from now on, and `one` is selected.
+        self.select(one);
+        if let Some(Some(theirs)) = self.others.get_mut(other as usize) {
+            self.watches.replaced(one, &self.keys, Some(theirs), now);
+            self.watches.replaced(other, theirs, Some(&self.keys), now);
+            self.others_bytes = self.others_bytes + self.keys.used_memory() - theirs.used_memory();
+            std::mem::swap(&mut self.keys, theirs);
+            self.keys.take_garbage_of(theirs);
+        }
+        self.waits.note_database(one);
+        self.waits.note_database(other);
+        self.select(selected);
+    }
+
+    // ---- keys of the selected database
+
+    /// The entry of a key that is there for the caller: an expired one is deleted or hidden. Its access is noted.
     pub fn find(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        self.settle(key, now)?;
+        let entry = self.keys.get(key)?;
+        let random = &mut self.random;
+        entry.touch(self.usage, now.wall, || random.below(1_000_000));
+        Some(entry)
+    }
+
+    /// As [`Self::find`], and its access is not noted.
+    fn settle(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
         let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
         if expired {
             match self.expiry {
@@ -138,15 +349,43 @@ impl Db {
 
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
-        if self.find(key, now).is_some() {
-            self.hits += 1;
-        } else {
+        self.look(key, now)?;
+        let entry = self.keys.get(key)?;
+        let random = &mut self.random;
+        entry.touch(self.usage, now.wall, || random.below(1_000_000));
+        Some(entry.value())
+    }
+
+    /// As [`Self::read`], for a command that looks at a key without using its value: its access is not noted.
+    pub fn look(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        if self.settle(key, now).is_none() {
             self.misses += 1;
+            self.notify(class::KEY_MISS, "keymiss", key);
             return None;
         }
-        let entry = self.keys.get(key)?;
-        entry.touch(now.wall);
-        Some(entry.value())
+        self.hits += 1;
+        self.keys.get(key)
+    }
+
+    /// As [`Self::look`], and nobody is told of a miss: for OBJECT.
+    pub fn inspect(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
+        let found = self.settle(key, now).is_some();
+        *(if found { &mut self.hits } else { &mut self.misses }) += 1;
+        self.keys.get(key).filter(|_| found)
+    }
+
+    /// What is noted of accesses from now on. What was noted until now means something else then, for a while.
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.usage = usage;
+        self.keys.set_usage(usage);
+        for keys in self.others.iter_mut().flatten() {
+            keys.set_usage(usage);
+        }
+    }
+
+    /// What is noted of accesses.
+    pub const fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// True if the key is there for the caller; changes nothing.
@@ -156,72 +395,108 @@ impl Db {
         })
     }
 
+    /// The bytes of a string that is there for the caller, none for anything else; counts nothing, so that several
+    /// can be looked at together.
+    pub fn peek_string(&self, key: &[u8], now: Now) -> Cow<'_, [u8]> {
+        let entry = self.keys.get(key).filter(|_| self.is_there(key, now));
+        match entry.and_then(|entry| entry.value().as_string()) {
+            None => Cow::Borrowed(&[]),
+            Some(Element::Bytes(bytes)) => Cow::Borrowed(bytes),
+            Some(int @ Element::Int(_)) => Cow::Owned(int.to_vec()),
+        }
+    }
+
     /// Deletes a key because its time has come.
     pub fn expire(&mut self, key: &[u8]) {
         if self.keys.remove(key) {
             self.expired += 1;
-            self.propagated.push([&b"DEL"[..], key].into_iter());
+            let name: &[u8] = if self.unlinks_expired { b"UNLINK" } else { b"DEL" };
+            self.propagated.push([name, key].into_iter());
             self.touch_watchers(key);
+            self.notify(class::EXPIRED, "expired", key);
+            self.waits.note(self.selected, key);
         }
     }
 
-    /// Deletes at most `limit` keys whose time has come; true if more may be due.
+    /// Deletes at most `limit` keys of all databases whose time has come; true if more may be due.
     pub fn expire_due(&mut self, now: WallMs, limit: usize) -> bool {
-        for _ in 0..limit {
-            let Some(key) = self.keys.next_expired(now, |key| self.frozen.contains(key)) else {
-                return false;
-            };
-            self.expire(&key);
+        let mut left = limit;
+        let is_due = |keys: &Keyspace| keys.next_expiry().is_some_and(|at| at <= now);
+        if is_due(&self.keys) {
+            self.expire_due_here(now, &mut left);
         }
-        true
+        for db in 0..self.databases() {
+            if self.others[db as usize].as_deref().is_some_and(is_due) {
+                self.within(db, |db| db.expire_due_here(now, &mut left));
+            }
+        }
+        left == 0
+    }
+
+    fn expire_due_here(&mut self, now: WallMs, left: &mut usize) {
+        while *left > 0 {
+            let Some(key) = self.keys.next_expired(now, |key| self.frozen.contains(key)) else { return };
+            self.expire(&key);
+            *left -= 1;
+        }
     }
 
     /// A command changed this key.
     pub fn changed(&mut self, key: &[u8]) {
         self.dirty += 1;
         self.touch_watchers(key);
-        self.waits.note(key);
+        self.waits.note(self.selected, key);
     }
 
     /// Something happened to this key that subscribers to its `class` are told: `set`, `lpush`, `del`...
     pub fn notify(&mut self, class: u16, event: &'static str, key: &[u8]) {
-        self.notifications.note(class, 0, event, key);
-    }
-
-    /// Keys that vanished or changed without a command (a flush, a full resync, lost slots): all of them.
-    pub fn all_changed(&mut self) {
-        let watchers: Vec<ConnId> = self.watched.values().flatten().copied().collect();
-        self.broken.extend(watchers);
-    }
-
-    /// A client watches a key.
-    pub fn watch(&mut self, conn: ConnId, key: &[u8]) {
-        self.watched.entry(key.to_vec()).or_default().insert(conn);
-    }
-
-    /// A client watches nothing any more. `keys` are those it watched.
-    pub fn unwatch(&mut self, conn: ConnId, keys: &[Vec<u8>]) {
-        for key in keys {
-            if let Some(watchers) = self.watched.get_mut(key) {
-                watchers.remove(&conn);
-                if watchers.is_empty() {
-                    self.watched.remove(key);
-                }
-            }
+        if self.notifications.wanted != 0 {
+            self.note_births();
+            self.notifications.note(class, self.selected, event, key);
         }
-        self.broken.remove(&conn);
     }
 
-    /// True if something that the client watches was changed.
-    pub fn is_broken(&self, conn: ConnId) -> bool {
-        self.broken.contains(&conn)
+    /// Which classes of events subscribers are told from now on: bits of [`class`].
+    pub fn want_notifications(&mut self, wanted: u16) {
+        self.notifications.wanted = wanted;
+        let births = wanted & class::NEW_KEY != 0;
+        self.keys.note_births(births);
+        for keys in self.others.iter_mut().flatten() {
+            keys.note_births(births);
+        }
+    }
+
+    /// Keys that were not there before are told of before what was done to them.
+    fn note_births(&mut self) {
+        for key in self.keys.take_births() {
+            self.notifications.note(class::NEW_KEY, self.selected, "new", &key);
+        }
+    }
+
+    /// What subscribers must be told of what happened so far.
+    pub fn take_notifications(&mut self) -> Vec<Notification> {
+        self.note_births();
+        self.notifications.take()
+    }
+
+    /// A client watches a key of the selected database.
+    pub fn watch(&mut self, conn: ConnId, key: &[u8], now: WallMs) -> Watched {
+        let watched = Watched { db: self.selected, key: key.to_vec() };
+        self.watches.add(conn, &watched, &self.keys, now);
+        watched
+    }
+
+    /// A client watches nothing any more. `all` is what it watched.
+    pub fn unwatch(&mut self, conn: ConnId, all: &[Watched]) {
+        self.watches.remove(conn, all);
+    }
+
+    /// True if something of what the client watches (`all`) was changed, or has expired since.
+    pub fn is_broken(&self, conn: ConnId, all: &[Watched], now: WallMs) -> bool {
+        self.watches.is_broken(conn, all, |db| self.database(db), now)
     }
 
     pub(super) fn touch_watchers(&mut self, key: &[u8]) {
-        if !self.watched.is_empty()
-            && let Some(watchers) = self.watched.get(key)
-        {
-            self.broken.extend(watchers);
-        }
+        self.watches.touch(self.selected, key, &self.keys);
     }
 }

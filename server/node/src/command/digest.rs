@@ -3,7 +3,9 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Entry, Keyspace, SLOTS, Slot, ValueView, score};
+use super::db::Db;
+use crate::keyspace::stream::StreamId;
+use crate::keyspace::{Entry, SLOTS, Slot, ValueView, score};
 
 /// Twenty bytes; zero at first.
 pub type Digest = [u8; 20];
@@ -33,6 +35,7 @@ const fn type_number(value: ValueView<'_>) -> u32 {
         ValueView::Set(_) => 2,
         ValueView::Zset(_) => 3,
         ValueView::Hash(_) => 4,
+        ValueView::Stream(_) => 6,
     }
 }
 
@@ -58,6 +61,15 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
                 xor(digest, &pair);
             }
         }
+        ValueView::Stream(stream) => {
+            for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                mix(digest, format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                for (field, value) in entry.pairs() {
+                    field.with(|field| mix(digest, field));
+                    value.with(|value| mix(digest, value));
+                }
+            }
+        }
     }
     if expires {
         xor(digest, b"!!expire!!");
@@ -78,26 +90,24 @@ pub fn value_digest(value: ValueView<'_>, expires: bool) -> Digest {
 }
 
 /// What `DEBUG DIGEST` says of all keys; zero without any.
-pub fn dataset_digest(keys: &Keyspace) -> Digest {
-    const DATABASE: u32 = 0;
+pub fn dataset_digest(db: &Db) -> Digest {
     let mut all = Digest::default();
-    if keys.is_empty() {
-        return all;
-    }
-    mix(&mut all, &DATABASE.to_be_bytes());
-    for slot in 0..SLOTS {
-        for entry in keys.slot_iter_from(Slot(slot as u16), 0) {
-            let mut digest = Digest::default();
-            mix(&mut digest, entry.key());
-            add_value(&mut digest, entry.value().view(), entry.expire_at().is_some());
-            xor(&mut all, &digest);
+    for (number, keys) in db.all().filter(|(_, keys)| !keys.is_empty()) {
+        mix(&mut all, &number.to_be_bytes());
+        for slot in 0..SLOTS {
+            for entry in keys.slot_iter_from(Slot(slot as u16), 0) {
+                let mut digest = Digest::default();
+                mix(&mut digest, entry.key());
+                add_value(&mut digest, entry.value().view(), entry.expire_at().is_some());
+                xor(&mut all, &digest);
+            }
         }
     }
     all
 }
 
 /// In hexadecimal, as it is shown.
-pub fn hex(digest: &Digest) -> String {
+pub fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::with_capacity(40), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

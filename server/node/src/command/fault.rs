@@ -14,6 +14,8 @@ pub const NOT_INTEGER: Fault = text("ERR value is not an integer or out of range
 pub const NOT_FLOAT: Fault = text("ERR value is not a valid float");
 pub const SYNTAX: Fault = text("ERR syntax error");
 pub const NO_SUCH_KEY: Fault = text("ERR no such key");
+pub const SAME_OBJECT: Fault = text("ERR source and destination objects are the same");
+pub const DB_OUT_OF_RANGE: Fault = text("ERR DB index is out of range");
 pub const OUT_OF_RANGE: Fault = text("ERR index out of range");
 pub const OVERFLOW: Fault = text("ERR increment or decrement would overflow");
 pub const NOT_POSITIVE: Fault = text("ERR value is out of range, must be positive");
@@ -40,6 +42,14 @@ impl Fault {
     /// A subcommand that does not exist; `name` is the container's, in capitals.
     pub fn subcommand(given: &[u8], name: &str) -> Self {
         Self::new(format!("ERR unknown subcommand '{}'. Try {name} HELP.", shown(given, 128)))
+    }
+
+    /// A subcommand that is called in a way that it does not have; `name` is the container's, in capitals.
+    pub fn misused(given: &[u8], name: &str) -> Self {
+        let given = shown(given, 128);
+        Self::new(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{given}'. Try {name} HELP."
+        ))
     }
 
     /// An expiry that cannot be; `name` is the command's.

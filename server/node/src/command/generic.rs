@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 
 use super::call::{Call, is};
+use super::databases;
 use super::db::ExpiryMode;
-use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, INVALID_CURSOR, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX, WRONG_TYPE, text};
+use super::help::write_help;
+use super::notify::class;
 use super::strings::{EX, EXAT, PX, PXAT, TimeUnit};
 use crate::config::glob_matches;
 use crate::io::WallMs;
 use crate::keyspace::number::IntText;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Element, Entry, SLOTS, Slot, Value, score};
+use crate::keyspace::{Element, Entry, SLOTS, Slot, Usage, Value, score};
 
 /// Bits of a key's hash that a SCAN cursor holds: with the 14 of the slot it stays below 2^31, which redis-cli's
 /// import needs.
@@ -22,8 +25,7 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
     let mut removed = 0;
     for key in call.args.from(1).iter() {
         if call.db.find(key, call.now).is_some() {
-            call.db.keys.remove(key);
-            call.db.changed(key);
+            call.delete(key);
             removed += 1;
         }
     }
@@ -32,13 +34,13 @@ pub(super) fn del(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn exists(call: &mut Call<'_>) -> Outcome {
-    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    let found = call.args.from(1).iter().filter(|key| call.db.look(key, call.now).is_some()).count();
     call.reply.int(found as i64);
     Ok(())
 }
 
 pub(super) fn key_type(call: &mut Call<'_>) -> Outcome {
-    let name = call.db.find(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
+    let name = call.db.look(call.arg(1), call.now).map_or("none", |entry| entry.value().type_name());
     call.reply.simple(name);
     Ok(())
 }
@@ -96,12 +98,11 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
         return Ok(());
     }
     if at <= call.now.wall.0 as i64 && call.db.expiry == ExpiryMode::Delete {
-        call.db.keys.remove(key);
-        call.db.changed(key);
+        call.delete(key);
         call.propagate(&[b"DEL", key]);
     } else {
         call.db.keys.set_expiry(key, Some(WallMs(at.max(0) as u64)));
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "expire");
         call.propagate(&[b"PEXPIREAT", key, &IntText::new(at)]);
     }
     call.reply.int(1);
@@ -109,7 +110,7 @@ fn expire_in(call: &mut Call<'_>, unit: TimeUnit) -> Outcome {
 }
 
 pub(super) fn ttl(call: &mut Call<'_>) -> Outcome {
-    time_left(call, |left, _| (left + 500) / 1000)
+    time_left(call, |left, _| left.wrapping_add(500) / 1000)
 }
 
 pub(super) fn pttl(call: &mut Call<'_>) -> Outcome {
@@ -117,7 +118,7 @@ pub(super) fn pttl(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(call: &mut Call<'_>) -> Outcome {
-    time_left(call, |_, at| (at + 500) / 1000)
+    time_left(call, |_, at| at.wrapping_add(500) / 1000)
 }
 
 pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
@@ -125,7 +126,7 @@ pub(super) fn pexpiretime(call: &mut Call<'_>) -> Outcome {
 }
 
 fn time_left(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Outcome {
-    let reply = match call.db.find(call.arg(1), call.now).map(Entry::expire_at) {
+    let reply = match call.db.look(call.arg(1), call.now).map(Entry::expire_at) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => shown((at.0 as i64 - call.now.wall.0 as i64).max(0), at.0 as i64),
@@ -139,7 +140,7 @@ pub(super) fn persist(call: &mut Call<'_>) -> Outcome {
     let had = call.db.find(key, call.now).is_some_and(|entry| entry.expire_at().is_some());
     if had {
         call.db.keys.set_expiry(key, None);
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "persist");
     }
     call.reply.bool(had);
     Ok(())
@@ -159,10 +160,12 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
     let free = call.db.find(to, call.now).is_none();
     if from != to && (free || !only_free) {
         if let Some(value) = call.db.keys.take(from) {
+            // What was there is gone before: the key is a new one.
+            call.db.keys.remove(to);
             call.db.keys.set(to, value, expire_at, call.now.wall);
         }
-        call.db.changed(from);
-        call.db.changed(to);
+        call.changed(from, class::GENERIC, "rename_from");
+        call.changed(to, class::GENERIC, "rename_to");
     }
     if only_free {
         call.reply.bool(from != to && free);
@@ -173,45 +176,48 @@ fn rename_to(call: &mut Call<'_>, only_free: bool) -> Outcome {
 }
 
 pub(super) fn copy(call: &mut Call<'_>) -> Outcome {
-    let (from, to) = (call.arg(1), call.arg(2));
+    let (from, to, now) = (call.arg(1), call.arg(2), call.now);
     let mut replace = false;
+    let mut target = call.db.selected();
     let mut index = 3;
     while index < call.args.len() {
         if is(call.arg(index), "REPLACE") {
             replace = true;
         } else if is(call.arg(index), "DB") && index + 1 < call.args.len() {
             index += 1;
-            if call.int(index)? != 0 {
-                return Err(text("ERR DB index is out of range"));
-            }
+            target = databases::destination(call, index)?;
         } else {
             return Err(SYNTAX);
         }
         index += 1;
     }
-    if from == to {
-        return Err(text("ERR source and destination objects are the same"));
+    if call.db.is_cluster && target != 0 {
+        return Err(text("ERR Copying to another database is not allowed in cluster mode"));
     }
-    let source = call.db.find(from, call.now).map(|entry| (entry.value().clone(), entry.expire_at()));
-    let done = match source {
-        Some((value, expire_at)) if replace || call.db.find(to, call.now).is_none() => {
+    if from == to && target == call.db.selected() {
+        return Err(SAME_OBJECT);
+    }
+    let source = call.db.find(from, now).map(|entry| (entry.value().clone(), entry.expire_at()));
+    let done = source.is_some_and(|(value, expire_at)| {
+        call.db.within(target, |db| {
+            if db.find(to, now).is_some() && !replace {
+                return false;
+            }
+            db.keys.remove(to);
             // Copy on write: the two share their pages until one is changed.
-            call.db.keys.set(to, value, expire_at, call.now.wall);
-            call.db.changed(to);
+            db.keys.set(to, value, expire_at, now.wall);
+            db.changed(to);
+            db.notify(class::GENERIC, "copy_to", to);
             true
-        }
-        _ => false,
-    };
+        })
+    });
     call.reply.bool(done);
     Ok(())
 }
 
 pub(super) fn touch(call: &mut Call<'_>) -> Outcome {
-    exists(call)
-}
-
-pub(super) fn dbsize(call: &mut Call<'_>) -> Outcome {
-    call.reply.int(call.db.keys.len() as i64);
+    let found = call.args.from(1).iter().filter(|key| call.db.read(key, call.now).is_some()).count();
+    call.reply.int(found as i64);
     Ok(())
 }
 
@@ -229,19 +235,6 @@ pub(super) fn randomkey(call: &mut Call<'_>) -> Outcome {
         call.db.find(&key, call.now);
     }
     call.reply.null();
-    Ok(())
-}
-
-pub(super) fn flush(call: &mut Call<'_>) -> Outcome {
-    match call.args.len() {
-        1 => {}
-        2 if is(call.arg(1), "SYNC") || is(call.arg(1), "ASYNC") => {}
-        _ => return Err(SYNTAX),
-    }
-    call.db.keys.clear();
-    call.db.all_changed();
-    call.db.dirty += 1;
-    call.reply.ok();
     Ok(())
 }
 
@@ -272,8 +265,7 @@ struct Scan<'a> {
 }
 
 fn scan_options<'a>(call: &Call<'a>, cursor_at: usize, with_type: bool) -> Result<Scan<'a>, Fault> {
-    let cursor = std::str::from_utf8(call.arg(cursor_at)).ok().and_then(|cursor| cursor.parse().ok());
-    let mut scan = Scan { cursor: cursor.ok_or(INVALID_CURSOR)?, count: 10, pattern: None, kind: None };
+    let mut scan = Scan { cursor: cursor(call.arg(cursor_at))?, count: 10, pattern: None, kind: None };
     let mut index = cursor_at + 1;
     while index < call.args.len() {
         let option = call.arg(index);
@@ -295,6 +287,35 @@ fn scan_options<'a>(call: &Call<'a>, cursor_at: usize, with_type: bool) -> Resul
     Ok(scan)
 }
 
+/// As strtoul reads it, which Redis asks: nothing is 0, and `-1` the greatest number.
+fn cursor(word: &[u8]) -> Result<u64, Fault> {
+    let (negative, digits) = match word {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, word),
+    };
+    if digits.is_empty() && word.is_empty() {
+        return Ok(0);
+    }
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number =
+        std::str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|text| text.parse::<u64>().ok());
+    number.map(|number| if negative { number.wrapping_neg() } else { number }).ok_or(INVALID_CURSOR)
+}
+
+/// A key that is not there is scanned to its end at once, whatever the options.
+fn nothing_to_scan(call: &mut Call<'_>, type_name: &str) -> Result<bool, Fault> {
+    cursor(call.arg(2))?;
+    match call.db.read(call.arg(1), call.now) {
+        None => {
+            reply_elements(call, 0, &[]);
+            Ok(true)
+        }
+        Some(value) if value.type_name() == type_name => Ok(false),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
 /// The cursor is (slot, first bits of the hash) of the next key: hash order is stable, so no key that stays is
 /// missed or given twice, whatever else is written.
 pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
@@ -304,6 +325,7 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
     let mut seen = 0;
     let mut next = 0;
     let mut found: Vec<&[u8]> = Vec::new();
+    let mut expired: Vec<Vec<u8>> = Vec::new();
     let db = &*call.db;
     // Empty slots cost little, so they do not count; but a scan of an empty node must not take a SCAN per slot.
     'slots: while slot < SLOTS {
@@ -317,10 +339,11 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
             last = Some(here);
             seen += 1;
             let wanted = scan.pattern.is_none_or(|pattern| glob_matches(pattern, entry.key(), false))
-                && scan.kind.is_none_or(|kind| is(kind, entry.value().type_name()))
-                && db.is_there(entry.key(), call.now);
-            if wanted {
+                && scan.kind.is_none_or(|kind| is(kind, entry.value().type_name()));
+            if wanted && db.is_there(entry.key(), call.now) {
                 found.push(entry.key());
+            } else if wanted {
+                expired.push(entry.key().to_vec());
             }
         }
         slot += 1;
@@ -336,14 +359,20 @@ pub(super) fn scan(call: &mut Call<'_>) -> Outcome {
     for key in found {
         call.reply.bulk(key);
     }
+    for key in expired {
+        call.db.find(&key, call.now);
+    }
     Ok(())
 }
 
 pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "set")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let set = match call.db.read(call.arg(1), call.now) {
         None => None,
-        Some(Value::Set(set)) => Some(&**set),
+        Some(Value::Set(set)) => Some(set),
         Some(_) => return Err(WRONG_TYPE),
     };
     let items = set.into_iter().flat_map(|set| set.iter_from_hash(element_hash(&scan)));
@@ -354,10 +383,13 @@ pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "hash")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let hash = match call.db.read(call.arg(1), call.now) {
         None => None,
-        Some(Value::Hash(hash)) => Some(&**hash),
+        Some(Value::Hash(hash)) => Some(hash),
         Some(_) => return Err(WRONG_TYPE),
     };
     let items = hash.into_iter().flat_map(|hash| hash.iter_from_hash(element_hash(&scan)));
@@ -368,6 +400,9 @@ pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
+    if nothing_to_scan(call, "zset")? {
+        return Ok(());
+    }
     let scan = scan_options(call, 2, false)?;
     let zset = call.zset(call.arg(1))?;
     // Redis shows what each encoding holds: texts, or doubles.
@@ -421,16 +456,21 @@ fn reply_elements(call: &mut Call<'_>, next: u64, found: &[Vec<u8>]) {
 pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     let verb = call.arg(1);
     if is(verb, "HELP") && call.args.len() == 2 {
-        call.reply.array(5);
-        for line in [
-            "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        let lines = [
             "ENCODING <key>",
-            "IDLETIME <key>",
-            "REFCOUNT <key>",
+            "    Return the kind of internal representation used in order to store the value",
+            "    associated with a <key>.",
             "FREQ <key>",
-        ] {
-            call.reply.simple(line);
-        }
+            "    Return the access frequency index of the <key>. The returned integer is",
+            "    proportional to the logarithm of the recent access frequency of the key.",
+            "IDLETIME <key>",
+            "    Return the idle time of the <key>, that is the approximated number of",
+            "    seconds elapsed since the last access to the key.",
+            "REFCOUNT <key>",
+            "    Return the number of references of the value associated with the specified",
+            "    <key>.",
+        ];
+        write_help(&mut call.reply, "OBJECT", &lines);
         return Ok(());
     }
     let known = ["ENCODING", "IDLETIME", "REFCOUNT", "FREQ"].iter().find(|known| is(verb, known));
@@ -438,15 +478,24 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
     if call.args.len() != 3 {
         return Err(Fault::arity(&format!("object|{}", known.to_lowercase())));
     }
-    let now_s = (call.now.wall.0 / 1000) as u32;
-    let Some(entry) = call.db.find(call.arg(2), call.now) else {
+    let (usage, now, shares) = (call.db.usage(), call.now.wall, call.db.shares_integers);
+    let Some(entry) = call.db.inspect(call.arg(2), call.now) else {
         call.reply.null();
         return Ok(());
     };
     match *known {
         "ENCODING" => call.reply.bulk(entry.value().encoding().as_bytes()),
-        "IDLETIME" => call.reply.int(i64::from(now_s.saturating_sub(entry.accessed_s()))),
-        "REFCOUNT" => call.reply.int(1),
+        "IDLETIME" if usage == Usage::Recency => {
+            call.reply.int(Usage::idle_s(entry.usage_bits(), now) as i64);
+        }
+        "IDLETIME" => {
+            return Err(text(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                 between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+        "REFCOUNT" => call.reply.int(if shares { entry.value().references() } else { 1 }),
+        _ if usage != Usage::Recency => call.reply.int(i64::from(usage.frequency(entry.usage_bits(), now))),
         _ => {
             return Err(text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
@@ -454,5 +503,14 @@ pub(super) fn object(call: &mut Call<'_>) -> Outcome {
             ));
         }
     }
+    Ok(())
+}
+
+/// The version of the server; the drawings of other versions are not drawn.
+pub(super) fn lolwut(call: &mut Call<'_>) -> Outcome {
+    if call.args.len() >= 3 && is(call.arg(1), "VERSION") {
+        call.int(2)?;
+    }
+    call.reply.verbatim("Redis ver. 7.0.15\n");
     Ok(())
 }

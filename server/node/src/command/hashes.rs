@@ -1,12 +1,13 @@
 //! Hashes.
 
-use super::call::{Call, is};
-use super::decimal;
-use super::fault::{Fault, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, WRONG_TYPE, text};
-use super::sets::random_ranks;
-use crate::keyspace::Value;
+use super::call::Call;
+use super::fault::{Fault, NOT_FLOAT, OVERFLOW, Outcome, WRONG_TYPE, text};
+use super::long_double::LongDouble;
+use super::notify::class;
+use super::sets::{random_count, random_ranks};
 use crate::keyspace::hashtable::Hash;
 use crate::keyspace::number::{IntText, parse_i64};
+use crate::keyspace::{Entry, Value};
 use crate::resp::Protocol;
 
 pub(super) fn hset(call: &mut Call<'_>) -> Outcome {
@@ -29,7 +30,7 @@ fn put_pairs(call: &mut Call<'_>) -> Result<usize, Fault> {
     let added = call.make_hash(key, |hash, env| {
         (2..args.len()).step_by(2).filter(|&index| hash.set(env, &args[index], &args[index + 1])).count()
     })?;
-    call.db.changed(key);
+    call.changed(key, class::HASH, "hset");
     Ok(added)
 }
 
@@ -38,7 +39,7 @@ pub(super) fn hsetnx(call: &mut Call<'_>) -> Outcome {
     let added =
         call.make_hash(key, |hash, env| hash.get(env, field).is_none() && hash.set(env, field, value))?;
     if added {
-        call.db.changed(key);
+        call.changed(key, class::HASH, "hset");
     }
     call.reply.bool(added);
     Ok(())
@@ -74,7 +75,7 @@ pub(super) fn hdel(call: &mut Call<'_>) -> Outcome {
         call.change_hash(key, |hash, env| fields.iter().filter(|field| hash.remove(env, field)).count())?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::HASH, "hdel");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -151,7 +152,7 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Outcome {
     };
     let new = old.checked_add(by).ok_or(OVERFLOW)?;
     call.make_hash(key, |hash, env| hash.set(env, field, &IntText::new(new)))?;
-    call.db.changed(key);
+    call.changed(key, class::HASH, "hincrby");
     call.reply.int(new);
     Ok(())
 }
@@ -159,16 +160,19 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Outcome {
 pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
     let (key, field) = (call.arg(1), call.arg(2));
     let env = call.db.keys.env();
-    decimal::add(b"0", call.arg(3))?;
+    let by = LongDouble::parse(call.arg(3)).ok_or(NOT_FLOAT)?;
+    if !by.is_finite() {
+        return Err(text("ERR value is NaN or Infinity"));
+    }
     let old = match call.db.find_value(key, call.now) {
-        None => b"0".to_vec(),
-        Some(Value::Hash(hash)) => hash.get(env, field).map_or_else(|| b"0".to_vec(), <[u8]>::to_vec),
+        None => LongDouble::parse(b"0"),
+        Some(Value::Hash(hash)) => LongDouble::parse(hash.get(env, field).unwrap_or(b"0")),
         Some(_) => return Err(WRONG_TYPE),
     };
-    decimal::add(&old, b"0").map_err(|_| text("ERR hash value is not a float"))?;
-    let new = decimal::add(&old, call.arg(3))?;
+    let old = old.ok_or(text("ERR hash value is not a float"))?;
+    let new = old.plus(by).ok_or(text("ERR increment would produce NaN or Infinity"))?.text();
     call.make_hash(key, |hash, env| hash.set(env, field, new.as_bytes()))?;
-    call.db.changed(key);
+    call.changed(key, class::HASH, "hincrbyfloat");
     call.reply.bulk(new.as_bytes());
     call.propagate(&[b"HSET", key, field, new.as_bytes()]);
     Ok(())
@@ -176,15 +180,13 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
-    let with_values = match call.args.len() {
-        2 | 3 => false,
-        4 if is(call.arg(3), "WITHVALUES") => true,
-        _ => return Err(SYNTAX),
-    };
-    let count = if call.args.len() > 2 { Some(parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?) } else { None };
+    let (count, with_values) = random_count(call, "WITHVALUES")?;
     let len = call.hash(key)?.map_or(0, Hash::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let hash = call.hash(key)?;
+    let hash = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Hash(hash)) if len > 0 => Some(hash),
+        _ => None,
+    };
     let chosen: Vec<(Vec<u8>, Vec<u8>)> = ranks
         .iter()
         .filter_map(|&rank| hash?.nth(rank).map(|(field, value)| (field.to_vec(), value.to_vec())))

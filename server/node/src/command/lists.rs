@@ -1,11 +1,11 @@
 //! Lists.
 
 use super::call::{Call, is, range};
-use super::fault::{
-    Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text,
-};
+use super::fault::{Fault, NO_SUCH_KEY, NOT_POSITIVE, OUT_OF_RANGE, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
+use super::notify::class;
 use crate::keyspace::list::List;
-use crate::keyspace::number::{IntText, parse_i64};
+use crate::keyspace::number::parse_i64;
 use crate::keyspace::{ByteStr, Value};
 use crate::resp::Reply;
 
@@ -17,26 +17,17 @@ enum End {
 }
 
 impl End {
-    fn named(arg: &[u8]) -> Result<Self, Fault> {
-        match () {
-            () if is(arg, "LEFT") => Ok(Self::Left),
-            () if is(arg, "RIGHT") => Ok(Self::Right),
-            () => Err(SYNTAX),
-        }
-    }
-
-    /// The command that takes elements from this end.
-    const fn pop_name(self) -> &'static [u8] {
-        match self {
-            Self::Left => b"LPOP",
-            Self::Right => b"RPOP",
-        }
-    }
-
     fn push(self, list: &mut List, item: &[u8]) {
         match self {
             Self::Left => list.push_front(item),
             Self::Right => list.push_back(item),
+        }
+    }
+
+    const fn push_event(self) -> &'static str {
+        match self {
+            Self::Left => "lpush",
+            Self::Right => "rpush",
         }
     }
 
@@ -45,6 +36,55 @@ impl End {
             Self::Left => list.pop_front(),
             Self::Right => list.pop_back(),
         }
+    }
+}
+
+impl PopEnd for End {
+    type Item = ByteStr;
+    const WIDTH: usize = 1;
+
+    fn named(arg: &[u8]) -> Result<Self, Fault> {
+        match () {
+            () if is(arg, "LEFT") => Ok(Self::Left),
+            () if is(arg, "RIGHT") => Ok(Self::Right),
+            () => Err(SYNTAX),
+        }
+    }
+
+    const CLASS: u16 = class::LIST;
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            Self::Left => "lpop",
+            Self::Right => "rpop",
+        }
+    }
+
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Left => b"LPOP",
+            Self::Right => b"RPOP",
+        }
+    }
+
+    fn fits(value: &Value) -> bool {
+        matches!(value, Value::List(_))
+    }
+
+    fn pop_from(self, call: &mut Call<'_>, key: &[u8], count: usize) -> Result<Vec<ByteStr>, Fault> {
+        let items = call.change_list(key, |list| {
+            let count = count.min(list.len());
+            (0..count).filter_map(|_| self.pop(list)).collect()
+        })?;
+        Ok(items.unwrap_or_default())
+    }
+
+    fn put(reply: &mut Reply<'_>, item: &ByteStr) {
+        reply.bulk(item);
+    }
+
+    fn put_flat(reply: &mut Reply<'_>, item: &ByteStr) {
+        reply.bulk(item);
     }
 }
 
@@ -75,7 +115,7 @@ fn push(call: &mut Call<'_>, end: End, only_existing: bool) -> Outcome {
     };
     let len = if only_existing { call.change_list(key, change)? } else { Some(call.make_list(key, change)?) };
     if len.is_some() {
-        call.db.changed(key);
+        call.changed(key, class::LIST, end.push_event());
     }
     call.reply.int(len.unwrap_or(0) as i64);
     Ok(())
@@ -97,7 +137,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
     if call.args.len() == 2 {
         let item = call.change_list(key, |list| end.pop(list))?.flatten();
         if item.is_some() {
-            call.db.changed(key);
+            call.shrunk(key, class::LIST, end.pop_event());
         }
         call.reply.optional(item.as_deref());
         return Ok(());
@@ -111,7 +151,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
         None => call.reply.null_array(),
         Some(items) => {
             if !items.is_empty() {
-                call.db.changed(key);
+                call.shrunk(key, class::LIST, end.pop_event());
             }
             call.reply.array(items.len());
             for item in &items {
@@ -159,7 +199,7 @@ pub(super) fn lset(call: &mut Call<'_>) -> Outcome {
     };
     let index = place(call.int(2)?, len).ok_or(OUT_OF_RANGE)?;
     call.change_list(key, |list| list.set(index, item))?;
-    call.db.changed(key);
+    call.changed(key, class::LIST, "lset");
     call.reply.ok();
     Ok(())
 }
@@ -184,10 +224,18 @@ pub(super) fn ltrim(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
     let trimmed = call.change_list(key, |list| {
         let (from, to) = range(start, end, list.len());
+        let trimmed = list.len() - (to - from);
         list.keep(from, to);
+        trimmed
     })?;
-    if trimmed.is_some() {
-        call.db.changed(key);
+    match trimmed {
+        None => {}
+        // It counts as changed for who watches it, and there is nothing to hand on.
+        Some(0) => {
+            call.db.touch_watchers(key);
+            call.db.notify(class::LIST, "ltrim", key);
+        }
+        Some(_) => call.shrunk(key, class::LIST, "ltrim"),
     }
     call.reply.ok();
     Ok(())
@@ -206,7 +254,7 @@ pub(super) fn linsert(call: &mut Call<'_>) -> Outcome {
         Some(list.len() as i64)
     })?;
     if let Some(Some(_)) = inserted {
-        call.db.changed(key);
+        call.changed(key, class::LIST, "linsert");
     }
     call.reply.int(inserted.map_or(0, |len| len.unwrap_or(-1)));
     Ok(())
@@ -233,7 +281,7 @@ pub(super) fn lrem(call: &mut Call<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::LIST, "lrem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -256,9 +304,6 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
                      negative to start from the end of the list",
                 ));
             }
-            if rank == i64::MIN {
-                return Err(NOT_INTEGER);
-            }
         } else if is(option, "COUNT") {
             let number = parse_i64(call.arg(index + 1)).and_then(|number| usize::try_from(number).ok());
             count = Some(number.ok_or(text("ERR COUNT can't be negative"))?);
@@ -276,7 +321,8 @@ pub(super) fn lpos(call: &mut Call<'_>) -> Outcome {
         Some(count) => count,
     };
     let depth = if max_len == 0 { usize::MAX } else { max_len };
-    let skip = rank.unsigned_abs() as usize - 1;
+    // The least of all integers has no opposite: to Redis 7.0 it is the first match from the end.
+    let skip = if rank == i64::MIN { 0 } else { rank.unsigned_abs() as usize - 1 };
     let found: Vec<usize> = call.list(key)?.map_or(Vec::new(), |list| {
         if rank > 0 {
             let matches =
@@ -344,12 +390,8 @@ pub(super) fn brpoplpush(call: &mut Call<'_>) -> Outcome {
 /// Moves an element and answers with it; false if there is none.
 fn transfer(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Fault> {
     let (source, target) = (call.arg(1), call.arg(2));
-    let woken = call.is_woken();
-    match call.db.find_value(source, call.now) {
-        None => return Ok(false),
-        Some(Value::List(_)) => {}
-        Some(_) if woken => return Ok(false),
-        Some(_) => return Err(WRONG_TYPE),
+    if !call.has_or_waits(source, End::fits)? {
+        return Ok(false);
     }
     if !matches!(call.db.find_value(target, call.now), None | Some(Value::List(_))) {
         return Err(WRONG_TYPE);
@@ -366,9 +408,13 @@ fn transfer(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Fault> {
     let Some(item) = item.flatten() else { return Ok(false) };
     if source != target {
         call.make_list(target, |list| to.push(list, &item))?;
-        call.db.changed(target);
     }
-    call.db.changed(source);
+    call.changed(target, class::LIST, to.push_event());
+    if source == target {
+        call.db.notify(class::LIST, from.pop_event(), source);
+    } else {
+        call.shrunk(source, class::LIST, from.pop_event());
+    }
     call.reply.bulk(&item);
     Ok(true)
 }
@@ -381,120 +427,10 @@ pub(super) fn brpop(call: &mut Call<'_>) -> Outcome {
     blocking_pop(call, End::Right)
 }
 
-fn blocking_pop(call: &mut Call<'_>, end: End) -> Outcome {
-    let last = call.args.len() - 1;
-    let timeout_ms = call.timeout_ms(last)?;
-    for index in 1..last {
-        let key = call.arg(index);
-        let Some(items) = take(call, key, end, 1)? else { continue };
-        call.propagate(&[end.pop_name(), key]);
-        call.reply.array(2);
-        call.reply.bulk(key);
-        for item in &items {
-            call.reply.bulk(item);
-        }
-        return Ok(());
-    }
-    call.wait_for(1..last, timeout_ms, Reply::null_array);
-    Ok(())
-}
-
-/// Takes from a key for a command that tries several, and may have blocked on them.
-fn take(call: &mut Call<'_>, key: &[u8], end: End, count: usize) -> Result<Option<Vec<ByteStr>>, Fault> {
-    if !call.may_try(key) {
-        return Ok(None);
-    }
-    let woken = call.is_woken();
-    match call.db.find_value(key, call.now) {
-        None => return Ok(None),
-        Some(Value::List(_)) => {}
-        Some(_) if woken => return Ok(None),
-        Some(_) => return Err(WRONG_TYPE),
-    }
-    let items = call.change_list(key, |list| {
-        let count = count.min(list.len());
-        (0..count).filter_map(|_| end.pop(list)).collect()
-    })?;
-    call.db.changed(key);
-    Ok(items)
-}
-
 pub(super) fn lmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 1)?;
-    if !wish.pop(call)? {
-        call.reply.null_array();
-    }
-    Ok(())
+    MultiPop::<End>::run(call)
 }
 
 pub(super) fn blmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 2)?;
-    let timeout_ms = call.timeout_ms(1)?;
-    if !wish.pop(call)? {
-        call.wait_for(wish.keys, timeout_ms, Reply::null_array);
-    }
-    Ok(())
-}
-
-/// What LMPOP and BLMPOP ask for.
-struct MultiPop {
-    /// Arguments that are keys.
-    keys: std::ops::Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl MultiPop {
-    /// Reads it from the argument that counts the keys on.
-    fn parse(call: &Call<'_>, count_at: usize) -> Result<Self, Fault> {
-        let (keys, next) = counted_keys(call, count_at)?;
-        let end = End::named(call.arg(keys.end))?;
-        let count = pop_count(call, next)?;
-        Ok(Self { keys, end, count })
-    }
-
-    /// Pops from the first key that has something, and answers; false if none has.
-    fn pop(&self, call: &mut Call<'_>) -> Result<bool, Fault> {
-        for index in self.keys.clone() {
-            let key = call.arg(index);
-            let Some(items) = take(call, key, self.end, self.count)? else { continue };
-            call.propagate(&[self.end.pop_name(), key, &IntText::new(items.len() as i64)]);
-            call.reply.array(2);
-            call.reply.bulk(key);
-            call.reply.array(items.len());
-            for item in &items {
-                call.reply.bulk(item);
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
-}
-
-/// The arguments that are keys, counted by the one at `count_at`, and the place behind the word that follows them
-/// (an end of the list or sorted set).
-pub(super) fn counted_keys(
-    call: &Call<'_>,
-    count_at: usize,
-) -> Result<(std::ops::Range<usize>, usize), Fault> {
-    let wrong = text("ERR numkeys should be greater than 0");
-    let keys = parse_i64(call.arg(count_at)).filter(|&keys| keys > 0).ok_or(wrong)?;
-    let first = count_at + 1;
-    if keys >= (call.args.len() - first) as i64 {
-        return Err(SYNTAX);
-    }
-    let end = first + keys as usize;
-    Ok((first..end, end + 1))
-}
-
-/// `[COUNT n]` at `index`, the last of a command; 1 without it.
-pub(super) fn pop_count(call: &Call<'_>, index: usize) -> Result<usize, Fault> {
-    match call.args.len() - index {
-        0 => Ok(1),
-        2 if is(call.arg(index), "COUNT") => {
-            let count = parse_i64(call.arg(index + 1)).filter(|&count| count > 0);
-            Ok(count.ok_or(text("ERR count should be greater than 0"))? as usize)
-        }
-        _ => Err(SYNTAX),
-    }
+    MultiPop::<End>::run_blocking(call)
 }

@@ -2,35 +2,56 @@
 //! node itself (connections, roles, files) is a [`Verb`] that the `node` room carries out.
 #![allow(clippy::unnecessary_wraps)] // all handlers have one signature
 
+mod bitmaps;
 mod call;
+pub mod catalog;
+mod databases;
 mod db;
-mod decimal;
 mod digest;
+mod eviction;
 mod fault;
 mod generic;
+mod geo;
 mod hashes;
+mod help;
+mod hyperloglog;
+mod lcs;
 mod lists;
+mod long_double;
+mod multi_pop;
 mod notify;
 mod sets;
+mod sort;
+mod stream_claims;
+mod stream_groups;
+mod stream_info;
+mod stream_reads;
+mod streams;
 mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod waits;
+mod watches;
 mod zset_algebra;
 mod zset_ranges;
 mod zsets;
 
 pub use call::{Blocking, Call, Wait, is};
-pub use db::{Db, ExpiryMode, Propagated};
+pub use databases::int32;
+pub use db::{Db, ExpiryMode, Propagated, PropagatedCommand};
 pub use digest::{dataset_digest, hex, key_digest, value_digest};
+pub use eviction::{EvictBy, EvictionPolicy};
 pub use fault::{
-    CLUSTER_DISABLED, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown, text,
+    CLUSTER_DISABLED, DB_OUT_OF_RANGE, Fault, NO_SUCH_KEY, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, shown,
+    text,
 };
+pub use help::write_help;
 pub use notify::{Notification, Notifications, class};
 pub use table::{TABLE, Verb, lookup};
 pub use transfer::{MigrateAuth, MigrateRequest, migrate_payload};
+pub use watches::Watched;
 
 use crate::resp::Args;
 
@@ -51,8 +72,10 @@ pub mod flag {
     pub const MAY_REPLICATE: u32 = 1 << 12;
     pub const NO_MULTI: u32 = 1 << 13;
     pub const ALLOW_BUSY: u32 = 1 << 14;
-    /// Names as `COMMAND` shows them.
-    pub const NAMES: [(u32, &str); 15] = [
+    /// Its first argument names one of its sub-commands, which have arity, flags and keys of their own.
+    pub const CONTAINER: u32 = 1 << 15;
+    /// Names as `COMMAND` shows them; of `MAY_REPLICATE` and `CONTAINER` it does not tell.
+    pub const NAMES: [(u32, &str); 14] = [
         (WRITE, "write"),
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
@@ -65,7 +88,6 @@ pub mod flag {
         (ASKING, "asking"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MULTI, "no_multi"),
         (ALLOW_BUSY, "allow_busy"),
     ];
@@ -79,8 +101,16 @@ pub struct KeyPositions {
     pub last: i32,
     pub step: i32,
     /// The number of keys stands in this argument, and they follow it (`LMPOP`, `SINTERCARD`; behind a key that
-    /// is written: `ZUNIONSTORE`); 0: not so.
+    /// is written: `ZUNIONSTORE`); 0: not so; [`Self::BEHIND_STREAMS`].
     pub count_at: i32,
+    /// A key that is written stands behind the word STORE or STOREDIST, from this argument on (`SORT`,
+    /// `GEORADIUS`); 0: not so.
+    pub store_from: i32,
+}
+
+impl KeyPositions {
+    /// The keys are the first half of what follows the word `STREAMS` (`XREAD`).
+    pub const BEHIND_STREAMS: i32 = -1;
 }
 
 /// One line of the table.
@@ -128,7 +158,7 @@ impl Spec {
 
     /// The keys among the arguments.
     pub fn keys<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let KeyPositions { first, last, step, count_at } = self.keys;
+        let KeyPositions { first, last, step, count_at, store_from } = self.keys;
         let args = *args;
         let len = args.len() as i32;
         let (first, last) = if self.run.is(Verb::Migrate) {
@@ -141,9 +171,34 @@ impl Spec {
             let count = args.get(count_at as usize).and_then(crate::keyspace::number::parse_i64).unwrap_or(0);
             let end = i64::from(count_at) + 1 + count.clamp(0, i64::from(len));
             count_at + 1..(end as i32).min(len).max(count_at + 1)
+        } else if count_at == KeyPositions::BEHIND_STREAMS {
+            streams::keys_behind_streams(&args)
         } else {
             0..0
         };
-        indices.step_by(step.max(1) as usize).chain(counted).filter_map(move |index| args.get(index as usize))
+        let stored = if store_from > 0 { stored_key(&args, store_from) } else { None };
+        indices
+            .step_by(step.max(1) as usize)
+            .chain(counted)
+            .chain(stored)
+            .filter_map(move |index| args.get(index as usize))
     }
+}
+
+/// The argument behind the last word STORE or STOREDIST that is no other option's.
+fn stored_key(args: &Args<'_>, from: i32) -> Option<i32> {
+    let mut found = None;
+    let mut index = from as usize;
+    while index + 1 < args.len() {
+        index += match &args[index] {
+            word if is(word, "STORE") || is(word, "STOREDIST") => {
+                found = Some(index as i32 + 1);
+                2
+            }
+            word if is(word, "GET") || is(word, "BY") => 2,
+            word if is(word, "LIMIT") => 3,
+            _ => 1,
+        };
+    }
+    found
 }

@@ -18,9 +18,37 @@ pub mod class {
     pub const KEYSPACE: u16 = 1 << 11;
     /// Published to `__keyevent@db__:event`.
     pub const KEYEVENT: u16 = 1 << 12;
+
+    const LETTERS: [(u8, u16); 13] = [
+        (b'g', GENERIC),
+        (b'$', STRING),
+        (b'l', LIST),
+        (b's', SET),
+        (b'h', HASH),
+        (b'z', ZSET),
+        (b'x', EXPIRED),
+        (b'e', EVICTED),
+        (b't', STREAM),
+        (b'm', KEY_MISS),
+        (b'n', NEW_KEY),
+        (b'K', KEYSPACE),
+        (b'E', KEYEVENT),
+    ];
+
+    /// The bits of a value of `notify-keyspace-events`; none without a channel to publish to.
+    pub fn wanted(letters: &str) -> u16 {
+        const ALL: u16 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM;
+        let bits = letters.bytes().fold(0, |bits, letter| {
+            let known = LETTERS.iter().find(|(other, _)| *other == letter).map_or(0, |(_, bit)| *bit);
+            bits | if letter == b'A' { ALL } else { known }
+        });
+        if bits & (KEYSPACE | KEYEVENT) == 0 { 0 } else { bits }
+    }
 }
 
 /// One event.
+///
+/// It goes to `__keyspace@db__:key` with its name as the message, and to `__keyevent@db__:event` with the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// Number of the database.

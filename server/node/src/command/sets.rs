@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::call::{Call, is};
-use super::fault::{Fault, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::notify::class;
 use crate::keyspace::number::parse_i64;
 use crate::keyspace::set::Set;
 use crate::keyspace::{Element, Entry, Env, Value};
@@ -14,7 +15,7 @@ pub(super) fn sadd(call: &mut Call<'_>) -> Outcome {
     let added =
         call.make_set(key, |set, env| members.iter().filter(|member| set.add(env, member)).count())?;
     if added > 0 {
-        call.db.changed(key);
+        call.changed(key, class::SET, "sadd");
     }
     call.reply.int(added as i64);
     Ok(())
@@ -27,7 +28,7 @@ pub(super) fn srem(call: &mut Call<'_>) -> Outcome {
         call.change_set(key, |set, env| members.iter().filter(|member| set.remove(env, member)).count())?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::SET, "srem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -94,9 +95,10 @@ pub(super) fn smove(call: &mut Call<'_>) -> Outcome {
     }
     let moved = call.change_set(source, |set, env| set.remove(env, member))?.unwrap_or(false);
     if moved {
-        call.db.changed(source);
-        call.make_set(target, |set, env| set.add(env, member))?;
-        call.db.changed(target);
+        call.shrunk(source, class::SET, "srem");
+        if call.make_set(target, |set, env| set.add(env, member))? {
+            call.changed(target, class::SET, "sadd");
+        }
     }
     call.reply.bool(moved);
     Ok(())
@@ -126,7 +128,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
         popped.extend(member.flatten());
     }
     if !popped.is_empty() {
-        call.db.changed(key);
+        call.shrunk(key, class::SET, "spop");
         if popped.len() == len {
             call.propagate(&[b"DEL", key]);
         } else {
@@ -155,10 +157,13 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     if call.args.len() > 3 {
         return Err(SYNTAX);
     }
-    let count = (call.args.len() == 3).then(|| call.int(2)).transpose()?;
+    let (count, _) = random_count(call, "")?;
     let len = call.set(key)?.map_or(0, Set::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let set = call.set(key)?;
+    let set = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Set(set)) if len > 0 => Some(set),
+        _ => None,
+    };
     let members: Vec<Vec<u8>> =
         ranks.iter().filter_map(|&rank| set.and_then(|set| set.nth(rank)).map(Element::to_vec)).collect();
     if count.is_some() {
@@ -172,14 +177,36 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
+/// How many elements a command wants, if it says so, and whether a word behind the number asks for what belongs to
+/// them.
+pub(super) fn random_count(call: &Call<'_>, with: &str) -> Result<(Option<i64>, bool), Fault> {
+    if call.args.len() == 2 {
+        return Ok((None, false));
+    }
+    let count = call.int(2)?;
+    if count == i64::MIN {
+        return Err(text(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
+    match call.args.len() {
+        3 => Ok((Some(count), false)),
+        4 if !is(call.arg(3), with) => Err(SYNTAX),
+        4 if count.unsigned_abs() > (i64::MAX / 2) as u64 => Err(text("ERR value is out of range")),
+        4 => Ok((Some(count), true)),
+        _ => Err(SYNTAX),
+    }
+}
+
 /// Ranks of random elements: `count` different ones, or `-count` with repetition.
 pub(super) fn random_ranks(call: &mut Call<'_>, len: usize, count: i64) -> Result<Vec<usize>, Fault> {
     let random = &mut call.db.random;
-    if count < -(i64::MAX / 2) || count < 0 && count.unsigned_abs() > 1 << 32 {
-        return Err(text("ERR value is out of range"));
-    }
     if len == 0 {
         return Ok(Vec::new());
+    }
+    if count < -(1 << 32) {
+        // No memory holds such an answer.
+        return Err(text("ERR value is out of range"));
     }
     if count < 0 {
         return Ok((0..count.unsigned_abs()).map(|_| random.below(len as u64) as usize).collect());
@@ -208,6 +235,16 @@ enum Operation {
     Union,
     Inter,
     Diff,
+}
+
+impl Operation {
+    const fn store_event(self) -> &'static str {
+        match self {
+            Self::Union => "sunionstore",
+            Self::Inter => "sinterstore",
+            Self::Diff => "sdiffstore",
+        }
+    }
 }
 
 pub(super) fn sunion(call: &mut Call<'_>) -> Outcome {
@@ -245,8 +282,8 @@ pub(super) fn sintercard(call: &mut Call<'_>) -> Outcome {
     let limit = match call.args.len() - (2 + keys) {
         0 => 0,
         2 if is(call.arg(2 + keys), "LIMIT") => {
-            let limit = parse_i64(call.arg(3 + keys)).ok_or(NOT_INTEGER)?;
-            usize::try_from(limit).map_err(|_| text("ERR LIMIT can't be negative"))?
+            let limit = parse_i64(call.arg(3 + keys)).and_then(|limit| usize::try_from(limit).ok());
+            limit.ok_or(text("ERR LIMIT can't be negative"))?
         }
         _ => return Err(SYNTAX),
     };
@@ -270,20 +307,18 @@ fn keep(call: &mut Call<'_>, operation: Operation) -> Outcome {
     let target = call.arg(1);
     let sources: Vec<&[u8]> = call.args.from(2).iter().collect();
     let result = combine(call, operation, &sources)?;
-    let was_there = call.db.find(target, call.now).is_some();
-    call.db.keys.remove(target);
     if result.is_empty() {
-        if was_there {
-            call.db.changed(target);
+        if call.db.find(target, call.now).is_some() {
+            call.delete(target);
             call.propagate(&[b"DEL", target]);
         }
     } else {
-        call.make_set(target, |set, env| {
-            for member in &result {
-                set.add(env, member);
-            }
-        })?;
-        call.db.changed(target);
+        let (mut set, env) = (Set::default(), call.db.keys.env());
+        for member in &result {
+            set.add(env, member);
+        }
+        call.db.keys.set(target, Value::Set(set), None, call.now.wall);
+        call.changed(target, class::SET, operation.store_event());
     }
     call.reply.int(result.len() as i64);
     Ok(())
@@ -300,7 +335,7 @@ fn combine(call: &mut Call<'_>, operation: Operation, sources: &[&[u8]]) -> Resu
     let sets: Vec<Option<&Set>> = sources
         .iter()
         .map(|source| match db.keys.get(source).filter(|_| db.is_there(source, now)).map(Entry::value) {
-            Some(Value::Set(set)) => Some(&**set),
+            Some(Value::Set(set)) => Some(set),
             _ => None,
         })
         .collect();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::call::{Call, is};
-use super::decimal;
-use super::fault::{Fault, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
+use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, OVERFLOW, Outcome, SYNTAX, TOO_LONG, WRONG_TYPE, text};
+use super::long_double::LongDouble;
+use super::notify::class;
 use crate::io::{Now, WallMs};
 use crate::keyspace::number::{IntText, parse_i64};
 use crate::keyspace::{ByteStr, Entry, Value};
@@ -55,8 +56,9 @@ fn expiry(call: &Call<'_>, index: usize, unit: TimeUnit) -> Result<WallMs, Fault
 /// What `SET`, `SETEX` and so on do: set, reply, and hand on the absolute form.
 fn store(call: &mut Call<'_>, key: &[u8], value: &[u8], expire_at: Option<WallMs>) {
     call.db.keys.set(key, Value::string(value), expire_at, call.now.wall);
-    call.db.changed(key);
+    call.changed(key, class::STRING, "set");
     if let Some(at) = expire_at {
+        call.db.notify(class::GENERIC, "expire", key);
         let at_text = IntText::new(at.0 as i64);
         call.propagate(&[b"SET", key, value, b"PXAT", &at_text]);
         if at <= call.now.wall && call.db.expiry == super::db::ExpiryMode::Delete {
@@ -105,9 +107,16 @@ pub(super) fn set(call: &mut Call<'_>) -> Outcome {
     }
     if keep {
         call.db.keys.set(key, Value::string(value), found.flatten(), call.now.wall);
-        call.db.changed(key);
+        call.changed(key, class::STRING, "set");
     } else {
         store(call, key, value, expire_at);
+    }
+    if give_old && expire_at.is_none() {
+        // To those it is handed on to nobody answers.
+        let args = call.args;
+        let kept = (0..args.len()).filter(|&index| index < 3 || !is(&args[index], "GET"));
+        let kept: Vec<&[u8]> = kept.map(|index| call.arg(index)).collect();
+        call.propagate(&kept);
     }
     if give_old {
         call.reply.optional(old.as_deref());
@@ -156,8 +165,7 @@ pub(super) fn getdel(call: &mut Call<'_>) -> Outcome {
     let old = call.string(key)?.map(crate::keyspace::Element::to_vec);
     call.reply.optional(old.as_deref());
     if old.is_some() {
-        call.db.keys.remove(key);
-        call.db.changed(key);
+        call.delete(key);
         call.propagate(&[b"DEL", key]);
     }
     Ok(())
@@ -177,17 +185,17 @@ pub(super) fn getex(call: &mut Call<'_>) -> Outcome {
     };
     if let Some(unit) = unit {
         let at = expiry(call, 3, unit)?;
-        call.db.changed(key);
         if at <= call.now.wall && call.db.expiry == super::db::ExpiryMode::Delete {
-            call.db.keys.remove(key);
+            call.delete(key);
             call.propagate(&[b"DEL", key]);
         } else {
             call.db.keys.set_expiry(key, Some(at));
+            call.changed(key, class::GENERIC, "expire");
             call.propagate(&[b"PEXPIREAT", key, &IntText::new(at.0 as i64)]);
         }
     } else if persist && call.db.keys.get(key).is_some_and(|entry| entry.expire_at().is_some()) {
         call.db.keys.set_expiry(key, None);
-        call.db.changed(key);
+        call.changed(key, class::GENERIC, "persist");
         call.propagate(&[b"PERSIST", key]);
     }
     call.reply.bulk(&value);
@@ -265,7 +273,7 @@ fn add(call: &mut Call<'_>, by: i64) -> Outcome {
     };
     let new = old.checked_add(by).ok_or(OVERFLOW)?;
     call.db.keys.update_or_insert(key, || Value::Int(0), call.now.wall, |value, _| *value = Value::Int(new));
-    call.db.changed(key);
+    call.changed(key, class::STRING, "incrby");
     call.reply.int(new);
     Ok(())
 }
@@ -273,10 +281,12 @@ fn add(call: &mut Call<'_>, by: i64) -> Outcome {
 pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
     let old = match call.db.find_value(key, call.now) {
-        None => b"0".to_vec(),
-        Some(value) => value.as_string().ok_or(WRONG_TYPE)?.to_vec(),
+        None => LongDouble::parse(b"0"),
+        Some(value) => value.as_string().ok_or(WRONG_TYPE)?.with(LongDouble::parse),
     };
-    let new = decimal::add(&old, call.arg(2))?;
+    let by = LongDouble::parse(call.arg(2));
+    let (old, by) = old.zip(by).ok_or(NOT_FLOAT)?;
+    let new = old.plus(by).ok_or(text("ERR increment would produce NaN or Infinity"))?.text();
     call.db.keys.update_or_insert(
         key,
         || Value::Int(0),
@@ -285,7 +295,7 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
             *value = Value::Str(ByteStr::new(new.as_bytes()));
         },
     );
-    call.db.changed(key);
+    call.changed(key, class::STRING, "incrbyfloat");
     call.reply.bulk(new.as_bytes());
     call.propagate(&[b"SET", key, new.as_bytes(), b"KEEPTTL"]);
     Ok(())
@@ -294,7 +304,8 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
 pub(super) fn append(call: &mut Call<'_>) -> Outcome {
     let (key, tail) = (call.arg(1), call.arg(2));
     let Some(old) = call.db.find_value(key, call.now) else {
-        store(call, key, tail, None);
+        call.db.keys.set(key, Value::string(tail), None, call.now.wall);
+        call.changed(key, class::STRING, "append");
         call.reply.int(tail.len() as i64);
         return Ok(());
     };
@@ -303,7 +314,7 @@ pub(super) fn append(call: &mut Call<'_>) -> Outcome {
         return Err(TOO_LONG);
     }
     call.db.keys.update(key, |value, _| in_place(value).extend_from_slice(tail));
-    call.db.changed(key);
+    call.changed(key, class::STRING, "append");
     call.reply.int((old_len + tail.len()) as i64);
     Ok(())
 }
@@ -333,7 +344,7 @@ pub(super) fn setrange(call: &mut Call<'_>) -> Outcome {
         bytes[offset..end].copy_from_slice(patch);
         bytes.len()
     });
-    call.db.changed(key);
+    call.changed(key, class::STRING, "setrange");
     call.reply.int(new_len as i64);
     Ok(())
 }
@@ -355,55 +366,8 @@ pub(super) fn getrange(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn setbit(call: &mut Call<'_>) -> Outcome {
-    let key = call.arg(1);
-    let offset = bit_offset(call)?;
-    let on = match call.arg(3) {
-        b"0" => false,
-        b"1" => true,
-        _ => return Err(text("ERR bit is not an integer or out of range")),
-    };
-    if let Some(entry) = call.db.find(key, call.now) {
-        entry.value().as_string().ok_or(WRONG_TYPE)?;
-    }
-    let (byte, mask) = (offset / 8, 0x80 >> (offset % 8));
-    let fresh = || Value::Raw(Arc::default());
-    let old = call.db.keys.update_or_insert(key, fresh, call.now.wall, |value, _| {
-        let bytes = in_place(value);
-        if bytes.len() <= byte {
-            bytes.resize(byte + 1, 0);
-        }
-        let old = bytes[byte] & mask != 0;
-        if on {
-            bytes[byte] |= mask;
-        } else {
-            bytes[byte] &= !mask;
-        }
-        old
-    });
-    call.db.changed(key);
-    call.reply.bool(old);
-    Ok(())
-}
-
-pub(super) fn getbit(call: &mut Call<'_>) -> Outcome {
-    let offset = bit_offset(call)?;
-    let on = call.string(call.arg(1))?.is_some_and(|text| {
-        text.with(|bytes| bytes.get(offset / 8).is_some_and(|byte| byte & (0x80 >> (offset % 8)) != 0))
-    });
-    call.reply.bool(on);
-    Ok(())
-}
-
-fn bit_offset(call: &Call<'_>) -> Result<usize, Fault> {
-    let wrong = text("ERR bit offset is not an integer or out of range");
-    let offset =
-        parse_i64(call.arg(2)).and_then(|offset| usize::try_from(offset).ok()).ok_or(wrong.clone())?;
-    if offset / 8 >= call.max_string_bytes { Err(wrong) } else { Ok(offset) }
-}
-
 /// The bytes of a string value, to be changed in place.
-fn in_place(value: &mut Value) -> &mut Vec<u8> {
+pub(super) fn in_place(value: &mut Value) -> &mut Vec<u8> {
     if !matches!(value, Value::Raw(_)) {
         let bytes = value.as_string().map(crate::keyspace::Element::to_vec).unwrap_or_default();
         *value = Value::Raw(Arc::new(bytes));

@@ -15,7 +15,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let db = Db::new(HashSeed(1, 2), EncodingLimits::default(), Random::seeded(3));
+        let db = Db::new(HashSeed(1, 2), EncodingLimits::default(), Random::seeded(3), 16);
         Self { db, wall: 1_000_000 }
     }
 
@@ -34,6 +34,7 @@ impl Bench {
             db: &mut self.db,
             name: spec.name,
             max_string_bytes: 1 << 29,
+            in_cluster: false,
             rewritten: false,
             blocking: Blocking::Never,
             wait: None,
@@ -54,8 +55,8 @@ impl Bench {
             .db
             .propagated
             .iter()
-            .map(|(command, _)| {
-                let text = String::from_utf8_lossy(command).into_owned();
+            .map(|command| {
+                let text = String::from_utf8_lossy(command.bytes).into_owned();
                 let words =
                     text.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['$', '*']));
                 words.collect::<Vec<_>>().join(" ")

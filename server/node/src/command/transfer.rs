@@ -4,9 +4,10 @@
 use super::call::{Call, is};
 use super::db::ExpiryMode;
 use super::fault::{Fault, NOT_INTEGER, Outcome, SYNTAX, text};
+use super::notify::class;
 use crate::io::WallMs;
-use crate::keyspace::Entry;
 use crate::keyspace::number::{IntText, parse_i64};
+use crate::keyspace::{Entry, Usage};
 use crate::rdb::dump;
 use crate::resp::Args;
 
@@ -53,7 +54,7 @@ fn restore_options(call: &Call<'_>) -> Result<RestoreOptions, Fault> {
 }
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`; RESTORE-ASKING differs by its flags only.
-/// A frequency is checked and not kept: nothing here is evicted by frequency.
+/// Idle time and frequency are kept if the policy in force looks at them.
 pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
     let options = restore_options(call)?;
     let key = call.arg(1);
@@ -71,21 +72,28 @@ pub(super) fn restore(call: &mut Call<'_>) -> Outcome {
     let expire_at = match ttl {
         0 => None,
         _ if options.absolute => Some(WallMs(ttl as u64)),
-        _ => Some(WallMs((ttl as u64).saturating_add(wall.0))),
+        // Redis adds signed numbers, and what is then negative has passed.
+        _ => Some(WallMs(u64::try_from(ttl.wrapping_add(wall.0 as i64)).unwrap_or_default())),
     };
     // What a master or a file says is done to the key even if its time has come: the DEL follows.
     if expire_at.is_some_and(|at| at <= wall) && call.db.expiry == ExpiryMode::Delete {
         if there {
-            call.db.keys.remove(key);
-            call.db.changed(key);
+            call.delete(key);
             call.propagate(&[b"DEL", key]);
         }
         call.reply.ok();
         return Ok(());
     }
-    let accessed = WallMs(wall.0.saturating_sub(options.idle_s.unwrap_or(0).saturating_mul(1000)));
-    call.db.keys.set(key, value, expire_at, accessed);
-    call.db.changed(key);
+    call.db.keys.set(key, value, expire_at, wall);
+    let bits = match (call.db.usage(), options.idle_s, options.frequency) {
+        (Usage::Recency, Some(idle_s), _) => Some((wall.0 / 1000).saturating_sub(idle_s) as u32),
+        (Usage::Frequency { .. }, _, Some(frequency)) => Some(Usage::with_frequency(frequency, wall)),
+        _ => None,
+    };
+    if let Some((bits, entry)) = bits.zip(call.db.keys.get(key)) {
+        entry.set_usage_bits(bits);
+    }
+    call.changed(key, class::GENERIC, "restore");
     if let Some(at) = expire_at.filter(|_| !options.absolute) {
         let at = IntText::new(at.0 as i64);
         let mut args: Vec<&[u8]> = call.args.iter().collect();

@@ -1,15 +1,18 @@
 //! Which clients wait for which keys (BLPOP and its like), and which of those keys have changed since.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::io::ConnId;
 
-/// The queues of clients, one a key, first come first served.
+type Queues = BTreeMap<Vec<u8>, VecDeque<ConnId>>;
+
+/// The queues of clients, one a key of a database, first come first served.
 #[derive(Debug, Default)]
 pub struct KeyWaits {
-    queues: BTreeMap<Vec<u8>, VecDeque<ConnId>>,
+    /// By number of the database; none is empty.
+    queues: BTreeMap<u32, Queues>,
     /// In the order in which they changed.
-    changed: Vec<Vec<u8>>,
+    changed: Vec<(u32, Vec<u8>)>,
 }
 
 impl KeyWaits {
@@ -18,39 +21,53 @@ impl KeyWaits {
         self.queues.is_empty()
     }
 
-    /// A client begins to wait for a key.
-    pub fn add(&mut self, conn: ConnId, key: &[u8]) {
-        let queue = self.queues.entry(key.to_vec()).or_default();
+    /// A client begins to wait for a key of database `db`.
+    pub fn add(&mut self, conn: ConnId, db: u32, key: &[u8]) {
+        let queue = self.queues.entry(db).or_default().entry(key.to_vec()).or_default();
         if !queue.contains(&conn) {
             queue.push_back(conn);
         }
     }
 
-    /// A client does not wait any more for these keys.
-    pub fn remove<'a>(&mut self, conn: ConnId, keys: impl Iterator<Item = &'a [u8]>) {
+    /// A client does not wait any more for these keys of database `db`.
+    pub fn remove<'a>(&mut self, conn: ConnId, db: u32, keys: impl Iterator<Item = &'a [u8]>) {
+        let Some(queues) = self.queues.get_mut(&db) else { return };
         for key in keys {
-            if let Some(queue) = self.queues.get_mut(key) {
+            if let Some(queue) = queues.get_mut(key) {
                 queue.retain(|other| *other != conn);
                 if queue.is_empty() {
-                    self.queues.remove(key);
+                    queues.remove(key);
                 }
             }
         }
+        if queues.is_empty() {
+            self.queues.remove(&db);
+        }
     }
 
-    /// A key changed.
-    pub fn note(&mut self, key: &[u8]) {
+    /// A key of database `db` changed.
+    pub fn note(&mut self, db: u32, key: &[u8]) {
         if !self.queues.is_empty()
-            && self.queues.contains_key(key)
-            && !self.changed.iter().any(|it| it == key)
+            && self.queues.get(&db).is_some_and(|queues| queues.contains_key(key))
+            && !self.changed.iter().any(|(other, it)| *other == db && it == key)
         {
-            self.changed.push(key.to_vec());
+            self.changed.push((db, key.to_vec()));
+        }
+    }
+
+    /// All of database `db` that anybody waits for may have changed.
+    pub fn note_database(&mut self, db: u32) {
+        let keys: Vec<Vec<u8>> = self.queues.get(&db).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        for key in keys {
+            self.note(db, &key);
         }
     }
 
     /// All that anybody waits for may have changed.
     pub fn note_all(&mut self) {
-        self.changed = self.queues.keys().cloned().collect();
+        for db in self.queues.keys().copied().collect::<Vec<_>>() {
+            self.note_database(db);
+        }
     }
 
     /// True if somebody who waits should look again.
@@ -58,19 +75,20 @@ impl KeyWaits {
         !self.changed.is_empty()
     }
 
-    /// The keys that changed, in order; they count as looked at.
-    pub fn take_changed(&mut self) -> Vec<Vec<u8>> {
+    /// The keys that changed, with their databases, in order; they count as looked at.
+    pub fn take_changed(&mut self) -> Vec<(u32, Vec<u8>)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Who waits for a key, the longest waiting first.
-    pub fn waiting(&self, key: &[u8]) -> Vec<ConnId> {
-        self.queues.get(key).into_iter().flatten().copied().collect()
+    /// Who waits for a key of database `db`, the longest waiting first.
+    pub fn waiting(&self, db: u32, key: &[u8]) -> Vec<ConnId> {
+        self.queues.get(&db).and_then(|queues| queues.get(key)).into_iter().flatten().copied().collect()
     }
 
     /// All who wait, each once, in no order of time.
     pub fn all(&self) -> Vec<ConnId> {
-        let all: std::collections::BTreeSet<ConnId> = self.queues.values().flatten().copied().collect();
+        let all: BTreeSet<ConnId> =
+            self.queues.values().flat_map(BTreeMap::values).flatten().copied().collect();
         all.into_iter().collect()
     }
 }

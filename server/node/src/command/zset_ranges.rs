@@ -1,9 +1,8 @@
 //! Ranges of sorted sets, by rank, by score and by member.
 
-use std::sync::Arc;
-
 use super::call::{Call, is, range};
 use super::fault::{Fault, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::notify::class;
 use super::zsets::put_pairs;
 use crate::keyspace::score::parse_bound;
 use crate::keyspace::zset::{Pair, Zset};
@@ -248,11 +247,11 @@ pub(super) fn zrangestore(call: &mut Call<'_>) -> Outcome {
 pub(super) fn store(call: &mut Call<'_>, target: &[u8], result: Zset) {
     let len = result.len();
     if len > 0 {
-        call.db.keys.set(target, Value::Zset(Arc::new(result)), None, call.now.wall);
-        call.db.changed(target);
+        call.db.keys.set(target, Value::Zset(result), None, call.now.wall);
+        // `zunionstore`, `zrangestore`... : the event has the command's name.
+        call.changed(target, class::ZSET, call.name);
     } else if call.db.find(target, call.now).is_some() {
-        call.db.keys.remove(target);
-        call.db.changed(target);
+        call.delete(target);
     }
     call.reply.int(len as i64);
 }
@@ -296,7 +295,7 @@ fn remove(call: &mut Call<'_>, by: By) -> Outcome {
     let mut removed = 0;
     if ranks.0 < ranks.1 {
         removed = call.change_zset(key, |zset, env| zset.remove_ranks(env, ranks.0, ranks.1))?.unwrap_or(0);
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, call.name);
     }
     call.reply.int(removed as i64);
     Ok(())

@@ -1,12 +1,13 @@
 //! Sorted sets: members and their scores. Ranges are in `zset_ranges`, unions and their like in `zset_algebra`.
 
 use super::call::{Call, is};
-use super::fault::{Fault, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Outcome, SYNTAX, WRONG_TYPE, text};
-use super::lists::{counted_keys, pop_count};
-use super::sets::random_ranks;
-use crate::keyspace::number::{IntText, parse_i64};
+use super::fault::{Fault, NOT_FLOAT, NOT_POSITIVE, Outcome, SYNTAX, text};
+use super::multi_pop::{MultiPop, PopEnd, blocking_pop};
+use super::notify::class;
+use super::sets::{random_count, random_ranks};
+use crate::keyspace::number::parse_i64;
 use crate::keyspace::zset::Zset;
-use crate::keyspace::{Env, Value, score};
+use crate::keyspace::{Entry, Env, Value, score};
 use crate::resp::{Protocol, Reply};
 
 /// A copied pair, to be answered after its set has changed.
@@ -14,12 +15,12 @@ type Taken = (Vec<u8>, f64);
 
 /// Options of ZADD.
 #[derive(Clone, Copy, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_existing: bool,
+pub(super) struct AddOptions {
+    pub(super) only_new: bool,
+    pub(super) only_existing: bool,
     greater: bool,
     less: bool,
-    count_changed: bool,
+    pub(super) count_changed: bool,
     increment: bool,
 }
 
@@ -34,7 +35,15 @@ struct Added {
 }
 
 pub(super) fn zadd(call: &mut Call<'_>) -> Outcome {
-    let mut options = AddOptions::default();
+    add_with_options(call, AddOptions::default())
+}
+
+/// Redis takes the options of ZADD here, too.
+pub(super) fn zincrby(call: &mut Call<'_>) -> Outcome {
+    add_with_options(call, AddOptions { increment: true, ..AddOptions::default() })
+}
+
+fn add_with_options(call: &mut Call<'_>, mut options: AddOptions) -> Outcome {
     let mut index = 2;
     while index < call.args.len() {
         match call.arg(index) {
@@ -49,10 +58,6 @@ pub(super) fn zadd(call: &mut Call<'_>) -> Outcome {
         index += 1;
     }
     add(call, options, index)
-}
-
-pub(super) fn zincrby(call: &mut Call<'_>) -> Outcome {
-    add(call, AddOptions { increment: true, ..AddOptions::default() }, 2)
 }
 
 /// Adds the pairs of score and member from argument `first` on.
@@ -70,15 +75,19 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
     if options.increment && words > 2 {
         return Err(text("ERR INCR option supports a single increment-element pair"));
     }
-    let mut scores = Vec::with_capacity(words / 2);
+    let mut pairs = Vec::with_capacity(words / 2);
     for at in (first..call.args.len()).step_by(2) {
-        scores.push(score::parse(call.arg(at)).ok_or(NOT_FLOAT)?);
+        pairs.push((score::parse(call.arg(at)).ok_or(NOT_FLOAT)?, call.arg(at + 1)));
     }
-    let (key, args) = (call.arg(1), call.args);
+    add_pairs(call, options, &pairs)
+}
+
+/// Adds pairs of score and member to the key that is the first argument, and answers.
+pub(super) fn add_pairs(call: &mut Call<'_>, options: AddOptions, pairs: &[(f64, &[u8])]) -> Outcome {
+    let key = call.arg(1);
     let done = call.make_zset(key, |zset, env| {
         let mut done = Added::default();
-        for (nth, &score) in scores.iter().enumerate() {
-            let member = args.get(first + 1 + 2 * nth).unwrap_or_default();
+        for &(score, member) in pairs {
             done.add(zset, env, options, member, score);
         }
         done
@@ -87,7 +96,7 @@ fn add(call: &mut Call<'_>, options: AddOptions, first: usize) -> Outcome {
         return Err(text("ERR resulting score is not a number (NaN)"));
     }
     if done.new + done.updated > 0 {
-        call.db.changed(key);
+        call.changed(key, class::ZSET, if options.increment { "zincr" } else { "zadd" });
     }
     match done.score {
         Some(score) if options.increment => call.reply.double(score),
@@ -138,7 +147,7 @@ pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, "zrem");
     }
     call.reply.int(removed as i64);
     Ok(())
@@ -206,22 +215,6 @@ enum End {
 }
 
 impl End {
-    fn named(arg: &[u8]) -> Result<Self, Fault> {
-        match () {
-            () if is(arg, "MIN") => Ok(Self::Min),
-            () if is(arg, "MAX") => Ok(Self::Max),
-            () => Err(SYNTAX),
-        }
-    }
-
-    /// The command that takes members from this end.
-    const fn pop_name(self) -> &'static [u8] {
-        match self {
-            Self::Min => b"ZPOPMIN",
-            Self::Max => b"ZPOPMAX",
-        }
-    }
-
     fn pop(self, zset: &mut Zset, env: Env, count: usize) -> Vec<Taken> {
         let own = |(member, score): (&[u8], f64)| (member.to_vec(), score);
         let taken: Vec<Taken> = match self {
@@ -233,6 +226,53 @@ impl End {
             zset.remove(env, member);
         }
         taken
+    }
+}
+
+impl PopEnd for End {
+    type Item = Taken;
+    const WIDTH: usize = 2;
+
+    fn named(arg: &[u8]) -> Result<Self, Fault> {
+        match () {
+            () if is(arg, "MIN") => Ok(Self::Min),
+            () if is(arg, "MAX") => Ok(Self::Max),
+            () => Err(SYNTAX),
+        }
+    }
+
+    const CLASS: u16 = class::ZSET;
+
+    fn pop_event(self) -> &'static str {
+        match self {
+            Self::Min => "zpopmin",
+            Self::Max => "zpopmax",
+        }
+    }
+
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Min => b"ZPOPMIN",
+            Self::Max => b"ZPOPMAX",
+        }
+    }
+
+    fn fits(value: &Value) -> bool {
+        matches!(value, Value::Zset(_))
+    }
+
+    fn pop_from(self, call: &mut Call<'_>, key: &[u8], count: usize) -> Result<Vec<Taken>, Fault> {
+        Ok(call.change_zset(key, |zset, env| self.pop(zset, env, count))?.unwrap_or_default())
+    }
+
+    fn put(reply: &mut Reply<'_>, taken: &Taken) {
+        reply.array(2);
+        Self::put_flat(reply, taken);
+    }
+
+    fn put_flat(reply: &mut Reply<'_>, (member, score): &Taken) {
+        reply.bulk(member);
+        reply.double(*score);
     }
 }
 
@@ -257,7 +297,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Outcome {
     let taken = call.change_zset(key, |zset, env| end.pop(zset, env, count.unwrap_or(1)))?;
     let taken = taken.unwrap_or_default();
     if !taken.is_empty() {
-        call.db.changed(key);
+        call.shrunk(key, class::ZSET, end.pop_event());
     }
     put_pairs(&mut call.reply, taken.len(), borrowed(&taken), count.is_some());
     Ok(())
@@ -286,57 +326,11 @@ pub(super) fn put_pairs<'a>(
 }
 
 pub(super) fn zmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 1)?;
-    if !wish.pop(call)? {
-        call.reply.null_array();
-    }
-    Ok(())
+    MultiPop::<End>::run(call)
 }
 
 pub(super) fn bzmpop(call: &mut Call<'_>) -> Outcome {
-    let wish = MultiPop::parse(call, 2)?;
-    let timeout_ms = call.timeout_ms(1)?;
-    if !wish.pop(call)? {
-        call.wait_for(wish.keys, timeout_ms, Reply::null_array);
-    }
-    Ok(())
-}
-
-/// What ZMPOP and BZMPOP ask for.
-struct MultiPop {
-    /// Arguments that are keys.
-    keys: std::ops::Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl MultiPop {
-    /// Reads it from the argument that counts the keys on.
-    fn parse(call: &Call<'_>, count_at: usize) -> Result<Self, Fault> {
-        let (keys, next) = counted_keys(call, count_at)?;
-        let end = End::named(call.arg(keys.end))?;
-        let count = pop_count(call, next)?;
-        Ok(Self { keys, end, count })
-    }
-
-    /// Pops from the first key that has something, and answers; false if none has.
-    fn pop(&self, call: &mut Call<'_>) -> Result<bool, Fault> {
-        for index in self.keys.clone() {
-            let key = call.arg(index);
-            let Some(taken) = take(call, key, self.end, self.count)? else { continue };
-            call.propagate(&[self.end.pop_name(), key, &IntText::new(taken.len() as i64)]);
-            call.reply.array(2);
-            call.reply.bulk(key);
-            call.reply.array(taken.len());
-            for (member, score) in &taken {
-                call.reply.array(2);
-                call.reply.bulk(member);
-                call.reply.double(*score);
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
+    MultiPop::<End>::run_blocking(call)
 }
 
 pub(super) fn bzpopmin(call: &mut Call<'_>) -> Outcome {
@@ -347,67 +341,15 @@ pub(super) fn bzpopmax(call: &mut Call<'_>) -> Outcome {
     blocking_pop(call, End::Max)
 }
 
-fn blocking_pop(call: &mut Call<'_>, end: End) -> Outcome {
-    let last = call.args.len() - 1;
-    let timeout_ms = call.timeout_ms(last)?;
-    for index in 1..last {
-        let key = call.arg(index);
-        let Some(taken) = take(call, key, end, 1)? else { continue };
-        call.propagate(&[end.pop_name(), key]);
-        call.reply.array(3);
-        call.reply.bulk(key);
-        for (member, score) in &taken {
-            call.reply.bulk(member);
-            call.reply.double(*score);
-        }
-        return Ok(());
-    }
-    call.wait_for(1..last, timeout_ms, Reply::null_array);
-    Ok(())
-}
-
-/// Takes from a key for a command that tries several, and may have blocked on them.
-fn take(call: &mut Call<'_>, key: &[u8], end: End, count: usize) -> Result<Option<Vec<Taken>>, Fault> {
-    if !call.may_try(key) {
-        return Ok(None);
-    }
-    let woken = call.is_woken();
-    match call.db.find_value(key, call.now) {
-        None => return Ok(None),
-        Some(Value::Zset(_)) => {}
-        Some(_) if woken => return Ok(None),
-        Some(_) => return Err(WRONG_TYPE),
-    }
-    let taken = call.change_zset(key, |zset, env| end.pop(zset, env, count))?;
-    call.db.changed(key);
-    Ok(taken)
-}
-
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let key = call.arg(1);
-    let mut with_scores = false;
-    let count = if call.args.len() > 2 {
-        let count = parse_i64(call.arg(2)).ok_or(NOT_INTEGER)?;
-        if count == i64::MIN {
-            return Err(text(
-                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-            ));
-        }
-        with_scores = match call.args.len() {
-            3 => false,
-            4 if is(call.arg(3), "WITHSCORES") => true,
-            _ => return Err(SYNTAX),
-        };
-        if with_scores && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
-            return Err(text("ERR value is out of range"));
-        }
-        Some(count)
-    } else {
-        None
-    };
+    let (count, with_scores) = random_count(call, "WITHSCORES")?;
     let len = call.zset(key)?.map_or(0, Zset::len);
     let ranks = random_ranks(call, len, count.unwrap_or(1))?;
-    let zset = call.zset(key)?;
+    let zset = match call.db.keys.get(key).map(Entry::value) {
+        Some(Value::Zset(zset)) if len > 0 => Some(zset),
+        _ => None,
+    };
     let found: Vec<Taken> = ranks
         .iter()
         .filter_map(|&rank| zset?.nth(rank))

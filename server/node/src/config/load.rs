@@ -143,9 +143,12 @@ impl Loader<'_> {
         }
         match (name.to_ascii_lowercase().as_str(), values) {
             ("include", [pattern]) => self.include(pattern),
-            ("user", [user, rules @ ..]) if is_default_user(user, rules) => Ok(()),
-            ("user", [_, ..]) => {
-                Err("this server has no ACL: only 'user default on nopass ~* &* +@all' is known".into())
+            ("user", [user, rules @ ..]) => {
+                let known: Vec<&str> = self.config.users.iter().map(|line| line[0].as_str()).collect();
+                crate::acl::check_declaration(user, rules, &known)
+                    .map_err(|error| LineError::Here(error.to_string()))?;
+                self.config.users.push(values.to_vec());
+                Ok(())
             }
             ("rename-command" | "loadmodule", [_, ..]) => {
                 Err(format!("{name} is not supported by this server").as_str().into())
@@ -203,21 +206,4 @@ impl Config {
         self.put(key, value);
         Ok(())
     }
-}
-
-/// The line that redis-server's own CONFIG REWRITE leaves in files.
-fn is_default_user(user: &str, rules: &[String]) -> bool {
-    let harmless = [
-        "on",
-        "nopass",
-        "~*",
-        "&*",
-        "+@all",
-        "sanitize-payload",
-        "resetchannels",
-        "allkeys",
-        "allchannels",
-        "allcommands",
-    ];
-    user == "default" && rules.iter().all(|rule| harmless.contains(&rule.as_str()))
 }

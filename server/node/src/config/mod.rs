@@ -21,7 +21,7 @@ pub use load::{IncludedFile, LoadError, Source};
 pub use set::SetError;
 pub use table::{ACCEPTED, DIRECTIVES, Directive, Flags, HIDDEN, IMMUTABLE, KEYS, Key, NONE, PROTECTED};
 pub use text::{quoted, split_words};
-pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value};
+pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value, memory};
 
 /// All directives' values.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ pub struct Config {
     saves_are_set: bool,
     /// Absolute path of the file that `CONFIG REWRITE` writes, if the server was started with one.
     pub file: Option<String>,
+    /// `user` lines: a name and its rules each.
+    pub users: Vec<Vec<String>>,
+    /// Text of the file that `aclfile` names, read by the shell at start.
+    pub acl_text: Option<Vec<u8>>,
+    /// What `CONFIG REWRITE` writes behind `user`, a line each: the users of now.
+    pub user_lines: Vec<String>,
     /// It is a cluster node only because a `cluster-config-file` was named: see [`Source::standalone_unless_told`].
     pub implies_cluster: bool,
 }
@@ -44,6 +50,9 @@ impl Default for Config {
             values: KEYS.iter().map(read).collect(),
             saves_are_set: false,
             file: None,
+            users: Vec::new(),
+            acl_text: None,
+            user_lines: Vec::new(),
             implies_cluster: false,
         }
     }

@@ -16,7 +16,13 @@ impl Config {
         let mut wanted: BTreeMap<Key, Vec<String>> =
             KEYS.iter().map(|key| (*key, self.lines_of(*key))).collect();
         let mut lines: Vec<String> = Vec::new();
+        let mut users: Vec<String> = self.user_lines.iter().map(|line| format!("user {line}")).collect();
         for line in old.lines() {
+            if is_user_line(line) {
+                // All users stand where the first one stood.
+                lines.append(&mut users);
+                continue;
+            }
             match key_of_line(line) {
                 None => lines.push(line.trim_end_matches('\r').to_owned()),
                 Some(key) => {
@@ -27,7 +33,7 @@ impl Config {
                 }
             }
         }
-        let mut added: Vec<String> = wanted.into_values().flatten().collect();
+        let mut added: Vec<String> = wanted.into_values().flatten().chain(users).collect();
         if !added.is_empty() {
             if !lines.iter().any(|line| line == SIGNATURE) {
                 if lines.last().is_some_and(|line| !line.is_empty()) {
@@ -62,6 +68,10 @@ impl Config {
         let values = directive.kind.file_lines(self.value(key), default);
         values.into_iter().map(|value| format!("{} {value}", directive.name)).collect()
     }
+}
+
+fn is_user_line(line: &str) -> bool {
+    line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("user"))
 }
 
 fn key_of_line(line: &str) -> Option<Key> {

@@ -62,6 +62,12 @@ impl Config {
         }
         Ok(changed)
     }
+
+    /// Notes who the master is now: `replicaof` follows the role, so that CONFIG REWRITE keeps it.
+    pub fn note_master(&mut self, master: Option<std::net::SocketAddr>) {
+        let words = master.map(|addr| vec![addr.ip().to_string(), addr.port().to_string()]);
+        self.put(Key::Replicaof, Value::Words(words.unwrap_or_default()));
+    }
 }
 
 /// Refuses values whose feature does not exist here, where accepting them would promise something.
@@ -69,10 +75,6 @@ pub(super) fn check_supported(key: Key, value: &Value) -> Result<(), String> {
     match (key, value) {
         (Key::TlsPort, Value::Int(1..)) | (Key::TlsCluster | Key::TlsReplication, Value::Flag(true)) => {
             Err("this server has no TLS".to_owned())
-        }
-        (Key::Aclfile, Value::Text(path)) if !path.is_empty() => Err("this server has no ACL".to_owned()),
-        (Key::Unixsocket, Value::Text(path)) if !path.is_empty() => {
-            Err("this server has no unix socket".to_owned())
         }
         _ => Ok(()),
     }

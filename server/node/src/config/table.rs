@@ -94,12 +94,12 @@ impl Key {
 #[rustfmt::skip] // one directive, two lines: name and value above, meaning below
 directives! {
     AclPubsubDefault, "acl-pubsub-default", &[],
-        Choice(&["allchannels", "resetchannels"]), "resetchannels", ACCEPTED,
-        "ACL: channels of a new user.";
-    Aclfile, "aclfile", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "ACL: no users but the default one exist here.";
-    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", ACCEPTED,
-        "ACL LOG does not exist here.";
+        Choice(&["allchannels", "resetchannels"]), "resetchannels", NONE,
+        "Channels that a new user may use without being told so.";
+    Aclfile, "aclfile", &[], Text, "", IMMUTABLE,
+        "File of ACL users, in the place of `user` lines.";
+    AcllogMaxLen, "acllog-max-len", &[], Int { min: 0, max: i64::MAX }, "128", NONE,
+        "Entries of ACL LOG.";
     ActiveDefragCycleMax, "active-defrag-cycle-max", &[], Int { min: 1, max: 99 }, "25", ACCEPTED,
         "Memory is not defragmented.";
     ActiveDefragCycleMin, "active-defrag-cycle-min", &[], Int { min: 1, max: 99 }, "1", ACCEPTED,
@@ -222,8 +222,8 @@ directives! {
         "Name, in dir, of the RDB file.";
     Dir, "dir", &[], Text, "", PROTECTED,
         "Working directory: all data files live in it.";
-    DisableThp, "disable-thp", &[], Flag, "yes", IMMUTABLE | ACCEPTED,
-        "Transparent huge pages are left alone.";
+    DisableThp, "disable-thp", &[], Flag, "yes", IMMUTABLE,
+        "No transparent huge pages for this process: they cost memory that is not used.";
     DynamicHz, "dynamic-hz", &[], Flag, "yes", ACCEPTED,
         "The cron's rate does not depend on clients.";
     EnableDebugAssert, "enable-debug-assert", &[],
@@ -264,25 +264,25 @@ directives! {
     LatencyMonitorThreshold, "latency-monitor-threshold", &[],
         Int { min: 0, max: i64::MAX }, "0", ACCEPTED,
         "ms; there is no LATENCY history.";
-    LatencyTracking, "latency-tracking", &[], Flag, "yes", ACCEPTED,
-        "There are no latency percentiles.";
+    LatencyTracking, "latency-tracking", &[], Flag, "yes", NONE,
+        "Latency percentiles of commands are kept.";
     LatencyTrackingInfoPercentiles, "latency-tracking-info-percentiles", &[],
         Percentiles, "50 99 99.9", ACCEPTED,
         "There are no latency percentiles.";
-    LazyfreeLazyEviction, "lazyfree-lazy-eviction", &[], Flag, "no", ACCEPTED,
-        "Nothing is freed on another thread.";
-    LazyfreeLazyExpire, "lazyfree-lazy-expire", &[], Flag, "no", ACCEPTED,
-        "Nothing is freed on another thread.";
+    LazyfreeLazyEviction, "lazyfree-lazy-eviction", &[], Flag, "no", NONE,
+        "Evicted keys are handed on as UNLINK; what they held is freed bit by bit in any case.";
+    LazyfreeLazyExpire, "lazyfree-lazy-expire", &[], Flag, "no", NONE,
+        "Expired keys are handed on as UNLINK; what they held is freed bit by bit in any case.";
     LazyfreeLazyServerDel, "lazyfree-lazy-server-del", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
     LazyfreeLazyUserDel, "lazyfree-lazy-user-del", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
     LazyfreeLazyUserFlush, "lazyfree-lazy-user-flush", &[], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
-    LfuDecayTime, "lfu-decay-time", &[], Int { min: 0, max: I32 }, "1", ACCEPTED,
-        "Nothing is evicted by LFU.";
-    LfuLogFactor, "lfu-log-factor", &[], Int { min: 0, max: I32 }, "10", ACCEPTED,
-        "Nothing is evicted by LFU.";
+    LfuDecayTime, "lfu-decay-time", &[], Int { min: 0, max: I32 }, "1", NONE,
+        "Minutes after which a counter of accesses loses one; 0 = never.";
+    LfuLogFactor, "lfu-log-factor", &[], Int { min: 0, max: I32 }, "10", NONE,
+        "How much rarer each further count of accesses is.";
     ListCompressDepth, "list-compress-depth", &[], Int { min: 0, max: I32 }, "0", ACCEPTED,
         "Encoding threshold: nodes.";
     ListMaxListpackSize, "list-max-listpack-size", &["list-max-ziplist-size"],
@@ -306,14 +306,14 @@ directives! {
     MaxmemoryClients, "maxmemory-clients", &[], MemoryOrPercent, "0", ACCEPTED,
         "Bytes, or per cent of maxmemory, that client buffers may use.";
     MaxmemoryEvictionTenacity, "maxmemory-eviction-tenacity", &[],
-        Int { min: 0, max: 100 }, "10", ACCEPTED,
-        "How long one eviction may take, 0 to 100.";
+        Int { min: 0, max: 100 }, "10", NONE,
+        "How many keys one eviction may take at once, 0 to 100.";
     MaxmemoryPolicy, "maxmemory-policy", &[],
         Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru",
             "allkeys-lfu", "allkeys-random", "noeviction"]),
-        "noeviction", ACCEPTED,
+        "noeviction", NONE,
         "What is evicted at maxmemory.";
-    MaxmemorySamples, "maxmemory-samples", &[], Int { min: 1, max: I32 }, "5", ACCEPTED,
+    MaxmemorySamples, "maxmemory-samples", &[], Int { min: 1, max: I32 }, "5", NONE,
         "Keys looked at for each eviction.";
     MinReplicasMaxLag, "min-replicas-max-lag", &["min-slaves-max-lag"],
         Int { min: 0, max: I32 }, "10", NONE,
@@ -323,7 +323,7 @@ directives! {
         "Good replicas without which writes are refused; 0 = none needed.";
     NoAppendfsyncOnRewrite, "no-appendfsync-on-rewrite", &[], Flag, "no", ACCEPTED,
         "Do not fsync the AOF during a rewrite.";
-    NotifyKeyspaceEvents, "notify-keyspace-events", &[], EventClasses, "", ACCEPTED,
+    NotifyKeyspaceEvents, "notify-keyspace-events", &[], EventClasses, "", NONE,
         "Classes of keyspace events that are published.";
     OomScoreAdj, "oom-score-adj", &[], Choice(&["no", "yes", "relative", "absolute"]), "no", ACCEPTED,
         "The kernel's OOM scores are left alone.";
@@ -384,7 +384,7 @@ directives! {
     ReplicaIgnoreDiskWriteErrors, "replica-ignore-disk-write-errors", &[], Flag, "no", ACCEPTED,
         "Go on as a replica though the disk fails.";
     ReplicaIgnoreMaxmemory, "replica-ignore-maxmemory", &["slave-ignore-maxmemory"],
-        Flag, "yes", ACCEPTED,
+        Flag, "yes", NONE,
         "A replica evicts nothing by itself.";
     ReplicaLazyFlush, "replica-lazy-flush", &["slave-lazy-flush"], Flag, "no", ACCEPTED,
         "Nothing is freed on another thread.";
@@ -425,10 +425,10 @@ directives! {
         "SO_MARK of sockets.";
     StopWritesOnBgsaveError, "stop-writes-on-bgsave-error", &[], Flag, "yes", ACCEPTED,
         "Refuse writes after a failed save.";
-    StreamNodeMaxBytes, "stream-node-max-bytes", &[], Memory { min: 0 }, "4096", ACCEPTED,
-        "There are no streams.";
-    StreamNodeMaxEntries, "stream-node-max-entries", &[], Int { min: 0, max: i64::MAX }, "100", ACCEPTED,
-        "There are no streams.";
+    StreamNodeMaxBytes, "stream-node-max-bytes", &[], Memory { min: 0 }, "4096", NONE,
+        "Bytes of a full node of a stream; 0 = no bound.";
+    StreamNodeMaxEntries, "stream-node-max-entries", &[], Int { min: 0, max: i64::MAX }, "100", NONE,
+        "Entries of a full node of a stream; 0 = no bound.";
     Supervised, "supervised", &[],
         Choice(&["upstart", "systemd", "auto", "no"]), "no", IMMUTABLE | ACCEPTED,
         "No supervisor is told.";
@@ -455,8 +455,8 @@ directives! {
     TrackingTableMaxKeys, "tracking-table-max-keys", &[],
         Int { min: 0, max: i64::MAX }, "1000000", ACCEPTED,
         "There is no client-side caching.";
-    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE | ACCEPTED,
-        "There is no unix socket.";
+    Unixsocket, "unixsocket", &[], Text, "", IMMUTABLE,
+        "Path of a unix socket to listen on too.";
     Unixsocketperm, "unixsocketperm", &[], Octal, "0", IMMUTABLE | ACCEPTED,
         "There is no unix socket.";
     UseExitOnPanic, "use-exit-on-panic", &[], Flag, "no", HIDDEN | ACCEPTED,

@@ -251,6 +251,7 @@ fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
         ("bind", "127.0.0.1 -::1"),
     ];
     config.set(&pairs, false).unwrap();
+    config.user_lines = vec!["default on nopass ~* &* +@all".to_owned()];
     let new = config.rewrite(old);
     assert_eq!(
         new,

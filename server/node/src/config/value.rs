@@ -209,6 +209,7 @@ impl Kind {
             Self::SavePoints => save_points(words).ok_or_else(|| "Invalid save parameters".into()),
             Self::OutputLimits => output_limits(words, current),
             Self::Percentiles => {
+                let mut shown = Vec::with_capacity(words.len());
                 for word in words {
                     let number: f64 =
                         word.parse().map_err(|_| "Invalid latency-tracking-info-percentiles parameters")?;
@@ -217,8 +218,9 @@ impl Kind {
                                     [0.0,100.0]"
                             .into());
                     }
+                    shown.push(number.to_string());
                 }
-                Ok(Value::Words(words.to_vec()))
+                Ok(Value::Words(shown))
             }
             Self::OomScores => {
                 let [_, _, _] = words else { return Err("wrong number of arguments".into()) };
@@ -362,7 +364,7 @@ fn decimal(word: &str) -> Option<i64> {
 }
 
 /// Bytes: a number and a unit.
-fn memory(word: &str) -> Option<u64> {
+pub fn memory(word: &str) -> Option<u64> {
     let digits = word.bytes().take_while(u8::is_ascii_digit).count();
     let factor = match word[digits..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

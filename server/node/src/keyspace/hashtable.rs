@@ -1,5 +1,7 @@
 //! Hashes: one packed buffer while small, else a hash trie of fields.
 
+use std::sync::Arc;
+
 use super::bytestr::ByteStr;
 use super::packed::{self, Packed};
 use super::trie::{self, Trie};
@@ -12,8 +14,11 @@ pub enum Hash {
     /// of insertion.
     Packed(Packed),
     /// Anything.
-    Table(Table),
+    Table(Arc<Table>),
 }
+
+/// Of a table's own block.
+const TABLE_BYTES: usize = 16 + size_of::<Table>();
 
 /// Fields by hash.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +67,7 @@ impl Hash {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Packed(packed) => packed.heap_bytes(),
-            Self::Table(table) => table.heap + table.fields.len() * (size_of::<Field>() + 36),
+            Self::Table(table) => TABLE_BYTES + table.heap + table.fields.len() * (size_of::<Field>() + 10),
         }
     }
 
@@ -83,14 +88,14 @@ impl Hash {
                     return false;
                 }
                 if packed.len() / 2 < env.limits.hash_max_listpack_entries {
-                    packed.push(field);
-                    packed.push(value);
+                    packed.push_pair(field, value);
                     return true;
                 }
             }
             self.become_table(env);
         }
         let Self::Table(table) = self else { return false };
+        let table = Arc::make_mut(table);
         let new = Field { hash: env.seed.hash(field), name: ByteStr::new(field), value: ByteStr::new(value) };
         table.heap += new.name.heap_bytes() + new.value.heap_bytes();
         match table.fields.insert(new) {
@@ -106,13 +111,12 @@ impl Hash {
     pub fn remove(&mut self, env: Env, field: &[u8]) -> bool {
         match self {
             Self::Packed(packed) => packed.remove_pair(field),
-            Self::Table(table) => match table.fields.remove(env.seed.hash(field), field) {
-                Some(old) => {
-                    table.heap -= old.name.heap_bytes() + old.value.heap_bytes();
-                    true
-                }
-                None => false,
-            },
+            Self::Table(table) => {
+                let table = Arc::make_mut(table);
+                let Some(old) = table.fields.remove(env.seed.hash(field), field) else { return false };
+                table.heap -= old.name.heap_bytes() + old.value.heap_bytes();
+                true
+            }
         }
     }
 
@@ -151,13 +155,13 @@ impl Hash {
     /// Drops one leaf of a table that nobody wants; true when none is left.
     pub(super) fn free_some(&mut self) -> bool {
         match self {
-            Self::Table(table) => table.fields.free_leaf(),
+            Self::Table(table) => Arc::get_mut(table).is_none_or(|table| table.fields.free_leaf()),
             Self::Packed(_) => true,
         }
     }
 
     fn become_table(&mut self, env: Env) {
-        if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Table::default())) {
+        if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Arc::default())) {
             let mut iter = packed.iter();
             while let (Some(name), Some(value)) = (iter.next(), iter.next()) {
                 self.set(env, name, value);

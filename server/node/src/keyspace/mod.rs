@@ -8,26 +8,36 @@
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
 pub mod bytestr;
+mod dataset;
+pub mod geohash;
 pub mod hash;
 pub mod hashtable;
+pub mod hll;
+pub mod ints;
 pub mod list;
+pub mod listpack;
 pub mod number;
 pub mod packed;
 pub mod ranktree;
 pub mod score;
 pub mod set;
 pub mod slot;
+mod snapshot;
+pub mod stream;
 pub mod trie;
+mod usage;
 pub mod value;
 pub mod zset;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use bytestr::ByteStr;
+pub use dataset::Dataset;
 pub use hash::HashSeed;
 pub use slot::{SLOTS, Slot, hash_tag};
+pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
+pub use usage::Usage;
 pub use value::{
     Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
     ZsetView,
@@ -43,22 +53,49 @@ const DROP_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct Entry {
     key: ByteStr,
-    value: Value,
-    /// `u64::MAX`: never.
-    expire_at: WallMs,
+    holding: Holding,
     hash: u32,
-    /// Seconds of wall time. Atomic because a read of a shared page must not copy it.
-    accessed_s: AtomicU32,
+    /// As [`Usage`] says. Atomic because a read of a shared page must not copy it.
+    usage: AtomicU32,
 }
 
 impl Clone for Entry {
     fn clone(&self) -> Self {
         Self {
             key: self.key.clone(),
-            value: self.value.clone(),
-            expire_at: self.expire_at,
+            holding: self.holding.clone(),
             hash: self.hash,
-            accessed_s: AtomicU32::new(self.accessed_s.load(Ordering::Relaxed)),
+            usage: AtomicU32::new(self.usage.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A value, with its time if it has one: most have none, and should not pay for it.
+#[derive(Clone, Debug)]
+enum Holding {
+    For(Value),
+    Until(Box<(WallMs, Value)>),
+}
+
+impl Holding {
+    fn new(value: Value, expire_at: Option<WallMs>) -> Self {
+        match expire_at {
+            None => Self::For(value),
+            Some(at) => Self::Until(Box::new((at, value))),
+        }
+    }
+
+    fn value_mut(&mut self) -> &mut Value {
+        match self {
+            Self::For(value) => value,
+            Self::Until(held) => &mut held.1,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::For(value) => value,
+            Self::Until(held) => held.1,
         }
     }
 }
@@ -72,7 +109,8 @@ impl trie::Item for Entry {
     }
 }
 
-const NEVER: WallMs = WallMs(u64::MAX);
+/// What an expiry costs: its box, and its place in the order of expiries.
+const EXPIRY_BYTES: usize = 32 + 24;
 
 impl Entry {
     /// The key.
@@ -82,12 +120,18 @@ impl Entry {
 
     /// What it holds.
     pub const fn value(&self) -> &Value {
-        &self.value
+        match &self.holding {
+            Holding::For(value) => value,
+            Holding::Until(held) => &held.1,
+        }
     }
 
     /// When it expires, if ever.
-    pub fn expire_at(&self) -> Option<WallMs> {
-        (self.expire_at != NEVER).then_some(self.expire_at)
+    pub const fn expire_at(&self) -> Option<WallMs> {
+        match &self.holding {
+            Holding::For(_) => None,
+            Holding::Until(held) => Some(held.0),
+        }
     }
 
     /// Its place in the slot's order.
@@ -95,27 +139,31 @@ impl Entry {
         self.hash
     }
 
-    /// Wall-clock second of the last access (0: not since it was loaded).
-    pub fn accessed_s(&self) -> u32 {
-        self.accessed_s.load(Ordering::Relaxed)
+    /// How much it is used, as [`Usage`] has it.
+    pub fn usage_bits(&self) -> u32 {
+        self.usage.load(Ordering::Relaxed)
     }
 
     /// Notes an access.
-    pub fn touch(&self, now: WallMs) {
-        self.accessed_s.store((now.0 / 1000) as u32, Ordering::Relaxed);
+    pub fn touch(&self, usage: Usage, now: WallMs, draw: impl FnOnce() -> u64) {
+        self.usage.store(usage.touched(self.usage_bits(), now, draw), Ordering::Relaxed);
+    }
+
+    /// Says how much it is used.
+    pub fn set_usage_bits(&self, bits: u32) {
+        self.usage.store(bits, Ordering::Relaxed);
     }
 
     /// Approximate bytes of key and value, their share of the trie included.
     pub fn size(&self) -> usize {
-        size_of::<Self>()
-            + 44
-            + self.key.heap_bytes()
-            + self.value.heap_bytes()
-            + if self.expire_at == NEVER { 0 } else { 24 }
+        // Of its leaf: what is reserved, rounded up by the allocator, and its share of the leaf's own cost.
+        let share = 8;
+        let expiry = if self.expire_at().is_some() { EXPIRY_BYTES } else { 0 };
+        size_of::<Self>() + share + self.key.heap_bytes() + self.value().heap_bytes() + expiry
     }
 }
 
-/// All keys of a node (db 0).
+/// All keys of one database.
 #[derive(Debug)]
 pub struct Keyspace {
     env: Env,
@@ -126,6 +174,10 @@ pub struct Keyspace {
     expiries: BTreeSet<(WallMs, Slot, u32)>,
     bytes: usize,
     garbage: Vec<Garbage>,
+    freed: u64,
+    /// Keys that were not there before, in order, if somebody wants to know.
+    births: Option<Vec<Vec<u8>>>,
+    usage: Usage,
 }
 
 #[derive(Debug)]
@@ -145,6 +197,9 @@ impl Keyspace {
             expiries: BTreeSet::new(),
             bytes: 0,
             garbage: Vec::new(),
+            freed: 0,
+            births: None,
+            usage: Usage::default(),
         }
     }
 
@@ -156,6 +211,54 @@ impl Keyspace {
     /// Changes the limits of small encodings, for values written from now on.
     pub const fn set_limits(&mut self, limits: EncodingLimits) {
         self.env.limits = limits;
+    }
+
+    /// Shall keys that were not there before be noted?
+    pub fn note_births(&mut self, noted: bool) {
+        if noted {
+            self.births.get_or_insert_default();
+        } else {
+            self.births = None;
+        }
+    }
+
+    /// The keys that were added since the last call, in order, if they are noted.
+    pub fn take_births(&mut self) -> Vec<Vec<u8>> {
+        self.births.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What is noted of accesses from now on.
+    pub const fn set_usage(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
+    /// Limits, and what is noted, become those of another keyspace of the same node.
+    pub fn take_settings_of(&mut self, other: &Self) {
+        self.env.limits = other.env.limits;
+        self.usage = other.usage;
+        self.note_births(other.births.is_some());
+    }
+
+    /// The keys that expire next, in their order.
+    pub fn soonest(&self, count: usize) -> impl Iterator<Item = &Entry> {
+        self.expiries.iter().take(count).filter_map(|&(due, slot, hash)| self.recorded(due, slot, hash))
+    }
+
+    /// A key that expires, near a place in the order of their times: `when` and `where_` choose it.
+    pub fn expiring_near(&self, when: u64, where_: u64) -> Option<&Entry> {
+        let (&(first, ..), &(last, ..)) = (self.expiries.first()?, self.expiries.last()?);
+        let span = u128::from(last.0 - first.0) + 1;
+        let at = WallMs(first.0 + ((u128::from(when) * span) >> 64) as u64);
+        let from = (at, Slot((where_ % SLOTS as u64) as u16), (where_ >> 32) as u32);
+        let after = self.expiries.range(from..).chain(self.expiries.range(..from));
+        after.take(16).find_map(|&(due, slot, hash)| self.recorded(due, slot, hash))
+    }
+
+    /// The key behind a record of the order of times, if it is still there.
+    fn recorded(&self, due: WallMs, slot: Slot, hash: u32) -> Option<&Entry> {
+        let mut same_hash =
+            self.slots[slot.index()].iter_from_hash(hash).take_while(|entry| entry.hash == hash);
+        same_hash.find(|entry| entry.expire_at() == Some(due))
     }
 
     /// Number of keys, logically expired ones included.
@@ -190,29 +293,33 @@ impl Keyspace {
 
     /// Sets key, value and expiry, whatever was there.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<WallMs>, now: WallMs) {
+        // A counter of accesses outlives the value that was accessed.
+        let counted = match self.usage {
+            Usage::Recency => None,
+            Usage::Frequency { .. } => self.get(key).map(Entry::usage_bits),
+        };
         let entry = Entry {
             key: ByteStr::new(key),
-            value,
-            expire_at: expire_at.unwrap_or(NEVER),
+            holding: Holding::new(value, expire_at),
             hash: self.env.seed.hash(key),
-            accessed_s: AtomicU32::new((now.0 / 1000) as u32),
+            usage: AtomicU32::new(counted.unwrap_or_else(|| self.usage.fresh(now))),
         };
         self.put(entry);
     }
 
-    /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice.
+    /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice: the later
+    /// one is there then, and all of it should be thrown away.
     pub fn load(
         &mut self,
         key: &[u8],
         parts: &ValueParts,
         expire_at: Option<WallMs>,
     ) -> Result<(), PartsError> {
-        if self.get(key).is_some() {
-            return Err(PartsError::Duplicate);
-        }
         let value = Value::from_parts(self.env, parts)?;
+        let before = self.len;
         self.set(key, value, expire_at, WallMs(0));
-        Ok(())
+        // Looking for it before would cost as much as putting it in.
+        if self.len == before { Err(PartsError::Duplicate) } else { Ok(()) }
     }
 
     /// Changes a value in place; an aggregate left empty is removed with its key. `None` without such a key.
@@ -221,9 +328,9 @@ impl Keyspace {
         let hash = self.env.seed.hash(key);
         let entry = self.slots[slot.index()].get_mut(hash, key)?;
         let before = entry.size();
-        let result = change(&mut entry.value, self.env);
+        let result = change(entry.holding.value_mut(), self.env);
         let after = entry.size();
-        let empty = entry.value.is_empty();
+        let empty = entry.value().is_empty();
         self.bytes = self.bytes + after - before;
         if empty {
             self.remove(key);
@@ -266,7 +373,7 @@ impl Keyspace {
         self.bytes -= entry.size();
         self.len -= 1;
         self.forget_expiry(slot, &entry);
-        Some(entry.value)
+        Some(entry.holding.into_value())
     }
 
     /// Sets or clears the expiry of a key; false if it is not there.
@@ -274,15 +381,20 @@ impl Keyspace {
         let slot = Slot::of_key(key);
         let hash = self.env.seed.hash(key);
         let Some(entry) = self.slots[slot.index()].get_mut(hash, key) else { return false };
-        let new = expire_at.unwrap_or(NEVER);
-        let old = std::mem::replace(&mut entry.expire_at, new);
-        self.bytes -= if old == NEVER { 0 } else { 24 };
-        self.bytes += if new == NEVER { 0 } else { 24 };
-        if old != NEVER {
+        let old = entry.expire_at();
+        if let (Holding::Until(held), Some(at)) = (&mut entry.holding, expire_at) {
+            held.0 = at;
+        } else {
+            let value = std::mem::replace(entry.holding.value_mut(), Value::Int(0));
+            entry.holding = Holding::new(value, expire_at);
+        }
+        if let Some(old) = old {
+            self.bytes -= EXPIRY_BYTES;
             self.expiries.remove(&(old, slot, hash));
             self.expiring -= 1;
         }
-        if new != NEVER {
+        if let Some(new) = expire_at {
+            self.bytes += EXPIRY_BYTES;
             self.expiries.insert((new, slot, hash));
             self.expiring += 1;
         }
@@ -300,7 +412,7 @@ impl Keyspace {
             let mut those = self.slots[slot.index()]
                 .iter_from_hash(hash)
                 .take_while(|entry| entry.hash == hash)
-                .filter(|entry| entry.expire_at <= now)
+                .filter(|entry| entry.expire_at().is_some_and(|at| at <= now))
                 .peekable();
             if those.peek().is_none() {
                 gone.push((due, slot, hash));
@@ -365,9 +477,18 @@ impl Keyspace {
         None
     }
 
-    /// A frozen view, in the time of copying 16384 pointers.
+    /// A frozen view of a dataset that has these keys in database 0 and no others.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { slots: self.slots.clone().into(), len: self.len, expiring: self.expiring }
+        Snapshot::of(std::iter::once((0, self)))
+    }
+
+    /// Takes over what another keyspace has dropped and not yet freed.
+    pub fn take_garbage_of(&mut self, other: &mut Self) {
+        if self.garbage.is_empty() {
+            std::mem::swap(&mut self.garbage, &mut other.garbage);
+        } else {
+            self.garbage.append(&mut other.garbage);
+        }
     }
 
     /// Takes over the freeing of a keyspace that is no longer wanted.
@@ -375,6 +496,26 @@ impl Keyspace {
         self.garbage.extend(old.garbage);
         let tables = old.slots.into_iter().filter(|trie| !trie.is_empty());
         self.garbage.extend(tables.map(|trie| Garbage::Table(Demolition::new(trie))));
+    }
+
+    /// How many dropped values and tables wait to be freed.
+    pub const fn garbage_len(&self) -> usize {
+        self.garbage.len()
+    }
+
+    /// How many dropped values and tables were freed bit by bit.
+    pub const fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// Begins to count anew.
+    pub const fn reset_freed(&mut self) {
+        self.freed = 0;
+    }
+
+    /// Bytes of an empty keyspace's table.
+    pub const fn table_bytes() -> usize {
+        SLOTS * size_of::<Trie<Entry>>()
     }
 
     /// True while dropped data waits to be freed.
@@ -390,12 +531,13 @@ impl Keyspace {
                 Garbage::Table(demolition) => {
                     let mut big = Vec::new();
                     let done = demolition.step(1, |entry| {
-                        if entry.value.elements() > DROP_AT_ONCE {
-                            big.push(Garbage::Value(entry.value));
+                        if entry.value().elements() > DROP_AT_ONCE {
+                            big.push(Garbage::Value(entry.holding.into_value()));
                         }
                     });
                     if done {
                         self.garbage.pop();
+                        self.freed += 1;
                     }
                     self.garbage.append(&mut big);
                     false
@@ -404,30 +546,35 @@ impl Keyspace {
             };
             if done {
                 self.garbage.pop();
+                self.freed += 1;
             }
         }
     }
 
     fn put(&mut self, entry: Entry) {
         let slot = Slot::of_key(&entry.key);
-        let (hash, expire_at) = (entry.hash, entry.expire_at);
+        let (hash, expire_at) = (entry.hash, entry.expire_at());
         self.bytes += entry.size();
+        let name = self.births.is_some().then(|| entry.key.to_vec());
         if let Some(old) = self.slots[slot.index()].insert(entry) {
             self.bytes -= old.size();
             self.forget_expiry(slot, &old);
-            self.discard(old.value);
+            self.discard(old.holding.into_value());
         } else {
             self.len += 1;
+            if let (Some(births), Some(name)) = (&mut self.births, name) {
+                births.push(name);
+            }
         }
-        if expire_at != NEVER {
-            self.expiries.insert((expire_at, slot, hash));
+        if let Some(at) = expire_at {
+            self.expiries.insert((at, slot, hash));
             self.expiring += 1;
         }
     }
 
     fn forget_expiry(&mut self, slot: Slot, entry: &Entry) {
-        if entry.expire_at != NEVER {
-            self.expiries.remove(&(entry.expire_at, slot, entry.hash));
+        if let Some(at) = entry.expire_at() {
+            self.expiries.remove(&(at, slot, entry.hash));
             self.expiring -= 1;
         }
     }
@@ -437,65 +584,6 @@ impl Keyspace {
             self.garbage.push(Garbage::Value(value));
         }
     }
-}
-
-/// A frozen view of the whole keyspace: cheap to take and to clone, safe to encode on another thread.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    slots: Arc<[Trie<Entry>]>,
-    len: usize,
-    expiring: usize,
-}
-
-impl Default for Snapshot {
-    fn default() -> Self {
-        Self { slots: Arc::new([]), len: 0, expiring: 0 }
-    }
-}
-
-impl Snapshot {
-    /// Number of keys.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True without keys.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Number of keys with an expiry.
-    pub const fn expiring(&self) -> usize {
-        self.expiring
-    }
-
-    /// Number of keys in a slot.
-    pub fn slot_len(&self, slot: Slot) -> usize {
-        self.slots.get(slot.index()).map_or(0, Trie::len)
-    }
-
-    /// The keys of a slot from `rank` on, in the slot's stable order; cheap to resume at any rank.
-    pub fn slot_iter_from(&self, slot: Slot, rank: usize) -> impl Iterator<Item = SnapshotKey<'_>> {
-        self.slots.get(slot.index()).into_iter().flat_map(move |trie| trie.iter_from_rank(rank)).map(
-            |entry| SnapshotKey { key: &entry.key, expire_at: entry.expire_at(), value: entry.value.view() },
-        )
-    }
-
-    /// All keys, slot by slot.
-    pub fn iter(&self) -> impl Iterator<Item = SnapshotKey<'_>> {
-        (0..SLOTS).flat_map(|slot| self.slot_iter_from(Slot(slot as u16), 0))
-    }
-}
-
-/// One key of a snapshot.
-#[derive(Clone, Copy, Debug)]
-pub struct SnapshotKey<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// When it expires, if ever.
-    pub expire_at: Option<WallMs>,
-    /// What it holds.
-    pub value: ValueView<'a>,
 }
 
 #[cfg(test)]

@@ -91,6 +91,13 @@ pub fn parse_bound(text: &[u8]) -> Option<f64> {
     (read.used == text.len() && !read.value.is_nan()).then_some(read.value)
 }
 
+/// A number to sort by: as [`parse_bound`], but nothing that overflows or vanishes.
+pub fn parse_weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let read = strtod(text);
+    (read.used == text.len() && !read.out_of_range && !read.value.is_nan()).then_some(read.value)
+}
+
 struct Read {
     value: f64,
     /// How many bytes it took, 0 if there is no number.

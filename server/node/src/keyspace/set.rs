@@ -1,6 +1,9 @@
 //! Sets: sorted integers while they are few integers, else a hash trie of members.
 
+use std::sync::Arc;
+
 use super::bytestr::ByteStr;
+use super::ints::{self, Ints};
 use super::number::parse_i64;
 use super::trie::{self, Trie};
 use super::value::{Element, Env};
@@ -9,10 +12,13 @@ use super::value::{Element, Env};
 #[derive(Clone, Debug)]
 pub enum Set {
     /// At most `set-max-intset-entries` integers, ascending.
-    Ints(Vec<i64>),
+    Ints(Ints),
     /// Anything.
-    Table(Table),
+    Table(Arc<Table>),
 }
+
+/// Of a table's own block.
+const TABLE_BYTES: usize = 16 + size_of::<Table>();
 
 /// Members by hash.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +44,7 @@ impl trie::Item for Member {
 
 impl Default for Set {
     fn default() -> Self {
-        Self::Ints(Vec::new())
+        Self::Ints(Ints::default())
     }
 }
 
@@ -59,15 +65,15 @@ impl Set {
     /// Approximate bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Ints(ints) => ints.capacity() * 8,
-            Self::Table(table) => table.heap + table.members.len() * (size_of::<Member>() + 28),
+            Self::Ints(ints) => ints.heap_bytes(),
+            Self::Table(table) => TABLE_BYTES + table.heap + table.members.len() * (size_of::<Member>() + 8),
         }
     }
 
     /// True if `member` is in it.
     pub fn contains(&self, env: Env, member: &[u8]) -> bool {
         match self {
-            Self::Ints(ints) => parse_i64(member).is_some_and(|int| ints.binary_search(&int).is_ok()),
+            Self::Ints(ints) => parse_i64(member).is_some_and(|int| ints.search(int).is_ok()),
             Self::Table(table) => table.members.get(env.seed.hash(member), member).is_some(),
         }
     }
@@ -76,7 +82,7 @@ impl Set {
     pub fn add(&mut self, env: Env, member: &[u8]) -> bool {
         if let Self::Ints(ints) = self {
             match parse_i64(member) {
-                Some(int) => match ints.binary_search(&int) {
+                Some(int) => match ints.search(int) {
                     Ok(_) => return false,
                     Err(index) if ints.len() < env.limits.set_max_intset_entries => {
                         ints.insert(index, int);
@@ -88,6 +94,7 @@ impl Set {
             }
         }
         let Self::Table(table) = self else { return false };
+        let table = Arc::make_mut(table);
         let hash = env.seed.hash(member);
         if table.members.get(hash, member).is_some() {
             return false;
@@ -101,20 +108,19 @@ impl Set {
     /// Takes `member` out; false if it was not there.
     pub fn remove(&mut self, env: Env, member: &[u8]) -> bool {
         match self {
-            Self::Ints(ints) => match parse_i64(member).and_then(|int| ints.binary_search(&int).ok()) {
+            Self::Ints(ints) => match parse_i64(member).and_then(|int| ints.search(int).ok()) {
                 Some(index) => {
                     ints.remove(index);
                     true
                 }
                 None => false,
             },
-            Self::Table(table) => match table.members.remove(env.seed.hash(member), member) {
-                Some(removed) => {
-                    table.heap -= removed.text.heap_bytes();
-                    true
-                }
-                None => false,
-            },
+            Self::Table(table) => {
+                let table = Arc::make_mut(table);
+                let Some(removed) = table.members.remove(env.seed.hash(member), member) else { return false };
+                table.heap -= removed.text.heap_bytes();
+                true
+            }
         }
     }
 
@@ -126,7 +132,7 @@ impl Set {
     /// The members from `rank` on: ascending integers, or hash order.
     pub fn iter_from(&self, rank: usize) -> Iter<'_> {
         match self {
-            Self::Ints(ints) => Iter::Ints(ints[rank.min(ints.len())..].iter()),
+            Self::Ints(ints) => Iter::Ints(ints.iter_from(rank)),
             Self::Table(table) => Iter::Table(table.members.iter_from_rank(rank)),
         }
     }
@@ -134,25 +140,26 @@ impl Set {
     /// The members with hashes from `from` on, with their hashes; integers count as hash 0 (they are few).
     pub fn iter_from_hash(&self, from: u32) -> impl Iterator<Item = (u32, Element<'_>)> {
         let (ints, table) = match self {
-            Self::Ints(ints) => (&ints[if from == 0 { 0 } else { ints.len() }..], None),
-            Self::Table(table) => (&[][..], Some(table.members.iter_from_hash(from))),
+            Self::Ints(ints) => ((from == 0).then(|| ints.iter_from(0)), None),
+            Self::Table(table) => (None, Some(table.members.iter_from_hash(from))),
         };
-        ints.iter()
-            .map(|&int| (0, Element::Int(int)))
+        ints.into_iter()
+            .flatten()
+            .map(|int| (0, Element::Int(int)))
             .chain(table.into_iter().flatten().map(|member| (member.hash, Element::Bytes(&member.text))))
     }
 
     /// Drops one leaf of a table that nobody wants; true when none is left.
     pub(super) fn free_some(&mut self) -> bool {
         match self {
-            Self::Table(table) => table.members.free_leaf(),
+            Self::Table(table) => Arc::get_mut(table).is_none_or(|table| table.members.free_leaf()),
             Self::Ints(_) => true,
         }
     }
 
     fn become_table(&mut self, env: Env) {
-        if let Self::Ints(ints) = std::mem::replace(self, Self::Table(Table::default())) {
-            for int in ints {
+        if let Self::Ints(ints) = std::mem::replace(self, Self::Table(Arc::default())) {
+            for int in ints.iter_from(0) {
                 Element::Int(int).with(|text| self.add(env, text));
             }
         }
@@ -163,7 +170,7 @@ impl Set {
 #[derive(Debug)]
 pub enum Iter<'a> {
     #[doc(hidden)]
-    Ints(std::slice::Iter<'a, i64>),
+    Ints(ints::Iter<'a>),
     #[doc(hidden)]
     Table(#[allow(private_interfaces)] trie::Iter<'a, Member>),
 }
@@ -173,7 +180,7 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Element<'a>> {
         match self {
-            Self::Ints(ints) => ints.next().map(|&int| Element::Int(int)),
+            Self::Ints(ints) => ints.next().map(Element::Int),
             Self::Table(members) => members.next().map(|member| Element::Bytes(&member.text)),
         }
     }

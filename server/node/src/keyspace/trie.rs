@@ -1,20 +1,25 @@
 //! A persistent hash trie with fat leaves, ordered by hash: the one table behind slots, big sets and big hashes.
 //!
 //! Why not a hash map: a snapshot is a clone of the root, and a write to a shared part copies one leaf (at most
-//! 64 items) and the branches above it (16 children each), never more. Hash order does not change when the table
+//! 16 items) and the branches above it (at most 16 parts each), never more. Hash order does not change when the table
 //! grows, so a SCAN cursor is simply a place in that order. Branches count their items, so that the n-th item,
 //! and with it a uniform random one and resumable iteration, cost one descent.
+//!
+//! A branch looks at four bits of the hash, and each of its parts covers a run of their sixteen values: a full leaf is
+//! cut in two, not in sixteen, so that leaves are at least half full and their cost is spread over many items.
 
 use std::sync::Arc;
 
 const FANOUT_BITS: u32 = 4;
 const FANOUT: usize = 1 << FANOUT_BITS;
-const LEAF_MAX: usize = 64;
-/// A branch with fewer items becomes a leaf again; well below `LEAF_MAX`, so that items do not flap.
-const MERGE_BELOW: usize = 24;
+/// Many small leaves waste less than few big ones: all of a million grow and are cut at different times, so that what
+/// one leaves another takes.
+const LEAF_MAX: usize = 16;
+/// Leaves side by side with no more items than this become one; well below `LEAF_MAX`, so that items do not flap.
+const MERGE_MAX: usize = 10;
+/// A leaf with more room than this gives it back.
+const SPARE: usize = 6;
 const MAX_DEPTH: u32 = 32 / FANOUT_BITS;
-/// Leaves grow by this many items: doubling would waste a quarter of the memory.
-const LEAF_STEP: usize = 4;
 
 /// What a trie holds: something with a key and the key's hash.
 pub trait Item: Clone {
@@ -40,7 +45,23 @@ enum Node<T> {
 #[derive(Clone, Debug)]
 struct Branch<T> {
     len: usize,
-    children: [Option<Arc<Node<T>>>; FANOUT],
+    /// Bit n: a part begins at value n of the four bits. Bit 0 is always set.
+    starts: u16,
+    /// In hash order, one for each bit of `starts`. A part that covers several values is a leaf.
+    parts: Vec<Arc<Node<T>>>,
+}
+
+impl<T> Branch<T> {
+    /// The part that covers this value of the four bits.
+    const fn part_of(&self, nibble: usize) -> usize {
+        (self.starts & (u16::MAX >> (FANOUT - 1 - nibble))).count_ones() as usize - 1
+    }
+
+    /// The values that the part covers.
+    fn range(&self, part: usize) -> std::ops::Range<usize> {
+        let mut starts = (0..FANOUT).filter(|nibble| self.starts >> nibble & 1 == 1).skip(part);
+        starts.next().unwrap_or(0)..starts.next().unwrap_or(FANOUT)
+    }
 }
 
 impl<T> Default for Trie<T> {
@@ -68,7 +89,7 @@ impl<T: Item> Trie<T> {
         loop {
             match node {
                 Node::Leaf(items) => return find(items, hash, key).ok().map(|index| &items[index]),
-                Node::Branch(branch) => node = branch.children[child_index(hash, depth)].as_deref()?,
+                Node::Branch(branch) => node = &branch.parts[branch.part_of(nibble(hash, depth))],
             }
             depth += 1;
         }
@@ -86,7 +107,10 @@ impl<T: Item> Trie<T> {
                         Err(_) => None,
                     };
                 }
-                Node::Branch(branch) => node = branch.children[child_index(hash, depth)].as_mut()?,
+                Node::Branch(branch) => {
+                    let part = branch.part_of(nibble(hash, depth));
+                    node = &mut branch.parts[part];
+                }
             }
             depth += 1;
         }
@@ -95,7 +119,11 @@ impl<T: Item> Trie<T> {
     /// Puts an item in, and gives back the one with the same key that it replaces.
     pub fn insert(&mut self, item: T) -> Option<T> {
         let replaced = if let Some(root) = &mut self.root {
-            insert_at(root, 0, item)
+            let replaced = insert_at(root, 0, item);
+            if is_full(root) {
+                grow(Arc::make_mut(root), 0);
+            }
+            replaced
         } else {
             self.root = Some(Arc::new(Node::Leaf(vec![item])));
             None
@@ -118,21 +146,33 @@ impl<T: Item> Trie<T> {
 
     /// Drops one leaf of a table that nobody wants, leaving its counts wrong; true when none is left.
     pub(super) fn free_leaf(&mut self) -> bool {
-        let mut place = &mut self.root;
+        // A part that a snapshot still shares is the snapshot's to free.
+        let Some(mut node) = self.root.as_mut().and_then(Arc::get_mut) else {
+            self.root = None;
+            return true;
+        };
+        if matches!(node, Node::Leaf(_)) {
+            self.root = None;
+            return true;
+        }
         loop {
-            // A part that a snapshot still shares is the snapshot's to free.
-            let leaf = match place.as_mut().and_then(Arc::get_mut) {
-                Some(Node::Branch(branch)) => branch.children.iter().all(Option::is_none),
+            let Node::Branch(branch) = node else { return false };
+            let last_is_leaf = match branch.parts.last_mut().and_then(Arc::get_mut) {
+                Some(Node::Branch(child)) => child.parts.is_empty(),
                 _ => true,
             };
-            if leaf {
-                *place = None;
-                return self.root.is_none();
+            if last_is_leaf {
+                branch.parts.pop();
+                break;
             }
-            let Some(Node::Branch(branch)) = place.as_mut().and_then(Arc::get_mut) else { return true };
-            let Some(child) = branch.children.iter_mut().find(|child| child.is_some()) else { return true };
-            place = child;
+            let Some(child) = branch.parts.last_mut().and_then(Arc::get_mut) else { return false };
+            node = child;
         }
+        let emptied = matches!(self.root.as_deref(), Some(Node::Branch(root)) if root.parts.is_empty());
+        if emptied {
+            self.root = None;
+        }
+        emptied
     }
 
     /// The item at `rank` in hash order.
@@ -160,8 +200,7 @@ impl<T: Item> Trie<T> {
                 }
                 Node::Branch(branch) => {
                     let mut next = None;
-                    for (index, child) in branch.children.iter().enumerate() {
-                        let Some(child) = child.as_deref() else { continue };
+                    for (index, child) in branch.parts.iter().enumerate() {
                         let len = node_len(child);
                         if rank < len {
                             next = Some((index, child));
@@ -189,10 +228,9 @@ impl<T: Item> Trie<T> {
                     return iter;
                 }
                 Node::Branch(branch) => {
-                    let index = child_index(from, depth);
-                    iter.stack.push((branch, index + 1));
-                    let Some(child) = branch.children[index].as_deref() else { return iter };
-                    node = child;
+                    let part = branch.part_of(nibble(from, depth));
+                    iter.stack.push((branch, part + 1));
+                    node = &branch.parts[part];
                 }
             }
             depth += 1;
@@ -216,14 +254,11 @@ impl<'a, T> Iterator for Iter<'a, T> {
                 return Some(item);
             }
             let (branch, from) = self.stack.pop()?;
-            let Some(index) = (from..FANOUT).find(|&index| branch.children[index].is_some()) else {
-                continue;
-            };
-            self.stack.push((branch, index + 1));
-            match branch.children[index].as_deref() {
-                Some(Node::Leaf(items)) => self.leaf = items.iter(),
-                Some(Node::Branch(child)) => self.stack.push((child, 0)),
-                None => {}
+            let Some(part) = branch.parts.get(from) else { continue };
+            self.stack.push((branch, from + 1));
+            match &**part {
+                Node::Leaf(items) => self.leaf = items.iter(),
+                Node::Branch(child) => self.stack.push((child, 0)),
             }
         }
     }
@@ -247,7 +282,7 @@ impl<T: Item> Demolition<T> {
             let Some(node) = self.nodes.pop() else { return true };
             // A part that a snapshot still shares is the snapshot's to free.
             match Arc::try_unwrap(node) {
-                Ok(Node::Branch(branch)) => self.nodes.extend(branch.children.into_iter().flatten()),
+                Ok(Node::Branch(branch)) => self.nodes.extend(branch.parts),
                 Ok(Node::Leaf(items)) => items.into_iter().for_each(&mut each),
                 Err(_) => {}
             }
@@ -256,7 +291,8 @@ impl<T: Item> Demolition<T> {
     }
 }
 
-const fn child_index(hash: u32, depth: u32) -> usize {
+/// The four bits of a hash that a branch at this depth looks at.
+const fn nibble(hash: u32, depth: u32) -> usize {
     ((hash << (FANOUT_BITS * depth)) >> (32 - FANOUT_BITS)) as usize
 }
 
@@ -282,51 +318,66 @@ fn find<T: Item>(items: &[T], hash: u32, key: &[u8]) -> Result<usize, usize> {
     Err(index)
 }
 
+/// Too full a leaf: whoever holds it must cut it, if bits are left to cut by.
+fn is_full<T>(node: &Node<T>) -> bool {
+    matches!(node, Node::Leaf(items) if items.len() > LEAF_MAX)
+}
+
+/// How many items fit into the memory that an allocator takes for `len` of them: four sizes a doubling are usual.
+/// Doubling instead would waste a quarter of the memory.
+fn roomier<T>(len: usize) -> usize {
+    let bytes = (len * size_of::<T>()).max(8);
+    bytes.next_multiple_of(1 << (bytes.ilog2() - 2)) / size_of::<T>()
+}
+
 fn insert_at<T: Item>(node: &mut Arc<Node<T>>, depth: u32, item: T) -> Option<T> {
-    let node = Arc::make_mut(node);
-    match node {
+    match Arc::make_mut(node) {
         Node::Leaf(items) => match find(items, item.hash(), item.key()) {
             Ok(index) => Some(std::mem::replace(&mut items[index], item)),
             Err(index) => {
                 if items.len() == items.capacity() {
-                    items.reserve_exact(LEAF_STEP);
+                    items.reserve_exact(roomier::<T>(items.len() + 1) - items.len());
                 }
                 items.insert(index, item);
-                if items.len() > LEAF_MAX && depth < MAX_DEPTH {
-                    *node = Node::Branch(Box::new(split(std::mem::take(items), depth)));
-                }
                 None
             }
         },
         Node::Branch(branch) => {
-            let replaced = match &mut branch.children[child_index(item.hash(), depth)] {
-                Some(child) => insert_at(child, depth + 1, item),
-                empty => {
-                    *empty = Some(Arc::new(Node::Leaf(vec![item])));
-                    None
-                }
-            };
+            let part = branch.part_of(nibble(item.hash(), depth));
+            let replaced = insert_at(&mut branch.parts[part], depth + 1, item);
             branch.len += usize::from(replaced.is_none());
+            if is_full(&branch.parts[part]) {
+                let range = branch.range(part);
+                if range.len() > 1 {
+                    cut(branch, part, range, depth);
+                } else if depth + 1 < MAX_DEPTH {
+                    grow(Arc::make_mut(&mut branch.parts[part]), depth + 1);
+                }
+            }
             replaced
         }
     }
 }
 
-fn split<T: Item>(items: Vec<T>, depth: u32) -> Branch<T> {
-    let len = items.len();
-    let mut parts: [Vec<T>; FANOUT] = std::array::from_fn(|_| Vec::new());
-    let mut counts = [0; FANOUT];
-    for item in &items {
-        counts[child_index(item.hash(), depth)] += 1;
-    }
-    for item in items {
-        let index = child_index(item.hash(), depth);
-        if parts[index].is_empty() {
-            parts[index].reserve_exact(counts[index]);
-        }
-        parts[index].push(item);
-    }
-    Branch { len, children: parts.map(|part| (!part.is_empty()).then(|| Arc::new(Node::Leaf(part)))) }
+/// Makes a leaf a branch of two leaves. `depth` is the branch's.
+fn grow<T: Item>(node: &mut Node<T>, depth: u32) {
+    let len = node_len(node);
+    let leaf = std::mem::replace(node, Node::Leaf(Vec::new()));
+    let mut branch = Branch { len, starts: 1, parts: vec![Arc::new(leaf)] };
+    cut(&mut branch, 0, 0..FANOUT, depth);
+    *node = Node::Branch(Box::new(branch));
+}
+
+/// Cuts a leaf that covers several values of the four bits where its halves differ least.
+fn cut<T: Item>(branch: &mut Branch<T>, part: usize, range: std::ops::Range<usize>, depth: u32) {
+    let Node::Leaf(items) = Arc::make_mut(&mut branch.parts[part]) else { return };
+    let below = |boundary: usize| items.partition_point(|item| nibble(item.hash(), depth) < boundary);
+    let cuts = (range.start + 1..range.end).map(|boundary| (boundary, below(boundary)));
+    let Some((boundary, at)) = cuts.min_by_key(|&(_, at)| at.abs_diff(items.len() / 2)) else { return };
+    let upper: Vec<T> = items.drain(at..).collect();
+    items.shrink_to(roomier::<T>(items.len()));
+    branch.starts |= 1 << boundary;
+    branch.parts.insert(part + 1, Arc::new(Node::Leaf(upper)));
 }
 
 fn remove_at<T: Item>(node: &mut Arc<Node<T>>, depth: u32, hash: u32, key: &[u8]) -> Option<T> {
@@ -335,40 +386,48 @@ fn remove_at<T: Item>(node: &mut Arc<Node<T>>, depth: u32, hash: u32, key: &[u8]
         Node::Leaf(items) => {
             let index = find(items, hash, key).ok()?;
             let removed = items.remove(index);
-            if items.capacity() > items.len() + 2 * LEAF_STEP {
-                items.shrink_to(items.len() + LEAF_STEP);
+            if items.capacity() > items.len() + SPARE {
+                items.shrink_to(roomier::<T>(items.len()));
             }
             Some(removed)
         }
         Node::Branch(branch) => {
-            let slot = &mut branch.children[child_index(hash, depth)];
-            let child = slot.as_mut()?;
-            let removed = remove_at(child, depth + 1, hash, key)?;
-            if node_len(child) == 0 {
-                *slot = None;
-            }
+            let part = branch.part_of(nibble(hash, depth));
+            let removed = remove_at(&mut branch.parts[part], depth + 1, hash, key)?;
             branch.len -= 1;
-            if branch.len < MERGE_BELOW {
-                let mut items = Vec::with_capacity(branch.len);
-                for child in &branch.children {
-                    collect(child.as_deref(), &mut items);
-                }
-                *node = Node::Leaf(items);
+            merge(branch, part);
+            if let [only] = &mut branch.parts[..]
+                && let Node::Leaf(items) = Arc::make_mut(only)
+            {
+                *node = Node::Leaf(std::mem::take(items));
             }
             Some(removed)
         }
     }
 }
 
-fn collect<T: Item>(node: Option<&Node<T>>, into: &mut Vec<T>) {
-    match node {
-        None => {}
-        Some(Node::Leaf(items)) => into.extend(items.iter().cloned()),
-        Some(Node::Branch(branch)) => {
-            for child in &branch.children {
-                collect(child.as_deref(), into);
-            }
-        }
+/// Joins a leaf that has lost an item with its neighbours, if they are small enough together.
+fn merge<T: Item>(branch: &mut Branch<T>, part: usize) {
+    let len_of = |part: usize| match branch.parts.get(part).map(|part| &**part) {
+        Some(Node::Leaf(items)) => Some(items.len()),
+        _ => None,
+    };
+    let fits = |left: usize| {
+        len_of(left).zip(len_of(left + 1)).is_some_and(|(left, right)| left + right <= MERGE_MAX)
+    };
+    let left = if fits(part) {
+        part
+    } else if part > 0 && fits(part - 1) {
+        part - 1
+    } else {
+        return;
+    };
+    let start = branch.range(left + 1).start;
+    let right = branch.parts.remove(left + 1);
+    branch.starts &= !(1 << start);
+    if let (Node::Leaf(items), Node::Leaf(more)) = (Arc::make_mut(&mut branch.parts[left]), &*right) {
+        items.reserve_exact(more.len());
+        items.extend(more.iter().cloned());
     }
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::bytestr::ByteStr;
 use super::hash::HashSeed;
 use super::hashtable::{self, Hash};
+use super::ints;
 use super::list::List;
 use super::number::{IntText, parse_i64};
 use super::score::Score;
 use super::set::{self, Set};
+use super::stream::{NodeLimits, Stream};
 use super::zset::{self, Zset};
 
 /// When small encodings give way to tables (`hash-max-listpack-*`, `set-max-intset-entries`,
-/// `zset-max-listpack-*`).
+/// `zset-max-listpack-*`, `hll-sparse-max-bytes`), and when a node of a stream is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodingLimits {
     /// Fields of a packed hash.
@@ -25,6 +27,10 @@ pub struct EncodingLimits {
     pub zset_max_listpack_entries: usize,
     /// Bytes of a member of a packed sorted set.
     pub zset_max_listpack_value: usize,
+    /// Bytes of a sparse HyperLogLog.
+    pub hll_sparse_max_bytes: usize,
+    /// Nodes of streams.
+    pub stream_node: NodeLimits,
 }
 
 impl Default for EncodingLimits {
@@ -35,6 +41,8 @@ impl Default for EncodingLimits {
             set_max_intset_entries: 512,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+            hll_sparse_max_bytes: 3000,
+            stream_node: NodeLimits::default(),
         }
     }
 }
@@ -57,7 +65,7 @@ impl Env {
     }
 }
 
-/// A value. Aggregates are never empty while they are in the keyspace.
+/// A value. Aggregates other than streams are never empty while they are in the keyspace.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// A string that is an integer's canonical text.
@@ -69,11 +77,13 @@ pub enum Value {
     /// A list.
     List(Arc<List>),
     /// A set.
-    Set(Arc<Set>),
+    Set(Set),
     /// A hash.
-    Hash(Arc<Hash>),
+    Hash(Hash),
     /// A sorted set.
-    Zset(Arc<Zset>),
+    Zset(Zset),
+    /// A stream.
+    Stream(Arc<Stream>),
 }
 
 /// The parts of a value as a file or a stream gives them.
@@ -89,6 +99,8 @@ pub enum ValueParts {
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// Members with scores, in any order.
     Zset(Vec<(Vec<u8>, Score)>),
+    /// A stream; a clone shares its parts.
+    Stream(Arc<Stream>),
 }
 
 /// A string that may be held as an integer.
@@ -128,6 +140,8 @@ pub enum ValueView<'a> {
     Hash(HashView<'a>),
     /// A sorted set.
     Zset(ZsetView<'a>),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// A list's elements.
@@ -155,9 +169,9 @@ pub struct SetView<'a>(&'a Set);
 
 impl<'a> SetView<'a> {
     /// The members in ascending order, while they are few integers.
-    pub fn ints(self) -> Option<&'a [i64]> {
+    pub fn ints(self) -> Option<ints::Iter<'a>> {
         match self.0 {
-            Set::Ints(ints) => Some(ints),
+            Set::Ints(ints) => Some(ints.iter_from(0)),
             Set::Table(_) => None,
         }
     }
@@ -208,11 +222,11 @@ impl<'a> ZsetView<'a> {
         matches!(self.0, Zset::Packed(_))
     }
     /// Number of pairs.
-    pub const fn len(self) -> usize {
+    pub fn len(self) -> usize {
         self.0.len()
     }
     /// True without pairs.
-    pub const fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
     /// The pairs from `rank` on, ascending.
@@ -254,14 +268,14 @@ impl Value {
                 if !members.iter().all(|member| set.add(env, member)) {
                     return Err(PartsError::Duplicate);
                 }
-                Self::Set(Arc::new(set))
+                Self::Set(set)
             }
             ValueParts::Hash(pairs) => {
                 let mut hash = Hash::default();
                 if !pairs.iter().all(|(field, value)| hash.set(env, field, value)) {
                     return Err(PartsError::Duplicate);
                 }
-                Self::Hash(Arc::new(hash))
+                Self::Hash(hash)
             }
             ValueParts::Zset(pairs) => {
                 let mut zset = Zset::default();
@@ -270,8 +284,9 @@ impl Value {
                         return Err(PartsError::Duplicate);
                     }
                 }
-                Self::Zset(Arc::new(zset))
+                Self::Zset(zset)
             }
+            ValueParts::Stream(stream) => Self::Stream(Arc::clone(stream)),
         };
         if value.is_empty() { Err(PartsError::Empty) } else { Ok(value) }
     }
@@ -279,7 +294,7 @@ impl Value {
     /// True for an aggregate without elements (to be removed).
     pub fn is_empty(&self) -> bool {
         match self {
-            Self::Int(_) | Self::Str(_) | Self::Raw(_) => false,
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) | Self::Stream(_) => false,
             Self::List(list) => list.is_empty(),
             Self::Set(set) => set.is_empty(),
             Self::Hash(hash) => hash.is_empty(),
@@ -295,6 +310,7 @@ impl Value {
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
             Self::Zset(zset) => zset.len(),
+            Self::Stream(stream) => stream.elements(),
         }
     }
 
@@ -303,9 +319,10 @@ impl Value {
         match self {
             Self::Int(_) | Self::Str(_) | Self::Raw(_) => true,
             Self::List(list) => Arc::get_mut(list).is_none_or(List::free_some),
-            Self::Set(set) => Arc::get_mut(set).is_none_or(Set::free_some),
-            Self::Hash(hash) => Arc::get_mut(hash).is_none_or(Hash::free_some),
-            Self::Zset(zset) => Arc::get_mut(zset).is_none_or(Zset::free_some),
+            Self::Set(set) => set.free_some(),
+            Self::Hash(hash) => hash.free_some(),
+            Self::Zset(zset) => zset.free_some(),
+            Self::Stream(stream) => Arc::get_mut(stream).is_none_or(Stream::free_some),
         }
     }
 
@@ -317,6 +334,7 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::Zset(_) => "zset",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -327,18 +345,27 @@ impl Value {
             Self::Str(bytes) if bytes.len() <= 44 => "embstr",
             Self::Str(_) | Self::Raw(_) => "raw",
             Self::List(_) => "quicklist",
-            Self::Set(set) => match **set {
+            Self::Set(set) => match set {
                 Set::Ints(_) => "intset",
                 Set::Table(_) => "hashtable",
             },
-            Self::Hash(hash) => match **hash {
+            Self::Hash(hash) => match hash {
                 Hash::Packed(_) => "listpack",
                 Hash::Table(_) => "hashtable",
             },
-            Self::Zset(zset) => match **zset {
+            Self::Zset(zset) => match zset {
                 Zset::Packed(_) => "listpack",
                 Zset::Table(_) => "skiplist",
             },
+            Self::Stream(_) => "stream",
+        }
+    }
+
+    /// How often Redis would refer to it: small integers are one object for ever, whoever holds them.
+    pub const fn references(&self) -> i64 {
+        match self {
+            Self::Int(0..10_000) => i32::MAX as i64,
+            _ => 1,
         }
     }
 
@@ -362,6 +389,7 @@ impl Value {
             Self::Set(set) => ValueView::Set(SetView(set)),
             Self::Hash(hash) => ValueView::Hash(HashView(hash)),
             Self::Zset(zset) => ValueView::Zset(ZsetView(zset)),
+            Self::Stream(stream) => ValueView::Stream(stream),
         }
     }
 
@@ -372,9 +400,10 @@ impl Value {
             Self::Str(bytes) => bytes.heap_bytes(),
             Self::Raw(bytes) => bytes.capacity() + 40,
             Self::List(list) => list.heap_bytes() + 80,
-            Self::Set(set) => set.heap_bytes() + 48,
-            Self::Hash(hash) => hash.heap_bytes() + 48,
-            Self::Zset(zset) => zset.heap_bytes() + 48,
+            Self::Set(set) => set.heap_bytes(),
+            Self::Hash(hash) => hash.heap_bytes(),
+            Self::Zset(zset) => zset.heap_bytes(),
+            Self::Stream(stream) => stream.heap_bytes() + 16,
         }
     }
 }

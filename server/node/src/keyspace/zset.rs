@@ -1,6 +1,7 @@
 //! Sorted sets: one packed buffer while small, else a hash trie of members beside a tree of ranks.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::bytestr::ByteStr;
 use super::packed::{self, Packed};
@@ -16,8 +17,11 @@ pub enum Zset {
     /// the eight bytes of its score, in order.
     Packed(Packed),
     /// Anything.
-    Table(Table),
+    Table(Arc<Table>),
 }
+
+/// Of a table's own block.
+const TABLE_BYTES: usize = 16 + size_of::<Table>();
 
 /// Members by hash, and by rank. Long members are shared between the two.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +58,7 @@ impl Default for Zset {
 
 impl Zset {
     /// Number of members.
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Self::Packed(packed) => packed.len() / 2,
             Self::Table(table) => table.members.len(),
@@ -62,7 +66,7 @@ impl Zset {
     }
 
     /// True without members.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -71,7 +75,8 @@ impl Zset {
         match self {
             Self::Packed(packed) => packed.heap_bytes(),
             Self::Table(table) => {
-                table.heap + table.members.len() * (size_of::<Member>() + 28 + size_of::<Ranked>() + 12)
+                let each = size_of::<Member>() + 8 + size_of::<Ranked>() + 12;
+                TABLE_BYTES + table.heap + table.members.len() * each
             }
         }
     }
@@ -109,7 +114,7 @@ impl Zset {
             self.become_table(env);
         }
         let Self::Table(table) = self else { return None };
-        table.set(env.seed.hash(member), member, score)
+        Arc::make_mut(table).set(env.seed.hash(member), member, score)
     }
 
     /// Takes a member out; gives its score.
@@ -121,6 +126,7 @@ impl Zset {
                 Some(score)
             }
             Self::Table(table) => {
+                let table = Arc::make_mut(table);
                 let old = table.members.remove(env.seed.hash(member), member)?;
                 table.heap -= old.name.heap_bytes();
                 table.ranks.remove(old.score, member);
@@ -153,8 +159,7 @@ impl Zset {
         }
         let mut packed = Packed::default();
         for (member, score) in self.iter_from(0) {
-            packed.push(member);
-            packed.push(&packed_score(score));
+            packed.push_pair(member, &packed_score(score));
         }
         Self::Packed(packed)
     }
@@ -238,18 +243,25 @@ impl Zset {
     /// Drops one leaf of a table that nobody wants; true when none is left.
     pub(super) fn free_some(&mut self) -> bool {
         match self {
-            Self::Table(table) => {
+            Self::Table(table) => Arc::get_mut(table).is_none_or(|table| {
                 let done = table.members.free_leaf();
                 table.ranks.free_leaf() && done
-            }
+            }),
             Self::Packed(_) => true,
         }
     }
 
-    fn become_table(&mut self, env: Env) {
-        if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Table::default()))
+    /// True for the big form.
+    pub const fn is_table(&self) -> bool {
+        matches!(self, Self::Table(_))
+    }
+
+    /// Takes the big form, whatever the size.
+    pub fn become_table(&mut self, env: Env) {
+        if let Self::Packed(packed) = std::mem::replace(self, Self::Table(Arc::default()))
             && let Self::Table(table) = self
         {
+            let table = Arc::make_mut(table);
             for (member, score) in PackedPairs(packed.iter()) {
                 table.set(env.seed.hash(member), member, score);
             }
@@ -408,7 +420,7 @@ mod tests {
         let mut small = Zset::default();
         small.set(Env::default(), b"m", -0.0);
         assert!(small.score(Env::default(), b"m").is_some_and(f64::is_sign_positive));
-        let mut big = Zset::Table(Table::default());
+        let mut big = Zset::Table(Arc::default());
         big.set(Env::default(), b"m", -0.0);
         assert!(big.score(Env::default(), b"m").is_some_and(f64::is_sign_negative));
         big.set(Env::default(), b"m", 0.0);

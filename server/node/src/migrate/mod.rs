@@ -36,6 +36,8 @@ pub struct Start {
     pub target: SocketAddr,
     /// Who waits for the answer.
     pub client: ConnId,
+    /// Number of the database that the keys are in.
+    pub db: u32,
     /// This node is part of a cluster: the target must take keys of a slot that it imports.
     pub asking: bool,
 }
@@ -50,15 +52,15 @@ pub enum Action {
     /// Close the connection and forget its outbox. No `closed` is expected.
     Close { conn: ConnId },
     /// The target has these keys: delete them, and tell replicas and file so.
-    Arrived { keys: Vec<Vec<u8>> },
+    Arrived { db: u32, keys: Vec<Vec<u8>> },
     /// These keys are decided: they may be written again.
     Thaw { keys: Vec<Vec<u8>> },
     /// End of a MIGRATE: `+OK`, or the error's text with its code.
     Answer { client: ConnId, outcome: Result<(), String> },
 }
 
-/// Gives what RESTORE needs of a key: the milliseconds that it has left (0: for ever) and its payload.
-pub type Payload<'a> = &'a dyn Fn(&[u8]) -> Option<(u64, Vec<u8>)>;
+/// Gives what RESTORE needs of a key of a database: the milliseconds that it has left (0: for ever) and its payload.
+pub type Payload<'a> = &'a dyn Fn(u32, &[u8]) -> Option<(u64, Vec<u8>)>;
 
 /// One call's surroundings.
 pub struct Turn<'a> {
@@ -367,7 +369,7 @@ impl Flight {
                 // The talk began anew; this one is not ours any more.
                 continue;
             }
-            let Some((ttl_ms, payload)) = (turn.payload)(key) else {
+            let Some((ttl_ms, payload)) = (turn.payload)(self.start.db, key) else {
                 // Its slot was taken away with all its keys.
                 self.decide(index, turn);
                 continue;
@@ -428,7 +430,7 @@ impl Flight {
         self.input.drain(..used);
         if !arrived.is_empty() && !self.start.request.copy {
             let keys = arrived.iter().map(|&index| self.start.request.keys[index].clone()).collect();
-            turn.actions.push(Action::Arrived { keys });
+            turn.actions.push(Action::Arrived { db: self.start.db, keys });
         }
         let decided: Vec<usize> = arrived.into_iter().chain(refused).collect();
         self.thaw(&decided, turn);

@@ -5,12 +5,12 @@ use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
 use super::{Node, encoding_limits, text};
-use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, TABLE, Verb, flag, is, lookup, shown};
+use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
-use crate::io::{ConnId, Effect};
+use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
 use crate::replication::RoleView;
-use crate::resp::{Args, Reply};
+use crate::resp::Args;
 
 /// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
 const EMPTY_FUNCTION_DUMP: &[u8] = &[0x0a, 0x00, 0x5d, 0x9b, 0x5c, 0x40, 0x0f, 0x7f, 0xa2, 0xda];
@@ -41,41 +41,29 @@ impl Node {
                 reply.bulk((ms % 1000 * 1000).to_string().as_bytes());
             }
             Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
+            Verb::Debug if is(&args[1], "RELOAD") => self.debug_reload(conn, client, args)?,
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
-                let at = self.files.last_save.0 / 1000;
+                let at = self.files.saves.last.0 / 1000;
                 self.reply(client).int(at as i64);
             }
             Verb::Save => {
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(Some(conn));
+                self.save(conn)?;
                 client.blocked = Some(Blocked::Disk);
             }
             Verb::BgSave => {
-                match args.len() {
-                    1 => {}
-                    2 if is(&args[1], "SCHEDULE") => {}
+                let schedule = match args.len() {
+                    1 => false,
+                    2 if is(&args[1], "SCHEDULE") => true,
                     _ => return Err(SYNTAX),
-                }
-                if self.tickets.is_saving() {
-                    return Err(text("ERR Background save already in progress"));
-                }
-                self.dump(None);
-                self.reply(client).simple("Background saving started");
+                };
+                let answer = self.background_save(schedule, client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::BgRewriteAof => {
-                if self.files.aof().is_none() {
-                    return Err(text("ERR the append only file is off (appendonly no)"));
-                }
-                if self.files.aof().is_some_and(|aof| aof.status().rewriting) {
-                    return Err(text("ERR Background append only file rewriting already in progress"));
-                }
-                // At the end of the batch: everything executed before the snapshot must have been appended.
-                self.want_rewrite();
-                self.reply(client).simple("Background append only file rewriting started");
+                let answer = self.background_rewrite(client.in_exec)?;
+                self.reply(client).simple(answer);
             }
             Verb::Role => self.role(client),
             Verb::ReplConf | Verb::PSync | Verb::Sync => self.replica_command(conn, client, args),
@@ -86,9 +74,11 @@ impl Node {
                 self.replicaof(client, args)?;
             }
             Verb::Failover => {
-                return Err(text(
-                    "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
-                ));
+                if self.config.flag(Key::ClusterEnabled) {
+                    return Err(text("ERR FAILOVER not allowed in cluster mode."));
+                }
+                self.failover(args)?;
+                self.reply(client).ok();
             }
             Verb::Cluster => {
                 let words: Vec<&[u8]> = args.from(1).iter().collect();
@@ -98,19 +88,7 @@ impl Node {
             }
             Verb::Function => self.function(client, args)?,
             Verb::Migrate => self.begin_migrate(conn, client, args)?,
-            Verb::SlowLog => match &args[1].to_ascii_lowercase()[..] {
-                b"get" => self.reply(client).array(0),
-                b"len" => self.reply(client).int(0),
-                b"reset" => self.reply(client).ok(),
-                _ => return Err(Fault::subcommand(&args[1], "SLOWLOG")),
-            },
-            Verb::Latency => match &args[1].to_ascii_lowercase()[..] {
-                b"latest" | b"history" => self.reply(client).array(0),
-                b"reset" => self.reply(client).int(0),
-                _ => return Err(Fault::subcommand(&args[1], "LATENCY")),
-            },
             Verb::Memory => self.memory(client, args)?,
-            Verb::Monitor => return Err(text("ERR MONITOR is not supported by this server")),
             other => {
                 debug_assert!(false, "{other:?} is a session command");
                 return Err(Fault::new(format!("ERR '{}' is not supported by this server", spec.name)));
@@ -130,18 +108,31 @@ impl Node {
     }
 
     fn replicaof(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+        let peer = client.peer;
         if is(&args[1], "NO") && is(&args[2], "ONE") {
-            self.replicate(super::super::replication::Replication::promote);
+            if self.is_replica() {
+                self.replicate(super::super::replication::Replication::promote);
+                self.log(LogLevel::Notice, format!("MASTER MODE enabled (user request from '{peer}')"));
+            }
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
+            // Names are for the shell's resolver, which there is none of; this one needs none.
+            let localhost = args[1].eq_ignore_ascii_case(b"localhost");
             let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
+            let ip = ip.or(localhost.then_some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
             let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
             let master = std::net::SocketAddr::new(ip, port);
+            if self.replication.link_status().is_some_and(|link| link.master == master) {
+                self.reply(client).simple("OK Already connected to specified master");
+                return Ok(());
+            }
             self.abort_migrations();
             self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+            self.log(LogLevel::Notice, format!("REPLICAOF {ip}:{port} enabled (user request from '{peer}')"));
         }
+        self.note_master();
         self.db.expiry = self.expiry_mode();
         self.reply(client).ok();
         Ok(())
@@ -199,16 +190,30 @@ impl Node {
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                let old_dir = self.config.text(Key::Dir).to_owned();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
                 let changed = changed.map_err(|error| Fault::new(format!("ERR {error}")))?;
                 self.config_changed(&changed);
+                if changed.contains(&Key::Dir) {
+                    // Whether it can be entered is not known yet.
+                    let waiting = (!client.in_exec).then_some(conn);
+                    self.change_dir(waiting, old_dir);
+                    if waiting.is_some() {
+                        client.blocked = Some(Blocked::Disk);
+                        return Ok(Step::Done);
+                    }
+                }
                 self.reply(client).ok();
             }
             b"resetstat" => {
                 arity(args.len() == 2)?;
                 self.stats = super::Stats::default();
-                (self.db.hits, self.db.misses, self.db.expired) = (0, 0, 0);
+                (self.db.hits, self.db.misses) = (0, 0);
+                (self.db.expired, self.db.evicted) = (0, 0);
+                self.replication.reset_counts();
+                self.peak_memory = 0;
+                self.db.keys.reset_freed();
                 self.reply(client).ok();
             }
             b"rewrite" => {
@@ -245,7 +250,14 @@ impl Node {
 
     /// Directives changed: rooms take their new settings.
     fn config_changed(&mut self, changed: &[Key]) {
-        self.db.keys.set_limits(encoding_limits(&self.config));
+        self.db.set_limits(encoding_limits(&self.config));
+        self.slow.follow(&self.config);
+        if changed.contains(&Key::Requirepass) {
+            self.take_requirepass();
+        }
+        self.db.want_notifications(class::wanted(self.config.text(Key::NotifyKeyspaceEvents)));
+        self.memory_settings_changed();
+        self.tracks_latency = self.config.flag(Key::LatencyTracking);
         self.replication.set_settings(replication_settings(&self.config));
         let settings = cluster_settings(&self.config);
         self.with_cluster(|cluster, _| cluster.set_settings(settings));
@@ -257,65 +269,6 @@ impl Node {
         }
     }
 
-    fn command_command(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        let Some(verb) = args.get(1) else {
-            let mut reply = self.reply(client);
-            reply.array(TABLE.len());
-            for spec in TABLE {
-                write_spec(&mut reply, spec);
-            }
-            return Ok(());
-        };
-        match &verb.to_ascii_lowercase()[..] {
-            b"count" => self.reply(client).int(TABLE.len() as i64),
-            b"docs" => self.reply(client).map(0),
-            b"list" => {
-                let mut reply = self.reply(client);
-                reply.array(TABLE.len());
-                for spec in TABLE {
-                    reply.bulk(spec.name.as_bytes());
-                }
-            }
-            b"info" => {
-                let names: Vec<&[u8]> = args.from(2).iter().collect();
-                let mut reply = self.reply(client);
-                if names.is_empty() {
-                    reply.array(TABLE.len());
-                    for spec in TABLE {
-                        write_spec(&mut reply, spec);
-                    }
-                } else {
-                    reply.array(names.len());
-                    for name in names {
-                        match lookup(name) {
-                            Some(spec) => write_spec(&mut reply, spec),
-                            None => reply.null_array(),
-                        }
-                    }
-                }
-            }
-            b"getkeys" if args.len() < 4 => return Err(Fault::arity("command|getkeys")),
-            b"getkeys" => {
-                let command = args.from(2);
-                let spec = lookup(&command[0]).ok_or(text("ERR Invalid command specified"))?;
-                if !spec.accepts(command.len()) {
-                    return Err(text("ERR Invalid number of arguments specified for command"));
-                }
-                let keys: Vec<&[u8]> = spec.keys(&command).collect();
-                if keys.is_empty() {
-                    return Err(text("ERR The command has no key arguments"));
-                }
-                let mut reply = self.reply(client);
-                reply.array(keys.len());
-                for key in &keys {
-                    reply.bulk(key);
-                }
-            }
-            _ => return Err(Fault::subcommand(verb, "COMMAND")),
-        }
-        Ok(())
-    }
-
     fn debug(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"sleep" if args.len() == 3 => {
@@ -325,6 +278,7 @@ impl Node {
                     .filter(|seconds| *seconds >= 0.0)
                     .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
             b"set-active-expire" if args.len() == 3 => {
@@ -370,6 +324,7 @@ impl Node {
                 }
                 self.reply(client).ok();
             }
+            b"protocol" if args.len() == 3 => self.debug_protocol(client, &args[2])?,
             _ => return self.debug_data(client, args),
         }
         Ok(())
@@ -456,87 +411,5 @@ impl Node {
             _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
         }
         Ok(())
-    }
-
-    fn memory(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        match &args[1].to_ascii_lowercase()[..] {
-            b"usage" if args.len() >= 3 => {
-                let size = self.db.find(&args[2], self.now).map(crate::keyspace::Entry::size);
-                let mut reply = self.reply(client);
-                match size {
-                    Some(size) => reply.int(size as i64),
-                    None => reply.null(),
-                }
-            }
-            b"doctor" => self.reply(client).verbatim("This server has no memory doctor."),
-            _ => return Err(Fault::subcommand(&args[1], "MEMORY")),
-        }
-        Ok(())
-    }
-}
-
-fn write_spec(reply: &mut Reply<'_>, spec: &Spec) {
-    reply.array(10);
-    reply.bulk(spec.name.as_bytes());
-    reply.int(i64::from(spec.arity));
-    let flags: Vec<&str> =
-        flag::NAMES.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, name)| *name).collect();
-    let moving = spec.keys.count_at > 0 || spec.run.is(Verb::Migrate);
-    reply.set(flags.len() + usize::from(moving));
-    for name in &flags {
-        reply.simple(name);
-    }
-    if moving {
-        reply.simple("movablekeys");
-    }
-    reply.int(i64::from(spec.keys.first));
-    reply.int(i64::from(spec.keys.last));
-    reply.int(i64::from(spec.keys.step));
-    reply.set(0);
-    reply.array(0);
-    if spec.keys.first == 0 && spec.keys.count_at == 0 {
-        reply.array(0);
-    } else {
-        write_key_spec(reply, spec);
-    }
-    reply.array(0);
-}
-
-fn write_key_spec(reply: &mut Reply<'_>, spec: &Spec) {
-    let keys = spec.keys;
-    let moving = keys.count_at > 0;
-    reply.array(1);
-    reply.map(3);
-    reply.bulk(b"flags");
-    let rights: &[&str] = if spec.has(flag::WRITE) { &["RW", "ACCESS", "UPDATE"] } else { &["RO", "ACCESS"] };
-    reply.set(rights.len());
-    for right in rights {
-        reply.simple(right);
-    }
-    let number = |reply: &mut Reply<'_>, name: &str, value: i32| {
-        reply.bulk(name.as_bytes());
-        reply.int(i64::from(value));
-    };
-    reply.bulk(b"begin_search");
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(b"index");
-    reply.bulk(b"spec");
-    reply.map(1);
-    number(reply, "index", if moving { keys.count_at } else { keys.first });
-    reply.bulk(b"find_keys");
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(if moving { b"keynum" } else { b"range" });
-    reply.bulk(b"spec");
-    reply.map(3);
-    if moving {
-        number(reply, "keynumidx", 0);
-        number(reply, "firstkey", 1);
-        number(reply, "keystep", 1);
-    } else {
-        number(reply, "lastkey", if keys.last < 0 { keys.last } else { keys.last - keys.first });
-        number(reply, "keystep", keys.step);
-        number(reply, "limit", 0);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::client::{Blocked, Client, ConnKind, ReplyMode};
+use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
 use super::{Node, flag};
 use crate::cluster::{BlockedQuery, Route};
 use crate::command::{Blocking, Spec, Wait};
@@ -14,17 +14,17 @@ use crate::io::{ConnId, Mono};
 use crate::keyspace::Slot;
 use crate::resp::{Args, OwnedArgs, Reply};
 
-/// Redis' word to all that wait when their node becomes a replica.
-const NOW_A_REPLICA: &str =
-    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
-
 /// A command that waits for keys.
 #[derive(Debug)]
 pub struct Waiting {
     spec: &'static Spec,
     args: OwnedArgs,
+    /// Number of the database.
+    db: u32,
     /// The arguments that are the keys it waits for.
     keys: Range<usize>,
+    /// It is run again too when a key is no more.
+    minds_absence: bool,
     deadline: Option<Mono>,
 }
 
@@ -40,6 +40,10 @@ impl Waiting {
 pub(super) struct Deadlines(BTreeSet<(Mono, ConnId)>);
 
 impl Deadlines {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn next(&self) -> Option<Mono> {
         self.0.first().map(|(deadline, _)| *deadline)
     }
@@ -57,9 +61,11 @@ impl Node {
     ) {
         let deadline = (wait.timeout_ms > 0)
             .then(|| Mono(self.now.mono.0.saturating_add(wait.timeout_ms.saturating_mul(1000))));
-        let waiting = Waiting { spec, args: args.to_owned(), keys: wait.keys, deadline };
+        let Wait { keys, minds_absence, .. } = wait;
+        let args = wait.args.unwrap_or_else(|| args.to_owned());
+        let waiting = Waiting { spec, args, db: client.db, keys, minds_absence, deadline };
         for key in waiting.keys() {
-            self.db.waits.add(conn, key);
+            self.db.waits.add(conn, client.db, key);
         }
         self.deadlines.0.extend(deadline.map(|deadline| (deadline, conn)));
         client.blocked = Some(Blocked::Keys);
@@ -70,11 +76,13 @@ impl Node {
     /// A command or transaction is over: serves who waited for keys that it changed.
     pub(super) fn serve_waiting(&mut self) {
         while self.db.waits.has_changed() {
-            for key in self.db.waits.take_changed() {
-                for conn in self.db.waits.waiting(&key) {
-                    if !self.db.is_there(&key, self.now) {
-                        break;
-                    }
+            for (db, key) in self.db.waits.take_changed() {
+                self.db.select(db);
+                self.db.expiry = self.expiry_mode();
+                // To look at a key whose time has come is to delete it.
+                self.db.find(&key, self.now);
+                self.hand_on(true);
+                for conn in self.db.waits.waiting(db, &key) {
                     self.try_again(conn, &key);
                 }
             }
@@ -87,7 +95,8 @@ impl Node {
         let ConnKind::Client(place) = &mut state.kind else { return };
         let Some(mut client) = place.take() else { return };
         if let Some(waiting) = client.waiting.take() {
-            if self.run_waiting(conn, &mut client, &waiting, key) {
+            let hears = waiting.minds_absence || self.db.is_there(key, self.now);
+            if hears && self.run_waiting(conn, &mut client, &waiting, key) {
                 self.stop_waiting(conn, &waiting);
                 client.blocked = None;
                 self.wake.push(conn);
@@ -108,6 +117,8 @@ impl Node {
             return false;
         }
         let other = std::mem::take(&mut self.scratch);
+        self.db.select(waiting.db);
+        let began_ns = self.stopwatch.read();
         self.db.expiry = self.expiry_mode();
         let done = match self.run_call(waiting.spec, args, client.protocol, Blocking::Woken(key)) {
             Ok(None) => true,
@@ -122,6 +133,7 @@ impl Node {
         self.hand_on(true);
         let reply = std::mem::replace(&mut self.scratch, other);
         if done {
+            self.command_done(client, waiting.spec, args, began_ns, reply.first() == Some(&b'-'));
             client.last_write_offset = self.replication.offset();
             if !std::mem::take(&mut client.awaits_mute) {
                 self.send(conn, self.tickets.reply_gate(), &reply);
@@ -131,7 +143,7 @@ impl Node {
     }
 
     fn stop_waiting(&mut self, conn: ConnId, waiting: &Waiting) {
-        self.db.waits.remove(conn, waiting.keys());
+        self.db.waits.remove(conn, waiting.db, waiting.keys());
         if let Some(deadline) = waiting.deadline {
             self.deadlines.0.remove(&(deadline, conn));
         }
@@ -150,10 +162,16 @@ impl Node {
         let ConnKind::Client(Some(client)) = &mut state.kind else { return false };
         let Some(waiting) = client.waiting.take() else { return false };
         client.blocked = None;
+        let mut reply = Vec::new();
+        write(&mut Reply::new(&mut reply, client.protocol));
+        self.stats.count_error(&reply);
+        let stat = self.stats.per_command.of(waiting.spec);
+        stat.calls += 1;
+        stat.failed += u64::from(reply.first() == Some(&b'-'));
         let mute = std::mem::take(&mut client.awaits_mute);
         self.stop_waiting(conn, &waiting);
         if !mute {
-            self.tell(conn, write);
+            self.send(conn, self.tickets.reply_gate(), &reply);
         }
         self.wake.push(conn);
         true

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::blocking::Waiting;
-use crate::command::Spec;
+use crate::acl::UserId;
+use crate::command::{Spec, Watched};
 use crate::io::{Mono, Outbox};
 use crate::pubsub::Kind;
 use crate::resp::{OwnedArgs, Protocol, RequestParser};
@@ -47,6 +48,10 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What all hear that block when this node becomes a replica: Redis' words.
+pub const NOW_A_REPLICA: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
 /// Why a client's commands wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
@@ -81,11 +86,22 @@ pub struct Client {
     pub id: u64,
     pub name: Vec<u8>,
     pub peer: SocketAddr,
-    pub local: SocketAddr,
+    /// Its address as text; a unix socket's path with port 0.
+    pub address: String,
+    pub local_address: String,
+    /// It came by the unix socket.
+    pub is_unix: bool,
+    pub user: UserId,
+    /// It is told of every command.
+    pub is_monitor: bool,
+    /// Bytes of the request that runs and of what came behind it, and bytes of its arguments.
+    pub request_bytes: (usize, usize),
     pub created: Mono,
     pub last_active: Mono,
     pub last_command: &'static str,
     pub protocol: Protocol,
+    /// Number of the database that it selected.
+    pub db: u32,
     pub authenticated: bool,
     pub readonly: bool,
     /// One-shot, or until the end of the transaction if MULTI came next.
@@ -97,7 +113,7 @@ pub struct Client {
     pub transaction: Option<Transaction>,
     /// EXEC is running its commands: nothing may block.
     pub in_exec: bool,
-    pub watching: Vec<Vec<u8>>,
+    pub watching: Vec<Watched>,
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
     pub blocked: Option<Blocked>,
@@ -114,16 +130,27 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, now: Mono, authenticated: bool) -> Self {
+    pub fn new(origin: Origin<'_>, now: Mono, authenticated: bool) -> Self {
+        let Origin { id, peer, local, unix_path } = origin;
+        let shown = |address: SocketAddr| match unix_path {
+            Some(path) => format!("{path}:0"),
+            None => address.to_string(),
+        };
         Self {
             id,
             name: Vec::new(),
             peer,
-            local,
+            address: shown(peer),
+            local_address: shown(local),
+            is_unix: unix_path.is_some(),
+            user: UserId::DEFAULT,
+            is_monitor: false,
+            request_bytes: (0, 0),
             created: now,
             last_active: now,
             last_command: "NULL",
             protocol: Protocol::Resp2,
+            db: 0,
             authenticated,
             readonly: false,
             asking: false,
@@ -149,16 +176,40 @@ impl Client {
         self.subscriptions.iter().filter(|(other, _)| *other == kind).count()
     }
 
+    /// The path of the unix socket that it came by.
+    pub fn unix_path(&self) -> &str {
+        self.address.strip_suffix(":0").filter(|_| self.is_unix).unwrap_or_default()
+    }
+
+    /// Bytes that it costs.
+    pub fn memory(&self, outbox_bytes: usize) -> usize {
+        let multi = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+        let names: usize = self.subscriptions.iter().map(|(_, name)| name.len() + size_of::<Vec<u8>>()).sum();
+        let watched: usize = self.watching.iter().map(|watched| watched.key.len()).sum();
+        let request = self.input.capacity().max(self.request_bytes.0);
+        size_of::<Self>() + request + outbox_bytes + multi + names + watched + self.request_bytes.1
+    }
+
     /// The line of `CLIENT LIST` and `CLIENT INFO`, without a line end.
-    pub fn line(&self, now: Mono, outbox_bytes: usize, is_replica: bool) -> String {
+    pub fn line(&self, context: &LineContext<'_>) -> String {
+        let LineContext { now, outbox_bytes, is_replica, user } = *context;
         let mut flags = String::new();
         for (set, letter) in [
+            (self.is_monitor, 'O'),
             (is_replica, 'S'),
-            (self.transaction.is_some(), 'x'),
-            (matches!(self.blocked, Some(Blocked::Wait | Blocked::Keys | Blocked::Migrate)), 'b'),
             (!self.subscriptions.is_empty(), 'P'),
-            (self.readonly, 'r'),
+            (self.transaction.is_some() || self.in_exec, 'x'),
+            (
+                matches!(
+                    self.blocked,
+                    Some(Blocked::Wait | Blocked::Keys | Blocked::Migrate | Blocked::Paused)
+                ),
+                'b',
+            ),
             (self.closing, 'c'),
+            (self.is_unix, 'U'),
+            (self.readonly, 'r'),
+            (self.no_evict, 'e'),
         ] {
             if set {
                 flags.push(letter);
@@ -169,26 +220,56 @@ impl Client {
         }
         let multi = self.transaction.as_ref().map_or(-1, |transaction| transaction.commands.len() as i64);
         let multi_mem = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+        // What fits in Redis' static buffer is told apart from what does not.
+        let (fixed, listed) =
+            if outbox_bytes <= REPLY_BUFFER { (outbox_bytes, 0) } else { (0, outbox_bytes) };
+        let (request, arguments) = self.request_bytes;
+        let waiting = request.max(self.input.len());
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} \
-             multi={multi} qbuf={} qbuf-free=0 argv-mem=0 multi-mem={multi_mem} rbs=1024 rbp=0 obl=0 oll={} omem={} \
-             tot-mem={} events=r cmd={} user=default redir=-1 resp={}",
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
+             multi={multi} qbuf={waiting} qbuf-free={} argv-mem={arguments} multi-mem={multi_mem} rbs={REPLY_BUFFER} \
+             rbp={REPLY_BUFFER} obl={fixed} oll={} omem={listed} tot-mem={} events={} cmd={} user={user} redir=-1 \
+             resp={}",
             self.id,
-            self.peer,
-            self.local,
+            self.address,
+            self.local_address,
             self.id + 7,
             String::from_utf8_lossy(&self.name),
             now.ms_since(self.created) / 1000,
             now.ms_since(self.last_active) / 1000,
+            self.db,
             self.subscribed(Kind::Channel),
             self.subscribed(Kind::Pattern),
             self.subscribed(Kind::Shard),
-            self.input.len(),
-            usize::from(outbox_bytes > 0),
-            outbox_bytes,
-            self.input.capacity() + outbox_bytes + multi_mem + size_of::<Self>(),
+            self.input.capacity().saturating_sub(waiting),
+            listed.div_ceil(REPLY_BUFFER),
+            self.memory(outbox_bytes),
+            if outbox_bytes > 0 { "rw" } else { "r" },
             self.last_command,
             if self.protocol == Protocol::Resp2 { 2 } else { 3 },
         )
     }
+}
+
+/// Bytes of a reply that CLIENT LIST counts as `obl`; more is `omem`.
+const REPLY_BUFFER: usize = 16 * 1024;
+
+/// Where a client comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// Of the unix socket, if it came by that.
+    pub unix_path: Option<&'a str>,
+}
+
+/// What a client's line tells that the client does not know itself.
+#[derive(Clone, Copy, Debug)]
+pub struct LineContext<'a> {
+    pub now: Mono,
+    pub outbox_bytes: usize,
+    pub is_replica: bool,
+    /// Name of its user.
+    pub user: &'a str,
 }

@@ -182,8 +182,7 @@ impl Node {
                 Action::SlotLeft { slot } => self.slot_left(slot),
                 Action::FlushAll => {
                     self.abort_migrations();
-                    self.db.keys.clear();
-                    self.db.all_changed();
+                    self.db.flush_all(self.now.wall);
                     self.db.propagated.push([b"FLUSHALL"].iter());
                     self.hand_on(true);
                 }

@@ -4,7 +4,7 @@ use super::client::{Blocked, Client};
 use super::{Node, text};
 use crate::command::{Fault, dataset_digest, hex, key_digest, shown};
 use crate::io::{ConnId, Effect};
-use crate::keyspace::Keyspace;
+use crate::keyspace::Usage;
 use crate::rdb::{RdbDecoder, RdbEvent, SnapshotEncoder, SnapshotUse, aux_fields, dump};
 use crate::resp::Args;
 
@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn debug_data(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
         match &args[1].to_ascii_lowercase()[..] {
             b"digest" if args.len() == 2 => {
-                let digest = dataset_digest(&self.db.keys);
+                let digest = dataset_digest(&self.db);
                 self.reply(client).simple(&hex(&digest));
             }
             b"digest-value" if args.len() >= 2 => {
@@ -30,25 +30,16 @@ impl Node {
             }
             b"object" if args.len() == 3 => {
                 let entry = self.db.keys.get(&args[2]).ok_or(crate::command::NO_SUCH_KEY)?;
-                let idle_s = (self.now.wall.0 / 1000).saturating_sub(u64::from(entry.accessed_s()));
+                let idle_s = Usage::idle_s(entry.usage_bits(), self.now.wall);
                 // No address: it would tell of this process's memory what nobody needs, and differ between runs.
                 let line = format!(
-                    "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+                    "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+                    entry.value().references(),
                     entry.value().encoding(),
                     dump::value_bytes(entry.value().view()),
-                    entry.accessed_s() & 0x00ff_ffff,
+                    entry.usage_bits() & 0x00ff_ffff,
                 );
                 self.reply(client).simple(&line);
-            }
-            b"reload" => {
-                if let Some(option) = args.get(2) {
-                    let option = shown(option, 32);
-                    return Err(Fault::new(format!(
-                        "ERR DEBUG RELOAD {option} is not supported by this server"
-                    )));
-                }
-                self.debug_reload()?;
-                self.reply(client).ok();
             }
             b"change-repl-id" if args.len() == 2 => {
                 self.log(
@@ -56,6 +47,11 @@ impl Node {
                     "Changing replication IDs after receiving change-repl-id",
                 );
                 self.replication.change_id();
+                self.reply(client).ok();
+            }
+            b"aof-flush-sleep" if args.len() == 3 => {
+                let us = crate::keyspace::number::parse_i64(&args[2]).ok_or(crate::command::NOT_INTEGER)?;
+                self.files.flush_sleep_us = u64::try_from(us).unwrap_or(0);
                 self.reply(client).ok();
             }
             b"error" if args.len() == 3 => {
@@ -68,6 +64,17 @@ impl Node {
                 let len = len.filter(|&len| len <= 1 << 24).ok_or(crate::command::NOT_INTEGER)?;
                 let found = crate::config::glob_matches(&args[3], &vec![b'a'; len], false);
                 self.reply(client).bool(found);
+            }
+            b"quicklist-packed-threshold" if args.len() == 3 => {
+                let bytes = std::str::from_utf8(&args[2]).ok().and_then(crate::config::memory);
+                let bytes = bytes.ok_or(text("ERR argument must be a memory value"))?;
+                if bytes > 1 << 32 {
+                    return Err(text(
+                        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+                    ));
+                }
+                // No element of a list is packed with others here, whatever its size: there is nothing to set.
+                self.reply(client).ok();
             }
             b"jmap" => return Err(text("ERR this server has no memory map to show")),
             b"help" => {
@@ -83,6 +90,7 @@ impl Node {
                     "LOG <message>",
                     "OBJECT <key>",
                     "POPULATE <count> [<prefix>] [<size>]",
+                    "QUICKLIST-PACKED-THRESHOLD <size>",
                     "RELOAD",
                     "SET-ACTIVE-EXPIRE <0|1>",
                     "SLEEP <seconds>",
@@ -107,10 +115,7 @@ impl Node {
 
     /// Loads the append-only file in place of what is in memory: a test of what is in the file.
     pub(super) fn debug_loadaof(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
-        let Some(aof) = self.files.aof() else {
-            return Err(text("ERR the append only file is off (appendonly no)"));
-        };
-        if aof.status().rewriting {
+        if self.files.is_rewriting() {
             return Err(text("ERR Background append only file rewriting already in progress"));
         }
         if client.in_exec || self.is_replica() {
@@ -124,29 +129,73 @@ impl Node {
         Ok(())
     }
 
-    /// Saves the dataset and reads back what was saved: the very bytes that go to the file are decoded. The reply
-    /// waits for the file.
-    fn debug_reload(&mut self) -> Result<(), Fault> {
-        if self.tickets.is_saving() {
+    /// `DEBUG RELOAD`: saves the dataset and reads back what was saved, or what the file holds (`NOSAVE`), in place of
+    /// what is in memory or to it (`NOFLUSH`, `MERGE`).
+    pub(super) fn debug_reload(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        args: Args<'_>,
+    ) -> Result<(), Fault> {
+        let (mut save, mut flush, mut merge) = (true, true, false);
+        for option in args.from(2).iter() {
+            match &option.to_ascii_lowercase()[..] {
+                b"merge" => merge = true,
+                b"noflush" => flush = false,
+                b"nosave" => save = false,
+                _ => {
+                    return Err(text(
+                        "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                    ));
+                }
+            }
+        }
+        let waiting = (!client.in_exec).then_some(conn);
+        if save && flush {
+            self.reload_in_memory(waiting)?;
+            if waiting.is_some() {
+                client.blocked = Some(Blocked::Disk);
+            } else {
+                self.reply(client).ok();
+            }
+            return Ok(());
+        }
+        let Some(conn) = waiting.filter(|_| !save && !self.is_replica()) else {
+            return Err(text(
+                "ERR DEBUG RELOAD with options is not supported by this server inside MULTI, on a replica, or with \
+                 NOFLUSH and without NOSAVE",
+            ));
+        };
+        self.abort_migrations();
+        client.blocked = Some(Blocked::Disk);
+        self.reload_rdb(conn, flush, merge);
+        Ok(())
+    }
+
+    /// The very bytes that go to the file are decoded. `waiting` is answered when the file is there.
+    fn reload_in_memory(&mut self, waiting: Option<ConnId>) -> Result<(), Fault> {
+        if self.is_saving_rdb() || self.files.saves.running.is_some() {
             return Err(text("ERR Background save already in progress"));
         }
         let failed = |error: &dyn std::fmt::Display| {
             Fault::new(format!("ERR Error trying to load the RDB dump, check server logs: {error}"))
         };
-        let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, self.db.keys.used_memory(), None);
-        let mut encoder = SnapshotEncoder::new(self.db.keys.snapshot(), aux);
+        let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, self.db.used_memory(), None);
+        let mut encoder = SnapshotEncoder::new(self.db.snapshot(), aux);
         let mut decoder = RdbDecoder::new();
-        let env = self.db.keys.env();
-        let mut keys = Keyspace::new(env.seed, env.limits);
+        let mut dataset = self.db.fresh_dataset();
+        let mut number = 0;
         let mut failure = None;
         loop {
             let piece = encoder.next_chunk(PIECE_BYTES);
-            let read = decoder.feed(&piece.bytes, &mut |event| {
-                if let RdbEvent::Key(key) = event
-                    && let Err(error) = super::replication_glue::keep_key(&mut keys, &key)
-                {
-                    failure.get_or_insert(error);
+            let read = decoder.feed(&piece.bytes, &mut |event| match event {
+                RdbEvent::SelectDb(selected) => number = u32::try_from(selected).unwrap_or(u32::MAX),
+                RdbEvent::Key(key) => {
+                    if let Err(error) = super::replication_glue::keep_key(dataset.database(number), &key) {
+                        failure.get_or_insert(error);
+                    }
                 }
+                _ => {}
             });
             read.map_err(|error| failed(&error))?;
             if piece.last {
@@ -156,12 +205,8 @@ impl Node {
         if let Some(failure) = failure {
             return Err(failed(&failure));
         }
-        self.dump(None);
-        // `dump` asked for the last ticket there is.
-        self.batch_gate = self.batch_gate.max(self.tickets.last);
-        let old = std::mem::replace(&mut self.db.keys, keys);
-        self.db.keys.inherit_garbage(old);
-        self.db.all_changed();
+        self.dump(waiting, true);
+        self.db.replace_all(dataset, self.now.wall);
         self.effects.push(Effect::Log {
             level: crate::io::LogLevel::Warning,
             text: "DB reloaded by DEBUG RELOAD".to_owned(),

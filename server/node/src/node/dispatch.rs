@@ -1,9 +1,12 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
+use super::access::{Context, refused, refused_at_exec};
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::memory::Room;
 use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
-use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, lookup, shown};
+use crate::command::catalog::{Unresolved, resolve};
+use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, shown};
 use crate::config::Key;
 use crate::io::{ConnId, LogLevel};
 use crate::keyspace::Slot;
@@ -40,7 +43,7 @@ impl Node {
             input = Vec::new();
         }
         if input.len() as u64 > self.config.uint(Key::ClientQueryBufferLimit) {
-            let line = client.line(self.now.mono, 0, false);
+            let line = self.client_line(conn, &client);
             self.log(
                 LogLevel::Warning,
                 format!("Closing client that reached max query buffer length: {line}"),
@@ -49,6 +52,7 @@ impl Node {
             input.clear();
         }
         client.input = input;
+        client.request_bytes = (0, 0);
         self.flush_scratch(conn);
         let closing = client.closing;
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -68,6 +72,7 @@ impl Node {
             ..RequestLimits::default()
         };
         let mut used = 0;
+        self.last_reading_ns = self.stopwatch.read();
         while client.blocked.is_none() && !client.closing && used < buffer.len() {
             let rest = &buffer[used..];
             let mut parser = std::mem::take(&mut client.parser);
@@ -84,6 +89,7 @@ impl Node {
                         }
                         Step::Done
                     } else {
+                        client.request_bytes = (rest.len(), 0);
                         self.execute(conn, client, args)
                     };
                     parser.next();
@@ -131,10 +137,16 @@ impl Node {
             client.reply_mode = ReplyMode::Skip;
         }
         let mode = client.reply_mode;
-        let spec = lookup(&args[0]);
+        let resolved = resolve(args);
+        let spec = resolved.ok();
+        if let Some(spec) = spec {
+            client.last_command = spec.name;
+        }
         let asked_for_asking = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Asking)));
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
-        let step = match self.check_and_run(conn, client, spec, args) {
+        let (began_ns, db) = (self.last_reading_ns, client.db);
+        let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
+        let step = match outcome {
             Ok(step) => step,
             Err(fault) => {
                 self.scratch.truncate(reply_at);
@@ -142,18 +154,29 @@ impl Node {
                 Step::Done
             }
         };
+        if let (Step::Done, Some(spec)) = (step, spec) {
+            if handled == Handled::Run && !self.monitors.is_empty() {
+                self.feed_monitors(client, db, spec, args);
+            }
+            match handled {
+                Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
+                // What waits for keys is counted when it has its answer.
+                Handled::Run if client.blocked != Some(Blocked::Keys) => {
+                    let failed = self.scratch.get(reply_at) == Some(&b'-');
+                    self.command_done(client, spec, args, began_ns, failed);
+                }
+                Handled::Run | Handled::Queued => {}
+            }
+        }
         if step == Step::Done {
             self.stats.commands += 1;
-            if let Some(spec) = spec {
-                client.last_command = spec.name;
-            }
             // ASKING holds for one command; before MULTI it holds until the transaction ends.
             if !(asked_for_asking || begins || client.transaction.is_some()) {
                 client.asking = false;
             }
             self.count_error(reply_at);
         }
-        let mute = mode == ReplyMode::Off && client.reply_mode != ReplyMode::On || mode == ReplyMode::Skip;
+        let mute = matches!(mode, ReplyMode::Off | ReplyMode::Skip) && client.reply_mode != ReplyMode::On;
         if mute {
             self.scratch.truncate(reply_at);
         }
@@ -164,13 +187,8 @@ impl Node {
     }
 
     pub(super) fn count_error(&mut self, reply_at: usize) {
-        if let Some([b'-', rest @ ..]) = self.scratch.get(reply_at..) {
-            let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
-            let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
-            self.stats.error_replies += 1;
-            if self.stats.errors.len() < 128 || self.stats.errors.contains_key(&code) {
-                *self.stats.errors.entry(code).or_default() += 1;
-            }
+        if let Some(reply) = self.scratch.get(reply_at..) {
+            self.stats.count_error(reply);
         }
     }
 
@@ -179,19 +197,15 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
-    ) -> Result<Step, Fault> {
-        let outcome = self.check(conn, client, spec, args);
+    ) -> (Handled, Result<Step, Fault>) {
+        self.db.select(client.db);
+        let spec = resolved.ok();
+        let outcome = self.check(conn, client, resolved, args);
         match outcome {
             Ok(Checked::Run(spec)) => {
-                let queues = client.transaction.is_some()
-                    && !matches!(
-                        spec.run,
-                        Run::Node(
-                            Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset
-                        )
-                    );
+                let queues = client.transaction.is_some() && !is_immediate(spec);
                 if queues {
                     if let Some(transaction) = &mut client.transaction {
                         let owned = args.to_owned();
@@ -199,19 +213,20 @@ impl Node {
                         transaction.commands.push((spec, owned));
                     }
                     Reply::new(&mut self.scratch, client.protocol).simple("QUEUED");
-                    return Ok(Step::Done);
+                    return (Handled::Queued, Ok(Step::Done));
                 }
                 let step = self.run(conn, client, spec, args);
-                self.hand_on(true);
+                // What these find expired is no transaction: it has nothing to do with what they were asked.
+                self.hand_on(!matches!(spec.name, "scan" | "randomkey"));
                 if self.db.waits.has_changed() {
                     self.serve_waiting();
                 }
                 if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
                     client.last_write_offset = self.replication.offset();
                 }
-                step
+                (Handled::Run, step)
             }
-            Ok(Checked::Later(why)) => Ok(Step::Later(why)),
+            Ok(Checked::Later(why)) => (Handled::Run, Ok(Step::Later(why))),
             Err(fault) => {
                 self.hand_on(true);
                 let at_exec = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Exec)));
@@ -220,7 +235,7 @@ impl Node {
                 } else if let Some(transaction) = &mut client.transaction {
                     transaction.failed = true;
                 }
-                Err(fault)
+                (Handled::Rejected, Err(fault))
             }
         }
     }
@@ -229,24 +244,17 @@ impl Node {
         &mut self,
         conn: ConnId,
         client: &mut Client,
-        spec: Option<&'static Spec>,
+        resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Checked, Fault> {
-        let Some(spec) = spec else {
-            let mut list = String::new();
-            for arg in args.from(1).iter() {
-                if list.len() >= 128 {
-                    break;
-                }
-                let word = shown(arg, 128 - list.len());
-                list.extend(["'", &word, "' "]);
-            }
-            let name = shown(&args[0], 128);
-            return Err(Fault::new(format!(
-                "ERR unknown command '{name}', with args beginning with: {list}"
-            )));
-        };
+        let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
+            if spec.run.is(Verb::Exec) {
+                // Redis ends a transaction by the way it is asked to.
+                return Err(text(
+                    "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+                ));
+            }
             return Err(Fault::arity(spec.name));
         }
         if matches!(spec.run, Run::Node(Verb::Cluster)) {
@@ -259,12 +267,16 @@ impl Node {
                  then restart the server.",
             ));
         }
-        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+        if !client.authenticated && !spec.has(flag::NO_AUTH) && !self.acl.is_open() {
             return Err(text("NOAUTH Authentication required."));
         }
         let is_exec = matches!(spec.run, Run::Node(Verb::Exec));
         if spec.has(flag::NO_MULTI) && client.transaction.is_some() {
             return Err(text("ERR Command not allowed inside a transaction"));
+        }
+        if !self.acl.is_unrestricted(client.user) {
+            let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
+            self.permit(conn, client, spec, args, context).map_err(|denied| refused(denied, spec))?;
         }
         if spec.run.is(Verb::Migrate) && client.transaction.is_some() {
             // EXEC must not wait for another server.
@@ -281,13 +293,13 @@ impl Node {
         let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
         self.db.expiry = self.expiry_mode();
         self.check_slots(client, spec, args, is_exec, writes)?;
-        let max_memory = self.config.uint(Key::Maxmemory) as usize;
-        if max_memory > 0
-            && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM))
-            && !self.is_replica()
-            && self.db.keys.used_memory() > max_memory
-        {
-            return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+        if self.config.uint(Key::Maxmemory) > 0 {
+            let room = self.make_room();
+            // A queue may grow without end too.
+            let queues = client.transaction.is_some() && !is_exec && !is_immediate(spec);
+            if room == Room::None && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM) || queues) {
+                return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
+            }
         }
         if writes && !self.is_replica() {
             self.files.check_writable(&self.config)?;
@@ -434,8 +446,14 @@ impl Node {
         match spec.run {
             Run::Data(_) => {
                 let blocking = if client.in_exec { Blocking::Never } else { Blocking::May };
+                let reply_at = self.scratch.len();
                 if let Some(wait) = self.run_call(spec, args, client.protocol, blocking)? {
                     self.wait_for_keys(conn, client, spec, args, wait);
+                }
+                if self.db.flushed_all && !client.in_exec && self.save_flushed(Some(conn)) {
+                    // The answer waits for the dump, as in Redis.
+                    self.scratch.truncate(reply_at);
+                    client.blocked = Some(Blocked::Disk);
                 }
                 Ok(Step::Done)
             }
@@ -470,12 +488,16 @@ impl Node {
             db: &mut self.db,
             name: spec.name,
             max_string_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
+            in_cluster: self.cluster.is_some(),
             rewritten: false,
             blocking,
             wait: None,
         };
         let outcome = handler(&mut call);
         let (rewritten, wait) = (call.rewritten, call.wait.take());
+        if self.db.dirty > dirty && self.is_replica() && blocking != Blocking::Never {
+            self.note_own_expiries(spec, args);
+        }
         if self.db.dirty > dirty && !rewritten {
             let all: Vec<&[u8]> = args.iter().collect();
             self.db.propagated.push(all.into_iter());
@@ -496,12 +518,8 @@ impl Node {
     /// `EXEC`
     pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
-        let watched_gone = !client.watching.is_empty()
-            && (self.db.is_broken(conn)
-                || client.watching.iter().any(|key| {
-                    // A watched key that expired meanwhile counts as changed.
-                    self.db.keys.get(key).is_some() && !self.db.is_there(key, self.now)
-                }));
+        let watched_gone =
+            !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
         self.unwatch(conn, client);
         client.asking = false;
         if transaction.failed {
@@ -516,13 +534,26 @@ impl Node {
         for (spec, args) in &transaction.commands {
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
-            let outcome = self.run(conn, client, spec, args.view());
+            let began_ns = self.last_reading_ns;
+            let permitted = if self.acl.is_unrestricted(client.user) {
+                Ok(())
+            } else {
+                self.permit(conn, client, spec, args.view(), Context::Multi)
+            };
+            let db = client.db;
+            let outcome = match permitted {
+                Ok(()) => self.run(conn, client, spec, args.view()),
+                Err(denied) => Err(refused_at_exec(denied)),
+            };
+            self.feed_monitors(client, db, spec, args.view());
             client.reply_mode = flags_before;
             if let Err(fault) = outcome {
                 self.scratch.truncate(reply_at);
                 Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
                 self.count_error(reply_at);
             }
+            let failed = self.scratch.get(reply_at) == Some(&b'-');
+            self.command_done(client, spec, args.view(), began_ns, failed);
         }
         client.in_exec = false;
         Ok(())
@@ -575,8 +606,44 @@ impl Node {
     }
 }
 
+/// True for what is executed at once between MULTI and EXEC too.
+const fn is_immediate(spec: &Spec) -> bool {
+    matches!(
+        spec.run,
+        Run::Node(Verb::Exec | Verb::Discard | Verb::Multi | Verb::Watch | Verb::Quit | Verb::Reset)
+    )
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    /// It was executed, or must be tried again later.
+    Run,
+    /// It waits for EXEC.
+    Queued,
+    /// It was refused before it could be executed.
+    Rejected,
+}
+
 /// The outcome of the checks.
 enum Checked {
     Run(&'static Spec),
     Later(Blocked),
+}
+
+/// Redis' words for a command that does not exist.
+fn unknown(why: Unresolved, args: Args<'_>) -> Fault {
+    if why == Unresolved::Subcommand {
+        return Fault::subcommand(&args[1], &shown(&args[0], 128).to_uppercase());
+    }
+    let mut list = String::new();
+    for arg in args.from(1).iter() {
+        if list.len() >= 128 {
+            break;
+        }
+        let word = shown(arg, 128 - list.len());
+        list.extend(["'", &word, "' "]);
+    }
+    let name = shown(&args[0], 128);
+    Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}"))
 }

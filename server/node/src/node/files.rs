@@ -4,19 +4,32 @@
 //! and the node serves.
 #![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
+use std::net::SocketAddr;
+
+use super::Node;
+use super::replication_glue::{TOO_MANY_DATABASES, keep_key};
+use super::saving::Saves;
 use super::tickets::Purpose;
-use super::{Node, replication_glue::keep_key};
 use crate::aof::{
-    AofEvent, AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof,
-    RewriteMode,
+    AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
 };
 use crate::cluster::{Cluster, nodes_conf};
 use crate::command::{ExpiryMode, Fault, Run, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
-use crate::rdb::{RdbDecoder, RdbEvent, SnapshotUse, aux_fields};
+use crate::rdb::{RdbDecoder, RdbEvent};
+use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
 use crate::resp::{OwnedArgs, Protocol};
+
+/// A piece of a file that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileChunk<'a> {
+    pub bytes: &'a [u8],
+    pub eof: bool,
+    pub missing: bool,
+    pub total_bytes: u64,
+}
 
 /// What is being loaded.
 #[derive(Debug)]
@@ -34,22 +47,52 @@ struct RdbLoad {
     decoder: RdbDecoder,
     id: Option<ReplId>,
     offset: Option<u64>,
+    stream_db: u32,
+    /// Keys of the file take the place of those that are there.
+    merge: bool,
+    /// Keys that were left out because their time had come, with their databases.
+    expired: Vec<(u32, Vec<u8>)>,
+}
+
+/// `rdb_last_load_keys_...`
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LoadCounts {
+    pub loaded: u64,
+    pub expired: u64,
+}
+
+/// How far loading is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub since: Mono,
+    pub since_wall: WallMs,
+    /// Of the file that is being read.
+    pub total_bytes: u64,
+    pub loaded_bytes: u64,
 }
 
 /// Files of a node.
 #[derive(Debug)]
 pub struct Files {
     loading: Option<Loading>,
+    /// Number of the database that what is loaded belongs to.
+    loading_db: u32,
     aof: Option<AofWriter>,
+    /// The writer makes a base only: the append-only file is off.
+    aof_detached: bool,
     next_snapshot: u64,
-    /// When the last dump was made, and the changes that it held.
-    pub last_save: WallMs,
-    pub saved_dirty: u64,
-    pub last_save_ok: bool,
-    last_save_try: Mono,
+    /// What is saved in the background.
+    pub(super) saves: Saves,
+    pub(super) load_counts: LoadCounts,
+    progress: Option<Progress>,
     /// A client waits for the old text of the configuration file.
     rewriting: Option<(ConnId, String, Vec<u8>)>,
-    rewrite_wanted: bool,
+    /// A rewrite is to begin at the end of this batch.
+    pub(super) rewrite_wanted: bool,
+    /// `DEBUG AOF-FLUSH-SLEEP`
+    pub(super) flush_sleep_us: u64,
+    /// What `dir` was before a change that is on its way.
+    old_dir: Option<String>,
     /// A client waits for the append-only file to be loaded again.
     reloading: Option<ConnId>,
 }
@@ -58,14 +101,17 @@ impl Files {
     pub const fn new(now: Now) -> Self {
         Self {
             loading: None,
+            loading_db: 0,
             aof: None,
+            aof_detached: false,
             next_snapshot: 1,
-            last_save: now.wall,
-            saved_dirty: 0,
-            last_save_ok: true,
-            last_save_try: now.mono,
+            saves: Saves::new(now),
+            load_counts: LoadCounts { loaded: 0, expired: 0 },
+            progress: None,
             rewriting: None,
             rewrite_wanted: false,
+            flush_sleep_us: 0,
+            old_dir: None,
             reloading: None,
         }
     }
@@ -76,24 +122,73 @@ impl Files {
         !matches!(self.loading, None | Some(Loading::Aof(_, LoadWhat::ManifestOnly)))
     }
 
-    /// The append-only file, if it is on.
-    pub const fn aof(&self) -> Option<&AofWriter> {
-        self.aof.as_ref()
+    /// How far loading is, while it is.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.progress.filter(|_| self.is_loading())
     }
 
-    /// Adds an executed command to the append-only file.
-    pub fn append(&mut self, command: &[u8]) {
+    /// The append-only file, if it is on.
+    pub const fn aof(&self) -> Option<&AofWriter> {
+        if self.aof_detached { None } else { self.aof.as_ref() }
+    }
+
+    /// The writer, of a file that is off too while it makes a base.
+    pub(super) const fn aof_mut(&mut self) -> Option<&mut AofWriter> {
+        self.aof.as_mut()
+    }
+
+    /// True while the append-only file is being rewritten.
+    pub(super) fn is_rewriting(&self) -> bool {
+        // Its first step is to look which files there are.
+        matches!(self.loading, Some(Loading::Aof(_, LoadWhat::ManifestOnly)))
+            || self.aof.as_ref().is_some_and(|aof| aof.rewriting_since().is_some())
+    }
+
+    /// How the writer stands, or would.
+    pub(super) fn aof_status(&self) -> (crate::aof::AofStatus, Option<Mono>) {
+        let aof = self.aof.as_ref();
+        (aof.map(AofWriter::status).unwrap_or_default(), aof.and_then(AofWriter::rewriting_since))
+    }
+
+    pub(super) fn put_detached(&mut self, writer: AofWriter) {
+        self.aof = Some(writer);
+        self.aof_detached = true;
+    }
+
+    /// A base has been made, or not: the file is off again.
+    pub(super) fn close_detached(&mut self) {
+        if self.aof_detached {
+            self.drop_aof();
+        }
+    }
+
+    pub(super) fn drop_aof(&mut self) {
+        self.aof = None;
+        self.aof_detached = false;
+    }
+
+    /// Adds an executed command to the append-only file; `annotate`: with the time, if this second has none yet.
+    /// `db` is the database that it is meant for; none: it is the same in all.
+    pub fn append(&mut self, db: Option<u32>, command: &[u8], annotate: Option<WallMs>) {
+        if self.aof_detached {
+            return;
+        }
         if let Some(aof) = &mut self.aof {
-            aof.feed(command);
+            if let Some(wall) = annotate {
+                aof.annotate(wall);
+            }
+            aof.feed(db, command);
         }
     }
 
     /// Refuses writes while they could not be kept.
     pub fn check_writable(&self, config: &Config) -> Result<(), Fault> {
-        if let Some(error) = self.aof.as_ref().and_then(AofWriter::write_error) {
+        if let Some(error) = self.aof().and_then(AofWriter::write_error) {
             return Err(Fault::new(format!("MISCONF Errors writing to the AOF file: {}", error.message)));
         }
-        if !self.last_save_ok && config.flag(Key::StopWritesOnBgsaveError) && !config.save_points().is_empty()
+        if !self.saves.last_ok
+            && config.flag(Key::StopWritesOnBgsaveError)
+            && !config.save_points().is_empty()
         {
             return Err(text(
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
@@ -112,7 +207,7 @@ impl Files {
     }
 }
 
-fn fsync_policy(config: &Config) -> FsyncPolicy {
+pub(super) fn fsync_policy(config: &Config) -> FsyncPolicy {
     match config.text(Key::Appendfsync) {
         "always" => FsyncPolicy::Always,
         "no" => FsyncPolicy::No,
@@ -120,7 +215,7 @@ fn fsync_policy(config: &Config) -> FsyncPolicy {
     }
 }
 
-fn aof_names(config: &Config) -> AofNames {
+pub(super) fn aof_names(config: &Config) -> AofNames {
     AofNames {
         dir: config.text(Key::Appenddirname).to_owned(),
         file: config.text(Key::Appendfilename).to_owned(),
@@ -143,33 +238,77 @@ impl Node {
 
     fn load_data(&mut self) {
         self.db.expiry = ExpiryMode::Ignore;
+        self.files.loading_db = 0;
         if self.config.flag(Key::Appendonly) {
             self.load_aof(LoadWhat::Everything);
         } else {
-            let decoder = RdbDecoder::new();
-            self.files.loading = Some(Loading::Rdb(Box::new(RdbLoad { decoder, id: None, offset: None })));
-            let name = self.config.text(Key::Dbfilename).to_owned();
-            self.effects.push(Effect::Read { name });
+            self.load_rdb(false);
         }
     }
 
     fn load_aof(&mut self, what: LoadWhat) {
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-        let loader = AofLoader::new(aof_names(&self.config), what, &mut queue);
+        let cut = self.config.flag(Key::AofLoadTruncated);
+        let loader = AofLoader::new(aof_names(&self.config), what, cut, &mut queue);
         self.files.loading = Some(Loading::Aof(Box::new(loader), what));
+    }
+
+    /// Asks which files the append-only file has.
+    pub(super) fn load_manifest(&mut self) {
+        self.load_aof(LoadWhat::ManifestOnly);
     }
 
     /// Loads the append-only file again (`DEBUG LOADAOF`); `waiting` is answered when it is there. All that was
     /// executed has been handed to the disk before it is asked for the file.
     pub(super) fn reload_aof(&mut self, waiting: ConnId) {
         self.append_to_file();
-        self.db.keys.clear();
-        self.db.all_changed();
+        self.db.flush_all(self.now.wall);
         self.files.reloading = Some(waiting);
-        self.load_data();
+        self.db.expiry = ExpiryMode::Ignore;
+        self.load_aof(LoadWhat::Everything);
     }
 
-    pub(super) fn file_chunk(&mut self, name: &str, bytes: &[u8], eof: bool, missing: bool) {
+    /// Loads dump.rdb again (`DEBUG RELOAD NOSAVE`), in place of what is there (`flush`) or to it, where keys of the
+    /// file win (`merge`) or are an error.
+    pub(super) fn reload_rdb(&mut self, waiting: ConnId, flush: bool, merge: bool) {
+        if flush {
+            self.db.flush_all(self.now.wall);
+        }
+        self.files.reloading = Some(waiting);
+        self.load_rdb(merge);
+    }
+
+    fn load_rdb(&mut self, merge: bool) {
+        self.db.expiry = ExpiryMode::Ignore;
+        let decoder = RdbDecoder::new();
+        self.files.loading = Some(Loading::Rdb(Box::new(RdbLoad {
+            decoder,
+            id: None,
+            offset: None,
+            stream_db: 0,
+            merge,
+            expired: Vec::new(),
+        })));
+        let name = self.config.text(Key::Dbfilename).to_owned();
+        self.effects.push(Effect::Read { name });
+    }
+
+    pub(super) fn file_chunk(&mut self, name: &str, chunk: FileChunk<'_>) {
+        let FileChunk { bytes, eof, missing, total_bytes } = chunk;
+        if self.acl_chunk(name, bytes, eof, missing) {
+            return;
+        }
+        let progress = self.files.progress.get_or_insert(Progress {
+            since: self.now.mono,
+            since_wall: self.now.wall,
+            total_bytes: 0,
+            loaded_bytes: 0,
+        });
+        progress.total_bytes = total_bytes;
+        progress.loaded_bytes += bytes.len() as u64;
+        if eof {
+            progress.loaded_bytes = 0;
+        }
         if let Some((_, wanted, old)) = &mut self.files.rewriting
             && wanted == name
         {
@@ -220,12 +359,21 @@ impl Node {
         let mut failure = None;
         let now = self.now;
         let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let mut scratch = Vec::new();
         let max_string_bytes = self.config.uint(Key::ProtoMaxBulkLen) as usize;
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
+            AofItem::Database(number) if number < db.databases() => {
+                *loading_db = number;
+                db.select(number);
+            }
+            AofItem::Database(_) => {
+                failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+            }
             AofItem::Key(key) => {
-                if let Err(error) = keep_key(&mut db.keys, &key) {
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -247,6 +395,7 @@ impl Node {
                     db,
                     name: spec.name,
                     max_string_bytes,
+                    in_cluster: self.cluster.is_some(),
                     rewritten: true,
                     blocking: crate::command::Blocking::Never,
                     wait: None,
@@ -268,16 +417,35 @@ impl Node {
 
     fn aof_loaded(&mut self, loaded: LoadedAof, what: LoadWhat) {
         if loaded.manifest.is_some() && what == LoadWhat::Everything {
-            let keys = self.db.keys.len();
+            let keys = self.db.key_count();
             self.log(LogLevel::Notice, format!("DB loaded from append only file: {keys} keys"));
+        }
+        if !self.config.flag(Key::Appendonly) {
+            self.files.loading = None;
+            return match what {
+                // DEBUG LOADAOF of a server that has it off.
+                LoadWhat::Everything => self.loaded(),
+                LoadWhat::ManifestOnly => self.open_detached_aof(loaded),
+            };
         }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let policy = fsync_policy(&self.config);
-        let writer = AofWriter::open(aof_names(&self.config), policy, loaded, self.now.mono, &mut queue);
-        self.files.aof = Some(writer);
+        let (names, now) = (aof_names(&self.config), self.now.mono);
+        self.files.aof = Some(match what {
+            LoadWhat::Everything => {
+                let as_commands = !self.config.flag(Key::AofUseRdbPreamble);
+                AofWriter::open(names, policy, as_commands, loaded, now, &mut queue)
+            }
+            LoadWhat::ManifestOnly => {
+                let mut writer = AofWriter::open_detached(names, loaded, now);
+                writer.set_policy(policy);
+                writer
+            }
+        });
         match what {
             LoadWhat::Everything => self.loaded(),
             LoadWhat::ManifestOnly => {
+                self.files.loading = None;
                 self.rewrite_aof(RewriteMode::Restart);
             }
         }
@@ -288,18 +456,49 @@ impl Node {
             return self.loaded();
         }
         let mut failure = None;
-        let (mut id, mut offset) = (None, None);
-        let keys = &mut self.db.keys;
+        let (mut id, mut offset, mut stream_db) = (None, None, None);
+        let merge = load.merge;
+        // A replica keeps what has expired until its master deletes it.
+        let is_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica)
+            || !self.config.words(Key::Replicaof).is_empty();
+        let due = self.now.wall.0;
+        let counts = &mut self.files.load_counts;
+        let expired = &mut load.expired;
+        let db = &mut self.db;
+        let loading_db = &mut self.files.loading_db;
+        db.select(*loading_db);
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
                 b"repl-offset" => {
                     offset = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
                 }
+                b"repl-stream-db" => {
+                    stream_db = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+                }
                 _ => {}
             },
+            RdbEvent::SelectDb(number) => {
+                match u32::try_from(number).ok().filter(|&it| it < db.databases()) {
+                    Some(number) => {
+                        *loading_db = number;
+                        db.select(number);
+                    }
+                    None => {
+                        failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
+                    }
+                }
+            }
+            RdbEvent::Key(key) if !is_replica && key.expire_at_ms.is_some_and(|at| at < due) => {
+                counts.expired += 1;
+                expired.push((*loading_db, key.key));
+            }
             RdbEvent::Key(key) => {
-                if let Err(error) = keep_key(keys, &key) {
+                counts.loaded += 1;
+                if merge {
+                    db.keys.remove(&key.key);
+                }
+                if let Err(error) = keep_key(Some(&mut db.keys), &key) {
                     failure.get_or_insert(error);
                 }
             }
@@ -307,6 +506,7 @@ impl Node {
         });
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
+        load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -320,11 +520,18 @@ impl Node {
         if !load.decoder.is_done() {
             return self.fatal("Short read or OOM loading DB. Unrecoverable error, aborting now.");
         }
-        if let (Some(id), Some(offset)) = (load.id, load.offset) {
-            let as_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica);
-            self.replication.restore(id, offset, as_replica, self.now.mono);
+        if let (Some(id), Some(offset)) = (load.id, load.offset)
+            && self.files.reloading.is_none()
+        {
+            self.replication.restore(id, offset, load.stream_db, is_replica, self.now.mono);
+            // Replicas that go on from the dump's offset still have what has expired meanwhile.
+            for (db, key) in std::mem::take(&mut load.expired) {
+                let mut command = Vec::new();
+                write_command(&mut command, &[b"DEL", &key[..]]);
+                self.replication.propagate(Some(db), &command);
+            }
         }
-        let keys = self.db.keys.len();
+        let keys = self.db.key_count();
         self.log(LogLevel::Notice, format!("DB loaded from disk: {keys} keys"));
         self.loaded();
     }
@@ -332,13 +539,33 @@ impl Node {
     /// Everything is there: the node serves.
     fn loaded(&mut self) {
         self.files.loading = None;
+        self.files.progress = None;
         self.db.dirty = 0;
         self.db.propagated.clear();
+        // Nobody did anything: it was only read.
+        self.db.take_notifications();
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
         if let Some(waiting) = self.files.reloading.take() {
             self.unblock(waiting, |reply| reply.ok());
+        } else if !self.config.flag(Key::ClusterEnabled) {
+            self.follow_configured_master();
         }
+    }
+
+    /// `replicaof` of the configuration file, once the data is loaded.
+    fn follow_configured_master(&mut self) {
+        let words = self.config.words(Key::Replicaof);
+        let [host, port] = words else { return };
+        let addr = host.parse().ok().zip(port.parse().ok());
+        let Some((ip, port)) = addr else {
+            let text =
+                format!("replicaof {host} {port}: this server takes the master's address as an ip only");
+            return self.fatal(&text);
+        };
+        let master = SocketAddr::new(ip, port);
+        self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+        self.db.expiry = self.expiry_mode();
     }
 
     pub(super) fn fatal(&mut self, why: &str) {
@@ -351,48 +578,18 @@ impl Node {
 
     /// Hands the batch's writes to the disk, and gates what the batch said.
     pub(super) fn append_to_file(&mut self) {
+        if self.files.aof_detached {
+            return;
+        }
         let Some(aof) = &mut self.files.aof else { return };
+        if self.files.flush_sleep_us > 0 && aof.status().buffered_bytes > 0 {
+            self.effects.push(Effect::Busy { us: self.files.flush_sleep_us });
+        }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let gate = aof.end_of_batch(self.now.mono, &mut queue);
         if gate > self.tickets.durable() {
             self.tickets.gate_replies(gate);
             self.batch_gate = self.batch_gate.max(gate);
-        }
-    }
-
-    /// Begins a rewrite; false if one is running or the file is off.
-    pub(super) fn rewrite_aof(&mut self, mode: RewriteMode) -> bool {
-        let id = self.files.snapshot_id();
-        let aux = aux_fields(SnapshotUse::AofBase, self.now.wall, self.db.keys.used_memory(), None);
-        let Some(aof) = &mut self.files.aof else { return false };
-        let snapshot = self.db.keys.snapshot();
-        let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-        aof.begin_rewrite(mode, id, snapshot, aux, &mut queue)
-    }
-
-    pub(super) const fn want_rewrite(&mut self) {
-        self.files.rewrite_wanted = true;
-    }
-
-    /// `appendonly` or `appendfsync` changed.
-    pub(super) fn aof_settings_changed(&mut self) {
-        let on = self.config.flag(Key::Appendonly);
-        if let Some(aof) = &mut self.files.aof {
-            aof.set_policy(fsync_policy(&self.config));
-            if !on {
-                self.append_to_file();
-                self.files.aof = None;
-            }
-        } else if on && self.files.loading.is_none() {
-            // The dataset is in memory: only the old files' names matter.
-            self.load_aof(LoadWhat::ManifestOnly);
-        }
-    }
-
-    pub(super) fn snapshot_chunk(&mut self, id: SnapshotId, bytes: &std::sync::Arc<[u8]>, last: bool) {
-        if let Some(aof) = self.files.aof.as_mut().filter(|aof| aof.owns_snapshot(id)) {
-            let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-            aof.snapshot_chunk(id, bytes, last, &mut queue);
         }
     }
 
@@ -404,7 +601,7 @@ impl Node {
                 let result = result.map_err(|error| error.message);
                 self.with_cluster(|cluster, turn| cluster.config_saved(result, turn));
             }
-            Some(Purpose::Rdb { waiting, dirty }) => self.dump_done(waiting, dirty, &result),
+            Some(Purpose::ChangeDir { waiting }) => self.dir_changed(waiting, result),
             Some(Purpose::ConfigFile { waiting }) => match result {
                 Ok(()) => {
                     self.log(LogLevel::Warning, "CONFIG REWRITE executed with success.");
@@ -415,6 +612,7 @@ impl Node {
                     self.unblock(waiting, |reply| reply.error(&why));
                 }
             },
+            Some(Purpose::AclFile { waiting }) => self.acl_saved(waiting, result),
             None => self.aof_done(ticket, &result),
         }
     }
@@ -422,127 +620,39 @@ impl Node {
     fn aof_done(&mut self, ticket: Ticket, result: &Result<(), DiskError>) {
         let Some(aof) = &mut self.files.aof else { return };
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-        match aof.disk_done(ticket, result, self.now.mono, &mut queue) {
-            None => {}
-            Some(AofEvent::Fatal(error)) => self.fatal(&format!(
-                "Can't recover from AOF write error when the AOF fsync policy is 'always': {}. Exiting...",
-                error.message
-            )),
-            Some(AofEvent::WriteFailed(error)) => {
-                self.log(LogLevel::Warning, format!("Error writing to the AOF file: {}", error.message));
-            }
-            Some(AofEvent::WriteRecovered) => {
-                self.log(LogLevel::Warning, "AOF write error looks solved, Redis can write again.");
-            }
-            Some(AofEvent::Rewritten) => {
-                self.log(LogLevel::Notice, "Background AOF rewrite finished successfully");
-            }
-            Some(AofEvent::RewriteFailed(_, error)) => {
-                self.log(LogLevel::Warning, format!("Background AOF rewrite failed: {}", error.message));
-            }
-        }
+        let event = aof.disk_done(ticket, result, self.now.mono, &mut queue);
+        self.aof_event(event);
     }
 
-    fn dump_done(&mut self, waiting: Option<ConnId>, dirty: u64, result: &Result<(), DiskError>) {
-        self.files.last_save_ok = result.is_ok();
+    // ---- CONFIG SET dir
+
+    /// Goes to another directory; `waiting` is answered when that is done.
+    pub(super) fn change_dir(&mut self, waiting: Option<ConnId>, old: String) {
+        let path = self.config.text(Key::Dir).to_owned();
+        self.files.old_dir = Some(old);
+        let ticket = self.tickets.issue(Purpose::ChangeDir { waiting });
+        self.effects.push(Effect::Disk { ticket, op: DiskOp::ChangeDir { path } });
+    }
+
+    fn dir_changed(&mut self, waiting: Option<ConnId>, result: Result<(), DiskError>) {
+        let old = self.files.old_dir.take();
         match result {
             Ok(()) => {
-                self.files.last_save = self.now.wall;
-                self.files.saved_dirty = dirty;
-                self.log(LogLevel::Notice, "DB saved on disk");
-            }
-            Err(error) => {
-                self.log(LogLevel::Warning, format!("Error saving DB on disk: {}", error.message));
-            }
-        }
-        if let Some(conn) = waiting {
-            match result {
-                Ok(()) => self.unblock(conn, |reply| reply.ok()),
-                Err(_) => self.unblock(conn, |reply| reply.error("ERR")),
-            }
-        }
-        if self.exiting {
-            if self.files.last_save_ok {
-                self.effects.push(Effect::Exit { code: 0 });
-            } else {
-                self.exiting = false;
-                self.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
-            }
-        }
-    }
-
-    // ---- dumps
-
-    /// Writes dump.rdb in the background; `waiting` is answered when it is there.
-    pub(super) fn dump(&mut self, waiting: Option<ConnId>) {
-        let ticket = self.tickets.issue(Purpose::Rdb { waiting, dirty: self.db.dirty });
-        let rdb_aux = aux_fields(
-            SnapshotUse::Rdb,
-            self.now.wall,
-            self.db.keys.used_memory(),
-            self.replication.rdb_identity(),
-        );
-        self.files.last_save_try = self.now.mono;
-        let name = self.config.text(Key::Dbfilename).to_owned();
-        let op = DiskOp::ReplaceWithSnapshot { name, snapshot: self.db.keys.snapshot(), rdb_aux, sync: true };
-        self.effects.push(Effect::Disk { ticket, op });
-    }
-
-    /// Saves and rewrites that are due.
-    pub(super) fn file_cron(&mut self) {
-        if self.files.is_loading() {
-            return;
-        }
-        let now = self.now.mono;
-        if let Some(aof) = &mut self.files.aof {
-            let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-            aof.tick(now, &mut queue);
-            if aof.needs_restart(now) {
-                self.rewrite_aof(RewriteMode::Restart);
-            } else {
-                let percentage = self.config.uint(Key::AutoAofRewritePercentage);
-                let min_bytes = self.config.uint(Key::AutoAofRewriteMinSize);
-                let wanted = std::mem::take(&mut self.files.rewrite_wanted);
-                if wanted || aof.wants_rewrite(percentage, min_bytes) {
-                    self.rewrite_aof(RewriteMode::Compact);
+                if let Some(conn) = waiting {
+                    self.unblock(conn, |reply| reply.ok());
                 }
             }
-        }
-        if self.tickets.is_saving() || self.exiting {
-            return;
-        }
-        let changes = self.db.dirty.saturating_sub(self.files.saved_dirty);
-        let age_s = self.now.wall.0.saturating_sub(self.files.last_save.0) / 1000;
-        // After a failure: not before 5 s.
-        let may = self.files.last_save_ok || now.ms_since(self.files.last_save_try) > 5000;
-        let due = self
-            .config
-            .save_points()
-            .iter()
-            .any(|point| changes >= point.changes.max(1) && age_s > point.seconds);
-        if due && may {
-            self.log(LogLevel::Notice, format!("{changes} changes in {age_s} seconds. Saving..."));
-            self.dump(None);
-        }
-    }
-
-    /// SIGTERM.
-    pub(super) fn terminate(&mut self) {
-        self.log(LogLevel::Warning, "Received SIGTERM scheduling shutdown...");
-        let save = !self.config.save_points().is_empty();
-        self.shut_down(save);
-    }
-
-    /// Ends the process, after a dump if one is wanted.
-    pub(super) fn shut_down(&mut self, save: bool) {
-        self.log(LogLevel::Warning, "User requested shutdown...");
-        self.exiting = true;
-        self.append_to_file();
-        if save && !self.files.is_loading() {
-            self.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.");
-            self.dump(None);
-        } else {
-            self.effects.push(Effect::Exit { code: 0 });
+            Err(error) => {
+                if let Some(old) = old {
+                    // It was the directory's value before: the table cannot refuse it.
+                    let _ = self.config.set(&[("dir", old.as_str())], true);
+                }
+                let why = error.message.split(" (os error").next().unwrap_or_default().to_owned();
+                let why = format!("ERR CONFIG SET failed (possibly related to argument 'dir') - {why}");
+                if let Some(conn) = waiting {
+                    self.unblock(conn, |reply| reply.error(&why));
+                }
+            }
         }
     }
 
@@ -560,6 +670,10 @@ impl Node {
 
     fn write_config_file(&mut self) {
         let Some((waiting, name, old)) = self.files.rewriting.take() else { return };
+        let has_acl_file = self.config.some_text(Key::Aclfile).is_some();
+        let users = if has_acl_file { Vec::new() } else { self.acl.lines() };
+        self.config.user_lines =
+            users.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
         let text = self.config.rewrite(&String::from_utf8_lossy(&old));
         let ticket = self.tickets.issue(Purpose::ConfigFile { waiting });
         let op = DiskOp::Replace { name, bytes: text.into_bytes(), sync: true };

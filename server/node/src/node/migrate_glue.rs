@@ -4,16 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Node;
-use super::client::{Blocked, Client, ConnKind, ReplyMode};
-use crate::command::{Fault, MigrateRequest, Spec, flag, migrate_payload, shown};
+use super::client::{Blocked, Client, ConnKind, NOW_A_REPLICA, ReplyMode};
+use crate::command::{Fault, MigrateRequest, Spec, class, flag, migrate_payload, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::migrate::{Action, Migrations, Start, Turn};
 use crate::resp::Args;
-
-/// Why an unfinished MIGRATE is given up when this node becomes a replica: Redis' word to all that block then.
-const NOW_A_REPLICA: &str =
-    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 impl Node {
     /// `MIGRATE`: answers at once, or blocks the client until the target has spoken.
@@ -35,7 +31,7 @@ impl Node {
         let asking = self.config.flag(Key::ClusterEnabled);
         client.blocked = Some(Blocked::Migrate);
         client.awaits_mute = client.reply_mode != ReplyMode::On;
-        let start = Start { request, target, client: conn, asking };
+        let start = Start { request, target, client: conn, db: client.db, asking };
         self.migrate(|migrations, turn| migrations.start(start, turn));
         Ok(())
     }
@@ -91,7 +87,8 @@ impl Node {
         let mut actions = Vec::new();
         let held = self.holds_writes();
         let (db, wall) = (&self.db, self.now.wall);
-        let payload = |key: &[u8]| db.keys.get(key).map(|entry| migrate_payload(entry, wall));
+        let payload =
+            |number: u32, key: &[u8]| db.database(number)?.get(key).map(|entry| migrate_payload(entry, wall));
         let mut turn = Turn {
             now: self.now.mono,
             held,
@@ -122,11 +119,13 @@ impl Node {
                 }
             }
             Action::Close { conn } => self.close(conn, false),
-            Action::Arrived { keys } => {
+            Action::Arrived { db, keys } => {
+                self.db.select(db);
                 let mut command = vec![&b"DEL"[..]];
                 for key in &keys {
                     if self.db.keys.remove(key) {
                         self.db.changed(key);
+                        self.db.notify(class::GENERIC, "del", key);
                         command.push(key);
                     }
                 }

@@ -2,39 +2,57 @@
 //!
 //! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
 //! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
-//! out what those rooms want · [`blocking`] clients that wait for keys · `files` tickets, saving and loading · `info` the INFO text.
+//! out what those rooms want · [`blocking`] clients that wait for keys · `files` loading and the append-only file · `saving` dumps and rewrites · `info` the INFO text.
 
+mod access;
+mod acl_command;
 mod admin;
 mod blocking;
 mod client;
+mod clients;
 mod cluster_glue;
+mod command_docs;
+mod command_stats;
 mod debug;
+mod debug_protocol;
 mod dispatch;
 mod files;
 mod info;
+mod memory;
+mod memory_report;
 mod migrate_glue;
+mod monitors;
+mod redact;
 mod replication_glue;
+mod saving;
 mod session;
+mod slow;
 #[cfg(test)]
 mod tests;
 mod tickets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use crate::acl::{Acl, Secrets};
 use crate::cluster::Cluster;
-use crate::command::{Db, ExpiryMode, Propagated, flag, text};
-use crate::config::{Config, Key, OutputClass};
-use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Ticket};
-use crate::keyspace::{EncodingLimits, HashSeed, Keyspace};
+use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, class, flag, text};
+use crate::config::{Config, Key};
+use crate::io::{
+    ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
+};
+use crate::keyspace::stream::NodeLimits;
+use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
 use crate::replication::Replication;
 use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
-use client::{Blocked, Client, Conn, ConnKind};
-use files::Files;
+use client::{Blocked, Client, Conn, ConnKind, Origin};
+use command_stats::CommandStats;
+use files::{FileChunk, Files};
+use slow::Slow;
 use tickets::Tickets;
 
 /// Keys deleted in one go because their time had come; more wait for the next turn.
@@ -59,6 +77,10 @@ pub struct NodeBoot {
     pub entropy: [u8; 32],
     /// Process id, for INFO.
     pub pid: u32,
+    /// For the durations of commands.
+    pub stopwatch: Stopwatch,
+    /// For INFO.
+    pub vitals: Vitals,
 }
 
 /// A pause of clients.
@@ -76,13 +98,59 @@ struct Stats {
     commands: u64,
     input_bytes: u64,
     output_bytes: u64,
+    per_command: CommandStats,
     errors: BTreeMap<String, u64>,
     error_replies: u64,
-    /// Commands at the last samples, for operations per second.
-    samples: [u64; 16],
-    sample_commands: u64,
-    sample_at: Mono,
-    sample_index: usize,
+    /// Clients closed because of `client-output-buffer-limit`.
+    closed_for_output: u64,
+    /// Clients closed because of `maxmemory-clients`.
+    evicted_clients: u64,
+    /// Pieces of input that came.
+    reads: u64,
+    /// Pieces of output that left.
+    writes: u64,
+    replica_input_bytes: u64,
+    replica_output_bytes: u64,
+    rates: Rates,
+}
+
+impl Stats {
+    /// Counts a reply that is an error.
+    fn count_error(&mut self, reply: &[u8]) {
+        let [b'-', rest @ ..] = reply else { return };
+        let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
+        let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+        self.error_replies += 1;
+        if self.errors.len() < 128 || self.errors.contains_key(&code) {
+            *self.errors.entry(code).or_default() += 1;
+        }
+    }
+}
+
+/// Rates per second of the last 16 samples: commands, bytes from and to clients, bytes from masters and to replicas.
+#[derive(Debug, Default)]
+struct Rates {
+    samples: [[u64; 5]; 16],
+    last: [u64; 5],
+    at: Mono,
+    count: usize,
+}
+
+impl Rates {
+    fn sample(&mut self, now: Mono, sums: [u64; 5]) {
+        let elapsed_ms = now.ms_since(self.at).max(1);
+        let index = self.count % self.samples.len();
+        for (which, sum) in sums.into_iter().enumerate() {
+            self.samples[index][which] = sum.saturating_sub(self.last[which]) * 1000 / elapsed_ms;
+        }
+        (self.last, self.at) = (sums, now);
+        self.count += 1;
+    }
+
+    fn of(&self, which: usize) -> u64 {
+        let samples = self.count.clamp(1, self.samples.len()) as u64;
+        self.samples.iter().map(|sample| sample[which]).sum::<u64>() / samples
+    }
 }
 
 /// A node.
@@ -91,8 +159,35 @@ pub struct Node {
     now: Now,
     started: Now,
     pid: u32,
+    stopwatch: Stopwatch,
+    vitals: Vitals,
+    /// What it said behind the last command, or when the bytes of a client came.
+    last_reading_ns: u64,
+    /// What goes when memory is short.
+    eviction: EvictionPolicy,
+    /// Memory is still short: keys go at the end of each batch.
+    more_eviction: bool,
+    /// Keys with a time that clients of this writable replica have made: no master's DEL will come for them.
+    own_expiring: BTreeSet<(u32, Vec<u8>)>,
+    /// When what clients hold was last added up.
+    measured_at: Mono,
+    /// What clients held when it was last added up.
+    client_bytes: usize,
+    /// The most that was ever used.
+    peak_memory: usize,
+    /// For how long the running command has asked the shell to be deaf.
+    asked_busy_ns: u64,
+    /// `latency-tracking`
+    tracks_latency: bool,
     run_id: String,
     config: Config,
+    acl: Acl,
+    secrets: Secrets,
+    /// ACL LOAD: who waits for it, and what of the file has come.
+    acl_reading: Option<(ConnId, Vec<u8>)>,
+    slow: Slow,
+    /// Clients that are told of every command.
+    monitors: Vec<ConnId>,
     random: Random,
     db: Db,
     conns: BTreeMap<ConnId, Conn>,
@@ -109,8 +204,8 @@ pub struct Node {
     cluster: Option<Cluster>,
     replication: Replication,
     migrations: Migrations,
-    /// A keyspace that a full resync fills, and whether a key of it was refused.
-    incoming: Option<(Keyspace, Option<String>)>,
+    /// A dataset that a full resync fills, and whether a key of it was refused.
+    incoming: Option<(Dataset, Option<String>)>,
     pubsub: PubSub,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
@@ -130,7 +225,7 @@ pub struct Node {
 impl Node {
     /// A node that has read nothing yet: the first effects ask for its files.
     pub fn new(boot: NodeBoot, effects: &mut Effects) -> Self {
-        let NodeBoot { config, now, entropy, pid } = boot;
+        let NodeBoot { config, now, entropy, pid, stopwatch, vitals } = boot;
         let seed = |index: usize| {
             let mut eight = [0; 8];
             eight.copy_from_slice(&entropy[index * 8..index * 8 + 8]);
@@ -140,12 +235,32 @@ impl Node {
         let db_random = Random::seeded(random.next_u64());
         let replication_seed = random.next_u64();
         let run_id = String::from_utf8_lossy(&random.hex::<40>()).into_owned();
+        let databases = config.uint(Key::Databases) as u32;
+        let mut db = Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random, databases);
+        db.is_cluster = config.flag(Key::ClusterEnabled);
+        db.want_notifications(class::wanted(config.text(Key::NotifyKeyspaceEvents)));
         let mut node = Self {
             now,
             started: now,
             pid,
+            stopwatch,
+            vitals,
+            last_reading_ns: 0,
+            eviction: EvictionPolicy::default(),
+            more_eviction: false,
+            own_expiring: BTreeSet::new(),
+            measured_at: Mono(0),
+            client_bytes: 0,
+            peak_memory: 0,
+            asked_busy_ns: 0,
+            tracks_latency: config.flag(Key::LatencyTracking),
+            acl: Acl::default(),
+            secrets: Secrets::new(&entropy),
+            acl_reading: None,
+            slow: Slow::new(&config),
+            monitors: Vec::new(),
             run_id,
-            db: Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random),
+            db,
             replication: Replication::new(replication_glue::settings(&config), replication_seed),
             config,
             random,
@@ -173,6 +288,8 @@ impl Node {
             scratch: Vec::new(),
             exiting: false,
         };
+        node.memory_settings_changed();
+        node.start_users();
         node.begin_loading();
         effects.list.append(&mut node.effects.list);
         node
@@ -189,16 +306,18 @@ impl Node {
             Input::Flushed { conn, bytes } => self.flushed(conn, bytes),
             Input::Closed { conn } => self.closed(conn),
             Input::DiskDone { ticket, result } => self.disk_done(ticket, result),
-            Input::FileChunk { name, bytes, eof, missing } => self.file_chunk(name, bytes, eof, missing),
-            Input::SnapshotChunk { id, bytes, last } => {
-                if self.replication.owns_snapshot(id) {
-                    self.replicate(|replication, now, actions| {
-                        replication.snapshot_chunk(id, bytes, last, now, actions);
-                    });
-                } else {
-                    self.snapshot_chunk(id, &bytes, last);
-                }
+            Input::FileChunk { name, bytes, eof, missing, total_bytes } => {
+                self.file_chunk(name, FileChunk { bytes, eof, missing, total_bytes });
             }
+            Input::SnapshotChunk { id, bytes, last } => {
+                self.replicate(|replication, now, actions| {
+                    replication.snapshot_chunk(id, bytes, last, now, actions);
+                });
+            }
+            Input::Saved { id, result } => self.saved(id, result),
+            Input::FileFailed { id, error } => self.replicate(|replication, now, actions| {
+                replication.file_failed(id, &error.message, now, actions);
+            }),
             Input::Terminate => self.terminate(),
         }
         effects.list.append(&mut self.effects.list);
@@ -212,19 +331,27 @@ impl Node {
             self.serve(conn, &[]);
         }
         self.expire_actively();
+        if self.more_eviction {
+            self.make_room();
+        }
         self.db.keys.free_some(FREE_UNITS);
         if !self.files.is_loading() {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
+        self.follow_flush();
+        self.start_wanted_rewrite();
+        let busy = self.is_saving_anything();
+        self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
+        self.evict_clients();
         self.close_gates();
         effects.list.append(&mut self.effects.list);
     }
 
     /// When to call [`Self::end_of_batch`] though nothing happens.
     pub fn next_deadline(&self) -> Option<Mono> {
-        if self.more_expiry || self.db.keys.has_garbage() || !self.wake.is_empty() {
+        if self.more_expiry || self.more_eviction || self.db.keys.has_garbage() || !self.wake.is_empty() {
             return Some(self.now.mono.plus_ms(1));
         }
         let pause = self.client_pause.map(|pause| pause.until);
@@ -298,16 +425,26 @@ impl Node {
         let max = self.config.uint(Key::Maxclients) as usize;
         let id = self.next_client;
         self.next_client += 1;
-        let authenticated = self.config.some_text(Key::Requirepass).is_none();
-        let client = Client::new(id, peer, local, self.now.mono, authenticated);
+        let unix_path = (plane == Plane::Unix).then(|| self.config.text(Key::Unixsocket));
+        let origin = Origin { id, peer, local, unix_path };
+        let client = Client::new(origin, self.now.mono, self.acl.is_open());
         self.add_conn(conn, ConnKind::Client(Some(Box::new(client))));
         self.clients += 1;
         let refusal = if self.clients > max {
             Some("ERR max number of clients reached")
         } else if self.is_protected_from(peer) {
             Some(
-                "DENIED Redis is running in protected mode because protected mode is enabled and no password is \
-                 set for the default user. In this mode connections are only accepted from the loopback interface.",
+                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
+                 for the default user. In this mode connections are only accepted from the loopback interface. If you \
+                 want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just \
+                 disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface \
+                 by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not \
+                 publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) \
+                 Alternatively you can just disable the protected mode by editing the Redis configuration file, and \
+                 setting the protected mode option to 'no', and then restarting the server. 3) If you started the \
+                 server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an \
+                 authentication password for the default user. NOTE: You only need to do one of the above things in \
+                 order for the server to start accepting connections from the outside.",
             )
         } else {
             None
@@ -321,7 +458,7 @@ impl Node {
 
     fn is_protected_from(&self, peer: SocketAddr) -> bool {
         self.config.flag(Key::ProtectedMode)
-            && self.config.some_text(Key::Requirepass).is_none()
+            && self.acl.default_user().needs_no_password()
             && !peer.ip().to_canonical().is_loopback()
     }
 
@@ -363,12 +500,14 @@ impl Node {
         match self.conns.get(&conn).map(|state| &state.kind) {
             Some(ConnKind::Client(_)) => {
                 self.stats.input_bytes += bytes.len() as u64;
+                self.stats.reads += 1;
                 self.serve(conn, bytes);
             }
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
             }
             Some(ConnKind::MasterLink) => {
+                self.stats.replica_input_bytes += bytes.len() as u64;
                 self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
             }
             Some(ConnKind::Migrate) => {
@@ -380,7 +519,9 @@ impl Node {
 
     fn flushed(&mut self, conn: ConnId, bytes: usize) {
         self.stats.output_bytes += bytes as u64;
+        self.stats.writes += 1;
         if self.replication.owns(conn) {
+            self.stats.replica_output_bytes += bytes as u64;
             self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
         }
         let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -450,6 +591,7 @@ impl Node {
             self.pubsub.unsubscribe(*kind, conn, name);
         }
         self.db.unwatch(conn, &client.watching);
+        self.monitors.retain(|other| *other != conn);
         self.replication.cancel_wait(conn);
     }
 
@@ -530,6 +672,7 @@ impl Node {
         if self.next_cron <= now {
             self.next_cron = now.plus_ms(CRON_MS);
             self.client_cron();
+            self.measure_clients();
             self.redirect_waiting();
             self.file_cron();
             self.sample();
@@ -537,60 +680,25 @@ impl Node {
     }
 
     fn sample(&mut self) {
-        let elapsed = self.now.mono.ms_since(self.stats.sample_at).max(1);
-        let commands = self.stats.commands - self.stats.sample_commands;
-        let index = self.stats.sample_index % self.stats.samples.len();
-        self.stats.samples[index] = commands * 1000 / elapsed;
-        self.stats.sample_index += 1;
-        self.stats.sample_at = self.now.mono;
-        self.stats.sample_commands = self.stats.commands;
+        let stats = &mut self.stats;
+        let sums = [
+            stats.commands,
+            stats.input_bytes,
+            stats.output_bytes,
+            stats.replica_input_bytes,
+            stats.replica_output_bytes,
+        ];
+        stats.rates.sample(self.now.mono, sums);
     }
 
     fn client_cron(&mut self) {
-        let timeout_s = self.config.uint(Key::Timeout);
-        let now = self.now.mono;
-        let limits = [OutputClass::Normal, OutputClass::Pubsub].map(|class| self.config.output_limit(class));
-        let mut goodbye = Vec::new();
         // Who was closed but does not read its last replies is forgotten after a while.
+        let now = self.now.mono;
         self.conns.retain(|_, state| match state.kind {
             ConnKind::Closing { since } => !state.outbox.is_empty() && now.ms_since(since) < 60_000,
             _ => true,
         });
-        for (&conn, state) in &mut self.conns {
-            let ConnKind::Client(Some(client)) = &mut state.kind else { continue };
-            if self.replication.is_replica(conn) {
-                // Replication has limits of its own.
-                continue;
-            }
-            let limit = limits[usize::from(!client.subscriptions.is_empty())];
-            let waiting = state.outbox.len() as u64;
-            if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
-                client.over_soft_limit = None;
-            }
-            let since = if limit.soft_bytes > 0 && waiting >= limit.soft_bytes {
-                Some(*client.over_soft_limit.get_or_insert(now))
-            } else {
-                None
-            };
-            let over = limit.hard_bytes > 0 && waiting >= limit.hard_bytes
-                || since.is_some_and(|since| now.ms_since(since) > limit.soft_s * 1000);
-            let idle = timeout_s > 0
-                && client.blocked.is_none()
-                && client.subscriptions.is_empty()
-                && now.ms_since(client.last_active) > timeout_s * 1000;
-            if over || idle {
-                goodbye.push((conn, over, client.line(now, waiting as usize, false)));
-            }
-        }
-        for (conn, over, line) in goodbye {
-            if over {
-                let level = LogLevel::Warning;
-                self.log(level, format!("Client {line} closed for overcoming of output buffer limits."));
-            } else {
-                self.log(LogLevel::Verbose, "Closing idle client");
-            }
-            self.close(conn, false);
-        }
+        self.close_slow_and_idle_clients();
     }
 
     fn expire_actively(&mut self) {
@@ -599,9 +707,13 @@ impl Node {
             && self.failover_pause.is_none()
             && self.client_pause.is_none()
             && !self.files.is_loading();
+        self.expire_own();
         self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
         // Each key's DEL is a command of its own, not part of a transaction.
         self.hand_on(false);
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
     }
 
     /// What to do about expired keys now.
@@ -615,26 +727,50 @@ impl Node {
 
     /// Hands what was executed on to replicas and file; more than one command as a transaction.
     fn hand_on(&mut self, as_one: bool) {
+        self.publish_notifications();
         if self.db.propagated.is_empty() {
             return;
         }
         let propagated = std::mem::take(&mut self.db.propagated);
         let wrap = as_one && propagated.len() > 1;
-        let mut marks = Propagated::default();
         if wrap {
-            marks.push([b"MULTI"].iter());
-            marks.push([b"EXEC"].iter());
+            // The SELECT that the first command needs stands before the transaction.
+            let first = propagated.iter().next().map(|command| command.db);
+            self.replication.propagate(first, b"*1\r\n$5\r\nMULTI\r\n");
+            self.files.append(first, b"*1\r\n$5\r\nMULTI\r\n", None);
         }
-        let mut marks = marks.iter();
-        let all = marks.next().into_iter().chain(propagated.iter()).chain(marks.next());
-        for (command, in_file) in all {
-            self.replication.propagate(command);
-            if in_file {
-                self.files.append(command);
+        let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
+        for command in propagated.iter() {
+            self.replication.propagate(Some(command.db), command.bytes);
+            if command.in_file {
+                self.files.append(Some(command.db), command.bytes, annotate);
             }
+        }
+        if wrap {
+            self.replication.propagate(None, b"*1\r\n$4\r\nEXEC\r\n");
+            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n", None);
         }
         self.db.propagated = propagated;
         self.db.propagated.clear();
+    }
+}
+
+impl Node {
+    /// Tells subscribers what happened to keys.
+    fn publish_notifications(&mut self) {
+        let wanted = self.db.notifications.wanted;
+        if wanted == 0 {
+            return;
+        }
+        for Notification { db, event, key } in self.db.take_notifications() {
+            if wanted & class::KEYSPACE != 0 {
+                let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+                self.deliver(false, &channel, event.as_bytes());
+            }
+            if wanted & class::KEYEVENT != 0 {
+                self.deliver(false, format!("__keyevent@{db}__:{event}").as_bytes(), &key);
+            }
+        }
     }
 }
 
@@ -645,5 +781,10 @@ fn encoding_limits(config: &Config) -> EncodingLimits {
         set_max_intset_entries: config.uint(Key::SetMaxIntsetEntries) as usize,
         zset_max_listpack_entries: config.uint(Key::ZsetMaxListpackEntries) as usize,
         zset_max_listpack_value: config.uint(Key::ZsetMaxListpackValue) as usize,
+        hll_sparse_max_bytes: config.uint(Key::HllSparseMaxBytes) as usize,
+        stream_node: NodeLimits {
+            max_bytes: config.uint(Key::StreamNodeMaxBytes) as usize,
+            max_entries: config.uint(Key::StreamNodeMaxEntries),
+        },
     }
 }

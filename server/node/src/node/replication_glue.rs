@@ -1,16 +1,18 @@
 //! Wires the replication room: carrying out what it wants, applying the master's commands, loading a full resync.
 
-use super::client::ConnKind;
-use super::{Node, encoding_limits};
+use super::Node;
+use super::client::{ConnKind, NOW_A_REPLICA};
 use crate::aof::RewriteMode;
-use crate::command::{ExpiryMode, Run, Verb, lookup};
+use crate::command::{ExpiryMode, Fault, NOT_INTEGER, Run, SYNTAX, Verb, is, lookup, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, LogLevel, Mono, WallMs};
+use crate::keyspace::number::parse_i64;
 use crate::keyspace::{Keyspace, PartsError};
 use crate::rdb::{RdbKey, SnapshotUse, aux_fields};
-use crate::replication::commands::CommandBatch;
+use crate::replication::commands::{CommandBatch, selected_by};
+use crate::replication::failover::FailoverRequest;
 use crate::replication::{Action, Actions, Replication, ReplicationSettings};
-use crate::resp::{OwnedArgs, Protocol};
+use crate::resp::{Args, OwnedArgs, Protocol};
 
 /// The settings of the replication room, from the directives.
 pub(super) fn settings(config: &Config) -> ReplicationSettings {
@@ -24,6 +26,7 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
         backlog_ttl_s: config.uint(Key::ReplBacklogTtl),
         diskless_sync: config.flag(Key::ReplDisklessSync),
         diskless_sync_delay_s: config.uint(Key::ReplDisklessSyncDelay),
+        databases: if config.flag(Key::ClusterEnabled) { 1 } else { config.uint(Key::Databases) as u32 },
         diskless_sync_max_replicas: config.uint(Key::ReplDisklessSyncMaxReplicas) as usize,
         output_hard_limit_bytes: limit.hard_bytes,
         output_soft_limit_bytes: limit.soft_bytes,
@@ -37,8 +40,14 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
     }
 }
 
+/// A file or a master has more databases than this server.
+pub(super) const TOO_MANY_DATABASES: &str =
+    "FATAL: Data file was created with a Redis server configured to handle more databases. Exiting";
+
 /// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
-pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey) -> Result<(), String> {
+/// `keys` is its database, if there is one of that number.
+pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey) -> Result<(), String> {
+    let Some(keys) = keys else { return Err(TOO_MANY_DATABASES.to_owned()) };
     match keys.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)) {
         Ok(()) | Err(PartsError::Empty) => Ok(()),
         Err(error) => Err(format!("Bad data for key '{}': {error}", key.key.escape_ascii())),
@@ -46,6 +55,55 @@ pub(super) fn keep_key(keys: &mut Keyspace, key: &RdbKey) -> Result<(), String> 
 }
 
 impl Node {
+    /// True while a full resync is loaded beside a dataset that is still served, as `repl-diskless-load swapdb` does.
+    pub(super) fn is_loading_beside(&self) -> bool {
+        self.incoming.is_some() && self.config.text(Key::ReplDisklessLoad) == "swapdb"
+    }
+
+    /// `replicaof` says who the master is now.
+    pub(super) fn note_master(&mut self) {
+        if !self.config.flag(Key::ClusterEnabled) {
+            self.config.note_master(self.replication.link_status().map(|link| link.master));
+        }
+    }
+
+    /// `FAILOVER`
+    pub(super) fn failover(&mut self, args: Args<'_>) -> Result<(), Fault> {
+        let mut request = FailoverRequest::default();
+        let (mut abort, mut at) = (false, 1);
+        while at < args.len() {
+            let left = args.len() - at;
+            if is(&args[at], "TIMEOUT") && left > 1 && request.timeout_ms.is_none() {
+                let ms = parse_i64(&args[at + 1]).ok_or(NOT_INTEGER)?;
+                let ms = u64::try_from(ms).ok().filter(|&ms| ms > 0);
+                request.timeout_ms = Some(ms.ok_or(text("ERR FAILOVER timeout must be greater than 0"))?);
+                at += 2;
+            } else if is(&args[at], "ABORT") && args.len() == 2 {
+                abort = true;
+                at += 1;
+            } else if is(&args[at], "TO") && left > 2 && request.target.is_none() {
+                let port = parse_i64(&args[at + 2]).ok_or(NOT_INTEGER)?;
+                let host = String::from_utf8_lossy(&args[at + 1]).into_owned();
+                // A port out of range is nobody's.
+                request.target = Some((host, u16::try_from(port).unwrap_or(0)));
+                at += 3;
+            } else if is(&args[at], "FORCE") && !request.force {
+                request.force = true;
+                at += 1;
+            } else {
+                return Err(SYNTAX);
+            }
+        }
+        let done = self.replicate(|replication, now, actions| {
+            if abort {
+                replication.abort_failover("Failover manually aborted", now, actions)
+            } else {
+                replication.begin_failover(request, now, actions)
+            }
+        });
+        done.map_err(text)
+    }
+
     /// Calls the replication room and carries out what it wants.
     pub(super) fn replicate<R>(&mut self, call: impl FnOnce(&mut Replication, Mono, &mut Actions) -> R) -> R {
         let mut actions = Vec::new();
@@ -77,17 +135,36 @@ impl Node {
                         self.list(conn);
                     }
                 }
-                Action::TakeSnapshot => self.take_replication_snapshot(),
+                Action::TakeSnapshot { to_file } => self.take_replication_snapshot(to_file),
+                Action::StartFile(id) => {
+                    let name = self.config.text(Key::Dbfilename).to_owned();
+                    self.effects.push(Effect::FileStart { id, name });
+                }
+                Action::HoldWrites => self.failover_pause = Some(Mono(u64::MAX)),
+                Action::ReleaseWrites => self.end_failover_pause(),
+                Action::RoleChanged => {
+                    self.note_master();
+                    self.abort_migrations();
+                    self.end_all_waits();
+                    self.db.expiry = self.expiry_mode();
+                }
                 Action::PullSnapshot(id) => self.effects.push(Effect::SnapshotPull { id }),
                 Action::CancelSnapshot(id) => self.effects.push(Effect::SnapshotCancel { id }),
                 Action::LoadBegin => {
-                    let keys = Keyspace::new(self.db.keys.env().seed, encoding_limits(&self.config));
-                    self.incoming = Some((keys, None));
+                    if self.files.saves.running.is_some() {
+                        self.log(
+                            LogLevel::Notice,
+                            "Replica is about to load the RDB file received from the master, but there is a pending \
+                             RDB child running. Killing it to avoid possible overwriting of the dataset",
+                        );
+                        self.cancel_dump();
+                    }
+                    self.incoming = Some((self.db.fresh_dataset(), None));
                 }
-                Action::LoadKeys(keys) => {
-                    if let Some((keyspace, failure)) = &mut self.incoming {
+                Action::LoadKeys { db, keys } => {
+                    if let Some((dataset, failure)) = &mut self.incoming {
                         for key in &keys {
-                            if let Err(error) = keep_key(keyspace, key) {
+                            if let Err(error) = keep_key(dataset.database(db), key) {
                                 failure.get_or_insert(error);
                             }
                         }
@@ -95,15 +172,11 @@ impl Node {
                 }
                 Action::LoadCommit => self.commit_load(),
                 Action::LoadAbort => self.incoming = None,
-                Action::Apply(batch) => self.apply(&batch),
+                Action::Apply { db, batch } => self.apply(db, &batch),
                 Action::WaitDone { conn, replicas } => {
                     self.unblock(conn, |reply| reply.int(replicas as i64));
                 }
-                Action::WaitAborted { conn } => self.unblock(conn, |reply| {
-                    reply.error(
-                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                    );
-                }),
+                Action::WaitAborted { conn } => self.unblock(conn, |reply| reply.error(NOW_A_REPLICA)),
                 Action::Log(level, text) => self.log(level, text),
             }
         }
@@ -118,27 +191,34 @@ impl Node {
         }
     }
 
-    fn take_replication_snapshot(&mut self) {
+    fn take_replication_snapshot(&mut self, to_file: bool) {
+        if to_file {
+            let id = self.dump_for_replicas();
+            self.replicate(|replication, now, actions| replication.snapshot_taken(id, true, now, actions));
+            return;
+        }
         let id = self.files.snapshot_id();
         let rdb_aux = aux_fields(
             SnapshotUse::Rdb,
             self.now.wall,
-            self.db.keys.used_memory(),
+            self.db.used_memory(),
             self.replication.rdb_identity(),
         );
-        self.effects.push(Effect::SnapshotStart { id, snapshot: self.db.keys.snapshot(), rdb_aux });
-        self.replicate(|replication, now, actions| replication.snapshot_taken(id, now, actions));
+        let (snapshot, format) = (self.db.snapshot(), self.snapshot_format());
+        self.effects.push(Effect::SnapshotStart { id, snapshot, rdb_aux, format });
+        self.replicate(|replication, now, actions| replication.snapshot_taken(id, false, now, actions));
     }
 
     /// A full resync has come whole: it replaces what was there.
     fn commit_load(&mut self) {
         match self.incoming.take() {
-            Some((keys, None)) => {
-                let old = std::mem::replace(&mut self.db.keys, keys);
-                self.db.keys.inherit_garbage(old);
-                self.db.all_changed();
+            Some((dataset, None)) => {
+                self.db.replace_all(dataset, self.now.wall);
+                self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
-                self.rewrite_aof(RewriteMode::Restart);
+                if self.files.aof().is_some() {
+                    self.rewrite_aof(RewriteMode::Restart);
+                }
             }
             Some((_, Some(failure))) => {
                 self.replicate(|replication, now, actions| replication.load_failed(&failure, now, actions));
@@ -147,11 +227,13 @@ impl Node {
         }
     }
 
-    /// Executes commands of the master.
-    fn apply(&mut self, batch: &CommandBatch) {
+    /// Executes commands of the master, who has selected database `db` before them.
+    fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
         let served = std::mem::take(&mut self.scratch);
         self.db.expiry = ExpiryMode::Ignore;
         for command in batch.iter() {
+            // Another may have been selected meanwhile, by a client that was served.
+            self.db.select(db);
             let args: OwnedArgs = command.args().collect();
             let args = args.view();
             let spec = lookup(command.name());
@@ -159,6 +241,7 @@ impl Node {
                 Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
                     self.deliver(false, &args[1], &args[2]);
                 }
+                Some(Run::Node(Verb::Select)) => db = selected_by(command).unwrap_or(db),
                 Some(Run::Node(_)) => {}
                 Some(Run::Data(_)) => {
                     self.scratch.clear();
@@ -167,9 +250,11 @@ impl Node {
                     if !matches!(outcome, Some(Ok(()))) {
                         self.log_bad_stream(command.name());
                     }
-                    self.files.append(command.raw);
+                    let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
+                    self.files.append(Some(db), command.raw, annotate);
                     // The log of the stream has it already, byte for byte.
                     self.db.propagated.clear();
+                    self.publish_notifications();
                     self.stats.commands += 1;
                 }
                 None => self.log_bad_stream(command.name()),
@@ -177,6 +262,10 @@ impl Node {
         }
         self.db.expiry = self.expiry_mode();
         self.scratch = served;
+        // Readers wait on replicas too: XREAD.
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
     }
 
     fn log_bad_stream(&mut self, name: &[u8]) {

@@ -33,6 +33,26 @@ impl Bench {
         Self::with_files(directives, &[])
     }
 
+    /// Outside cluster mode.
+    fn alone() -> Self {
+        Self::new(&[("cluster-enabled", "no")])
+    }
+
+    /// A node that owns all slots, and the id of another that owns none.
+    fn one_of_two() -> (Self, String) {
+        let (me, other) = ("a".repeat(40), "b".repeat(40));
+        let table = format!(
+            "{me} 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-16383\n\
+             {other} 127.0.0.2:7000@17000 master - 0 0 2 connected\n\
+             vars currentEpoch 2 lastVoteEpoch 0\n"
+        );
+        let mut bench = Self::with_files(&[("cluster-enabled", "yes")], &[("nodes.conf", &table)]);
+        bench.pass_ms(2100);
+        bench.pass_ms(200);
+        bench.disk_works();
+        (bench, other)
+    }
+
     fn with_files(directives: &[(&str, &str)], files: &[(&str, &str)]) -> Self {
         let mut config = Config::default();
         // Set at start only, most of them, so through the text of a file.
@@ -44,7 +64,14 @@ impl Bench {
         }
         let now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
         let mut effects = Effects::default();
-        let boot = NodeBoot { config, now, entropy: [7; 32], pid: 1 };
+        let boot = NodeBoot {
+            config,
+            now,
+            entropy: [7; 32],
+            pid: 1,
+            stopwatch: Stopwatch::STOPPED,
+            vitals: Vitals::UNKNOWN,
+        };
         let node = Node::new(boot, &mut effects);
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let (disk, dials, closes) = (Vec::new(), Vec::new(), Vec::new());
@@ -74,7 +101,13 @@ impl Bench {
             for name in reads {
                 let text = self.files.get(&name);
                 let bytes = text.map_or(&b""[..], |text| text.as_bytes());
-                let input = Input::FileChunk { name: &name, bytes, eof: true, missing: text.is_none() };
+                let input = Input::FileChunk {
+                    name: &name,
+                    bytes,
+                    eof: true,
+                    missing: text.is_none(),
+                    total_bytes: 0,
+                };
                 self.node.input(self.now, input, &mut self.effects);
             }
         }
@@ -317,8 +350,24 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
     let config = Config::load(source, &mut |_| Err("no includes".to_owned())).unwrap();
     let mut now = Now { mono: Mono(1_000_000), wall: WallMs(1_700_000_000_000) };
     let mut effects = Effects::default();
-    let mut node = Node::new(NodeBoot { config, now, entropy: [7; 32], pid: 1 }, &mut effects);
-    let chunk = Input::FileChunk { name: "nodes.conf", bytes: table.as_bytes(), eof: true, missing: false };
+    let mut node = Node::new(
+        NodeBoot {
+            config,
+            now,
+            entropy: [7; 32],
+            pid: 1,
+            stopwatch: Stopwatch::STOPPED,
+            vitals: Vitals::UNKNOWN,
+        },
+        &mut effects,
+    );
+    let chunk = Input::FileChunk {
+        name: "nodes.conf",
+        bytes: table.as_bytes(),
+        eof: true,
+        missing: false,
+        total_bytes: 0,
+    };
     node.input(now, chunk, &mut effects);
     let dials =
         |effects: &Effects| effects.list.iter().filter(|e| matches!(e, Effect::Connect { .. })).count();
@@ -338,7 +387,7 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
             .map(|effect| if let Effect::Read { name } = effect { name } else { String::new() })
             .collect();
         for name in reads.iter().filter(|name| *name != "nodes.conf") {
-            let chunk = Input::FileChunk { name, bytes: b"", eof: true, missing: true };
+            let chunk = Input::FileChunk { name, bytes: b"", eof: true, missing: true, total_bytes: 0 };
             node.input(now, chunk, &mut effects);
         }
         now.mono = now.mono.plus_ms(100);

@@ -9,10 +9,12 @@ use crate::io::{ConnId, Ticket};
 pub enum Purpose {
     /// nodes.conf.
     ClusterConfig,
-    /// dump.rdb; the client that waits for it, if it was SAVE, and the changes that it holds.
-    Rdb { waiting: Option<ConnId>, dirty: u64 },
+    /// CONFIG SET dir; the client that waits for it.
+    ChangeDir { waiting: Option<ConnId> },
     /// CONFIG REWRITE.
     ConfigFile { waiting: ConnId },
+    /// ACL SAVE.
+    AclFile { waiting: ConnId },
 }
 
 /// The tickets of a node: issued and completed in one order.
@@ -76,11 +78,6 @@ impl Tickets {
         }
         Some(purpose)
     }
-
-    /// True while a dump of this kind is on its way.
-    pub fn is_saving(&self) -> bool {
-        self.open.values().any(|purpose| matches!(purpose, Purpose::Rdb { .. }))
-    }
 }
 
 #[cfg(test)]
@@ -93,8 +90,8 @@ mod tests {
         let first = tickets.issue(Purpose::ClusterConfig);
         assert_eq!(tickets.durable(), Ticket(0));
         assert_eq!(tickets.ended(first, false), Some(Purpose::ClusterConfig));
-        let dump = tickets.issue(Purpose::Rdb { waiting: None, dirty: 0 });
-        tickets.ended(dump, true);
+        let other = tickets.issue(Purpose::ChangeDir { waiting: None });
+        tickets.ended(other, true);
         assert_eq!(tickets.durable(), Ticket(0));
         let second = tickets.issue(Purpose::ClusterConfig);
         assert_eq!(tickets.durable(), Ticket(0));

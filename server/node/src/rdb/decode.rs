@@ -3,6 +3,7 @@
 //! A push parser at the grain of one string: what has been announced costs nothing until its bytes are here, so
 //! memory is bounded by the value being read. A large collection is never parsed twice.
 
+use super::stream::StreamReader;
 use super::{MAGIC, MAX_STRING_BYTES, RdbError, VERSION, crc64, opcode, packed, value_type};
 use crate::keyspace::ValueParts;
 use crate::keyspace::score::{self, Score};
@@ -47,7 +48,8 @@ pub struct RdbKey {
 
 fn is_empty_collection(value: &ValueParts) -> bool {
     match value {
-        ValueParts::String(_) => false,
+        // A stream may be empty.
+        ValueParts::String(_) | ValueParts::Stream(_) => false,
         ValueParts::List(elements) | ValueParts::Set(elements) => elements.is_empty(),
         ValueParts::Hash(pairs) => pairs.is_empty(),
         ValueParts::Zset(pairs) => pairs.is_empty(),
@@ -64,8 +66,17 @@ pub struct RdbDecoder {
     need: usize,
     crc: u64,
     state: State,
-    expire_at_ms: Option<u64>,
+    pending: Pending,
     total: u64,
+}
+
+/// What was read and holds for what comes.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Of the next key.
+    expire_at_ms: Option<u64>,
+    /// Files before version 5 end without a checksum.
+    no_checksum: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +125,7 @@ enum Partial {
         with_container: bool,
         elements: Vec<Vec<u8>>,
     },
+    Stream(Box<StreamReader>),
 }
 
 impl Default for RdbDecoder {
@@ -131,7 +143,7 @@ impl RdbDecoder {
             need: 0,
             crc: 0,
             state: State::Header,
-            expire_at_ms: None,
+            pending: Pending::default(),
             total: 0,
         }
     }
@@ -164,7 +176,7 @@ impl RdbDecoder {
         while !self.is_done() && self.buffer.len() - self.at >= self.need {
             let start = self.at;
             let mut input = Input { bytes: &self.buffer[start..], at: 0, short_by: 0 };
-            let stepped = step(&mut self.state, &mut self.expire_at_ms, self.crc, &mut input);
+            let stepped = step(&mut self.state, &mut self.pending, self.crc, &mut input);
             match stepped {
                 Ok(event) => {
                     let used = input.at;
@@ -207,8 +219,11 @@ pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<ValueParts, R
     }
 }
 
+/// The first version of the format whose files end with a checksum.
+const FIRST_WITH_CHECKSUM: u32 = 5;
+
 /// Why a step did not finish.
-enum Stop {
+pub(super) enum Stop {
     /// More bytes are needed; nothing was changed.
     Short,
     Bad(RdbError),
@@ -220,10 +235,10 @@ impl From<RdbError> for Stop {
     }
 }
 
-type Step<T> = Result<T, Stop>;
+pub(super) type Step<T> = Result<T, Stop>;
 
 /// The unparsed bytes, read from the front.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
     /// After `Short`: how many bytes past `at` are needed at least.
@@ -251,7 +266,7 @@ impl<'a> Input<'a> {
         Ok(self.take(1)?[0])
     }
 
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
@@ -269,7 +284,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn length(&mut self) -> Step<u64> {
+    pub(super) fn length(&mut self) -> Step<u64> {
         match self.length_or_special()? {
             Length::Plain(len) => Ok(len),
             Length::Special(_) => Err(RdbError::Corrupt("a string stands where a length should").into()),
@@ -295,7 +310,7 @@ impl<'a> Input<'a> {
         believable(len)
     }
 
-    fn string(&mut self) -> Step<Vec<u8>> {
+    pub(super) fn string(&mut self) -> Step<Vec<u8>> {
         let text = |number: i64| number.to_string().into_bytes();
         Ok(match self.length_or_special()? {
             Length::Plain(len) => self.take(believable(len)?)?.to_vec(),
@@ -320,12 +335,7 @@ fn believable(len: u64) -> Step<usize> {
 }
 
 /// Parses one more part. On `Short` neither the state nor anything else has changed.
-fn step(
-    state: &mut State,
-    expire_at_ms: &mut Option<u64>,
-    crc: u64,
-    input: &mut Input<'_>,
-) -> Step<Option<RdbEvent>> {
+fn step(state: &mut State, pending: &mut Pending, crc: u64, input: &mut Input<'_>) -> Step<Option<RdbEvent>> {
     match state {
         State::Header => {
             let header = input.take(9)?;
@@ -334,17 +344,20 @@ fn step(
             }
             let digits = String::from_utf8_lossy(&header[5..]).into_owned();
             match digits.parse::<u32>() {
-                Ok(version) if (1..=VERSION).contains(&version) => *state = State::Record,
+                Ok(version) if (1..=VERSION).contains(&version) => {
+                    pending.no_checksum = version < FIRST_WITH_CHECKSUM;
+                    *state = State::Record;
+                }
                 _ => return Err(RdbError::Version(digits).into()),
             }
             Ok(None)
         }
-        State::Record => record(state, expire_at_ms, input),
+        State::Record => record(state, pending, input),
         State::Value { key, value } => {
             let done = value_step(value, input)?;
             let Some(value) = done else { return Ok(None) };
             let key = std::mem::take(key);
-            let expire_at_ms = expire_at_ms.take();
+            let expire_at_ms = pending.expire_at_ms.take();
             *state = State::Record;
             // An empty collection is no key: Redis skips it too.
             let is_key = !is_empty_collection(&value);
@@ -369,11 +382,7 @@ fn step(
     }
 }
 
-fn record(
-    state: &mut State,
-    expire_at_ms: &mut Option<u64>,
-    input: &mut Input<'_>,
-) -> Step<Option<RdbEvent>> {
+fn record(state: &mut State, pending: &mut Pending, input: &mut Input<'_>) -> Step<Option<RdbEvent>> {
     Ok(match input.byte()? {
         opcode::AUX => Some(RdbEvent::Aux { name: input.string()?, value: input.string()? }),
         opcode::SELECT_DB => Some(RdbEvent::SelectDb(input.length()?)),
@@ -383,11 +392,12 @@ fn record(
             return Err(RdbError::UnsupportedRecord("a function of a pre-release of Redis 7.0").into());
         }
         opcode::EXPIRE_MS => {
-            *expire_at_ms = Some(not_before_epoch(i64::from_le_bytes(input.array()?)));
+            pending.expire_at_ms = Some(not_before_epoch(i64::from_le_bytes(input.array()?)));
             None
         }
         opcode::EXPIRE_S => {
-            *expire_at_ms = Some(not_before_epoch(i64::from(i32::from_le_bytes(input.array()?)) * 1000));
+            pending.expire_at_ms =
+                Some(not_before_epoch(i64::from(i32::from_le_bytes(input.array()?)) * 1000));
             None
         }
         opcode::IDLE => {
@@ -402,6 +412,10 @@ fn record(
             input.length()?;
             *state = State::ModuleAux;
             None
+        }
+        opcode::END if pending.no_checksum => {
+            *state = State::Done;
+            Some(RdbEvent::End)
         }
         opcode::END => {
             *state = State::Checksum;
@@ -448,6 +462,7 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::LIST_ZIPLIST
         | value_type::SET_INTSET
         | value_type::SET_LISTPACK
+        | value_type::HASH_ZIPMAP
         | value_type::HASH_ZIPLIST
         | value_type::HASH_LISTPACK
         | value_type::ZSET_ZIPLIST
@@ -459,6 +474,9 @@ fn begin(value_type: u8, key: &[u8]) -> Result<Partial, RdbError> {
         | value_type::ZSET_2
         | value_type::LIST_QUICKLIST
         | value_type::LIST_QUICKLIST_2 => Ok(Partial::Count(value_type)),
+        value_type::STREAM_LISTPACKS | value_type::STREAM_LISTPACKS_2 | value_type::STREAM_LISTPACKS_3 => {
+            Ok(Partial::Stream(Box::new(StreamReader::new(value_type))))
+        }
         _ => Err(RdbError::UnsupportedType {
             key: key.escape_ascii().to_string(),
             name: value_type::name(value_type),
@@ -477,12 +495,14 @@ fn value_step(partial: &mut Partial, input: &mut Input<'_>) -> Step<Option<Value
                 value_type::LIST_ZIPLIST => ValueParts::List(packed::ziplist(&blob)?),
                 value_type::SET_INTSET => ValueParts::Set(packed::intset(&blob)?),
                 value_type::SET_LISTPACK => ValueParts::Set(packed::listpack(&blob)?),
+                value_type::HASH_ZIPMAP => ValueParts::Hash(packed::zipmap(&blob)?),
                 value_type::HASH_ZIPLIST => ValueParts::Hash(packed::pairs(packed::ziplist(&blob)?)?),
                 value_type::ZSET_ZIPLIST => ValueParts::Zset(packed::scored(packed::ziplist(&blob)?)?),
                 value_type::ZSET_LISTPACK => ValueParts::Zset(packed::scored(packed::listpack(&blob)?)?),
                 _ => ValueParts::Hash(packed::pairs(packed::listpack(&blob)?)?),
             }));
         }
+        Partial::Stream(reader) => return Ok(reader.step(input)?.map(ValueParts::Stream)),
         Partial::Count(value_type) => {
             let left = input.length()?;
             *partial = match *value_type {

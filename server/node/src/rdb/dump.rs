@@ -1,9 +1,12 @@
 //! The payload of DUMP and RESTORE (so of MIGRATE too): one value in RDB form with version and checksum.
 
 use super::decode::single_value;
-use super::encode::zset_listpack;
+use std::cell::RefCell;
+
+use super::encode::{type_of, zset_listpack};
 use super::listpack::ListpackWriter;
-use super::write::{put_integer_string, put_len, put_packed_string};
+use super::stream::put_stream;
+use super::write::{StringWriter, put_integer_string, put_len};
 use super::{VERSION, crc64, value_type};
 use crate::keyspace::{Element, Env, Value, ValueView};
 
@@ -29,7 +32,7 @@ const LIST_ELEMENT_OVERHEAD: usize = 8;
 const LIST_PLAIN_BYTES: usize = 1 << 30;
 
 /// The payload for a value: what a redis-server 7.0.15 gives, byte for byte, where the order of elements is not a
-/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets).
+/// matter of its hash tables (strings, lists built at their tail, sets of integers, small hashes, sorted sets, streams).
 pub fn encode(value: ValueView<'_>) -> Vec<u8> {
     encode_with(value, usize::MAX)
 }
@@ -43,7 +46,8 @@ pub fn encode_for_transfer(value: ValueView<'_>) -> Vec<u8> {
 
 fn encode_with(value: ValueView<'_>, compress_below: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    put_value(&mut out, value, compress_below);
+    out.push(type_of(value, true));
+    put_value(&mut out, value, &mut StringWriter::new(compress_below));
     out.extend_from_slice(&(VERSION as u16).to_le_bytes());
     let crc = crc64(0, &out);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -53,8 +57,8 @@ fn encode_with(value: ValueView<'_>, compress_below: usize) -> Vec<u8> {
 /// Bytes of the value itself in a payload, as `DEBUG OBJECT` tells them.
 pub fn value_bytes(value: ValueView<'_>) -> usize {
     let mut out = Vec::new();
-    put_value(&mut out, value, usize::MAX);
-    out.len() - 1
+    put_value(&mut out, value, &mut StringWriter::new(usize::MAX));
+    out.len()
 }
 
 /// What stands before a payload's version and checksum, if those are good.
@@ -90,99 +94,82 @@ fn plain_string(value_type: u8, value: &[u8]) -> Option<&[u8]> {
     (value.len() as u64 == head + len).then(|| &value[head as usize..])
 }
 
-fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, compress_below: usize) {
-    let put_string = |out: &mut Vec<u8>, string: &[u8]| put_packed_string(out, string, compress_below);
+/// Appends a whole value in Redis' own form, for which [`type_of`] gives the type byte.
+pub(super) fn put_value(out: &mut Vec<u8>, value: ValueView<'_>, strings: &mut StringWriter) {
     match value {
-        ValueView::String(Element::Int(int)) => {
-            out.push(value_type::STRING);
-            put_integer_string(out, int);
-        }
-        ValueView::String(Element::Bytes(bytes)) => {
-            out.push(value_type::STRING);
-            put_string(out, bytes);
-        }
-        ValueView::List(list) => {
-            out.push(value_type::LIST_QUICKLIST_2);
-            put_list(out, list.iter_from(0), put_string);
-        }
+        ValueView::String(Element::Int(int)) => put_integer_string(out, int),
+        ValueView::String(Element::Bytes(bytes)) => strings.put(out, bytes),
+        ValueView::List(list) => put_list(out, list.iter_from(0), strings),
         ValueView::Set(set) => {
             if let Some(ints) = set.ints() {
-                out.push(value_type::SET_INTSET);
-                put_string(out, &intset(ints));
-                return;
+                return strings.put(out, &intset(&ints.collect::<Vec<_>>()));
             }
-            out.push(value_type::SET);
             put_len(out, set.len() as u64);
             for member in set.iter_from(0) {
-                member.with(|member| put_string(out, member));
+                member.with(|member| strings.put(out, member));
             }
         }
         ValueView::Hash(hash) if hash.is_packed() => {
-            out.push(value_type::HASH_LISTPACK);
             let mut packed = ListpackWriter::new();
             for (field, value) in hash.iter_from(0) {
                 packed.push(field);
                 packed.push(value);
             }
-            put_string(out, &packed.finish());
+            strings.put(out, &packed.finish());
         }
         ValueView::Hash(hash) => {
-            out.push(value_type::HASH);
             put_len(out, hash.len() as u64);
             for (field, value) in hash.iter_from(0) {
-                put_string(out, field);
-                put_string(out, value);
+                strings.put(out, field);
+                strings.put(out, value);
             }
         }
-        ValueView::Zset(zset) if zset.is_packed() => {
-            out.push(value_type::ZSET_LISTPACK);
-            put_string(out, &zset_listpack(zset));
-        }
+        ValueView::Zset(zset) if zset.is_packed() => strings.put(out, &zset_listpack(zset)),
         ValueView::Zset(zset) => {
-            out.push(value_type::ZSET_2);
             put_len(out, zset.len() as u64);
             for (member, score) in zset.iter_back(0) {
-                put_string(out, member);
+                strings.put(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
+        }
+        ValueView::Stream(stream) => {
+            put_len(out, stream.node_count() as u64);
+            let strings = RefCell::new(strings);
+            put_stream(out, stream, 0, usize::MAX, &|out, string| strings.borrow_mut().put(out, string));
         }
     }
 }
 
 /// A quicklist: nodes filled from the head on, as pushes at the tail fill them.
-fn put_list<'a>(
-    out: &mut Vec<u8>,
-    elements: impl Iterator<Item = &'a [u8]>,
-    put_string: impl Fn(&mut Vec<u8>, &[u8]),
-) {
+fn put_list<'a>(out: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>, strings: &mut StringWriter) {
     const PLAIN: u64 = 1;
     const PACKED: u64 = 2;
     let mut nodes = 0;
     let mut body = Vec::new();
     let mut node = ListpackWriter::new();
-    let mut close = |node: &mut ListpackWriter, body: &mut Vec<u8>| {
+    let mut close = |node: &mut ListpackWriter, body: &mut Vec<u8>, strings: &mut StringWriter| {
         if node.count() > 0 {
             let full = std::mem::replace(node, ListpackWriter::new());
             put_len(body, PACKED);
-            put_string(body, &full.finish());
+            strings.put(body, &full.finish());
             nodes += 1;
         }
     };
     let mut plain_nodes = 0;
     for element in elements {
         if element.len() >= LIST_PLAIN_BYTES {
-            close(&mut node, &mut body);
+            close(&mut node, &mut body, strings);
             put_len(&mut body, PLAIN);
-            put_string(&mut body, element);
+            strings.put(&mut body, element);
             plain_nodes += 1;
             continue;
         }
         if node.len() + element.len() + LIST_ELEMENT_OVERHEAD > LIST_NODE_BYTES {
-            close(&mut node, &mut body);
+            close(&mut node, &mut body, strings);
         }
         node.push(element);
     }
-    close(&mut node, &mut body);
+    close(&mut node, &mut body, strings);
     put_len(out, nodes + plain_nodes);
     out.append(&mut body);
 }
@@ -210,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::keyspace::ValueParts;
+    use crate::keyspace::stream::{Group, NewId, NodeLimits, Stream, StreamId};
 
     /// What a redis-server 7.0.15 answers to DUMP of a key that holds 12.
     const TWELVE: [u8; 13] = [0x00, 0xc0, 0x0c, 0x0a, 0x00, 0x3c, 0x2a, 0xf8, 0x51, 0x5c, 0x04, 0xbc, 0xd5];
@@ -260,7 +248,27 @@ mod tests {
         ]
         .iter()
         .filter_map(|parts| Value::from_parts(Env::default(), parts).ok())
+        .chain([Value::Stream(stream(numbers, strings).into())])
         .collect()
+    }
+
+    /// An entry a number, and a group whose consumers are the strings.
+    fn stream(numbers: &[i64], strings: &[Vec<u8>]) -> Stream {
+        let mut stream = Stream::default();
+        for (ms, number) in (1..).zip(numbers) {
+            let text = number.to_string();
+            let mut pairs: Vec<&[u8]> = vec![b"number", text.as_bytes()];
+            pairs.extend(strings.iter().take(*number as usize % 3).flat_map(|string| [&string[..], string]));
+            let _ = stream.append(NewId::At(ms), &pairs, NodeLimits { max_bytes: 300, max_entries: 5 });
+        }
+        stream.create_group(b"readers", Group::default());
+        stream.change_group(b"readers", |group, _| {
+            for (ms, string) in (1..).zip(strings) {
+                group.meet_consumer(string, -1);
+                group.assign(StreamId { ms, seq: 0 }, string, 1_700_000_000_000, ms);
+            }
+        });
+        stream
     }
 
     fn digest_of(value: &Value) -> [u8; 20] {

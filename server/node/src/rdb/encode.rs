@@ -1,13 +1,17 @@
 //! Turns a snapshot of the keyspace into RDB bytes, a piece at a time: for a full resync, `dump.rdb` and the base
 //! of an AOF. Resumable between any two elements, so a piece costs what it holds.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::dump::put_value;
 use super::listpack::ListpackWriter;
-use super::write::{put_aux, put_database, put_header, put_integer_string, put_key, put_len, put_string};
+use super::stream::put_stream;
+use super::write::{StringWriter, put_aux, put_database, put_header, put_integer_string, put_key, put_len};
 use super::{crc64, opcode, value_type};
-use crate::io::WallMs;
+use crate::io::{SnapshotFormat, WallMs};
 use crate::keyspace::{Element, SLOTS, Slot, Snapshot, ValueView, ZsetView, score};
+use crate::replication::RdbIdentity;
 
 /// The version of Redis that the file claims to be from; what it can hold is that version's.
 const REDIS_VERSION: &str = "7.0.15";
@@ -26,7 +30,7 @@ pub fn aux_fields(
     used_for: SnapshotUse,
     wall: WallMs,
     used_memory: usize,
-    replication: Option<(&str, u64)>,
+    replication: Option<RdbIdentity<'_>>,
 ) -> Vec<(String, String)> {
     let mut fields = vec![
         ("redis-ver", REDIS_VERSION.to_owned()),
@@ -34,8 +38,8 @@ pub fn aux_fields(
         ("ctime", (wall.0 / 1000).to_string()),
         ("used-mem", used_memory.to_string()),
     ];
-    if let Some((id, offset)) = replication {
-        fields.push(("repl-stream-db", "0".to_owned()));
+    if let Some(RdbIdentity { id, offset, stream_db }) = replication {
+        fields.push(("repl-stream-db", stream_db.to_string()));
         fields.push(("repl-id", id.to_owned()));
         fields.push(("repl-offset", offset.to_string()));
     }
@@ -58,17 +62,25 @@ pub struct SnapshotPiece {
 pub struct SnapshotEncoder {
     snapshot: Snapshot,
     aux: Vec<(String, String)>,
+    checksum: bool,
+    strings: StringWriter,
     position: Position,
     /// Bytes made and not yet given out.
     pending: Vec<u8>,
     crc: u64,
+    keys_done: u64,
 }
+
+/// Values of more elements than this are cut between two elements, and written as plain sequences.
+const WHOLE_ELEMENTS: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 enum Position {
     Start,
     /// `element`: parts of the key's value that are written; none: not even its head is.
     Key {
+        /// Index among the snapshot's databases.
+        database: usize,
         slot: usize,
         rank: usize,
         element: Option<usize>,
@@ -77,123 +89,185 @@ enum Position {
 }
 
 impl SnapshotEncoder {
-    /// Begins with the given auxiliary fields; see [`aux_fields`].
-    pub const fn new(snapshot: Snapshot, aux: Vec<(String, String)>) -> Self {
-        Self { snapshot, aux, position: Position::Start, pending: Vec::new(), crc: 0 }
+    /// Begins with the given auxiliary fields, see [`aux_fields`], in the default format.
+    pub fn new(snapshot: Snapshot, aux: Vec<(String, String)>) -> Self {
+        Self::with_format(snapshot, aux, SnapshotFormat::default())
+    }
+
+    /// As [`Self::new`], in the given format.
+    pub fn with_format(snapshot: Snapshot, aux: Vec<(String, String)>, format: SnapshotFormat) -> Self {
+        Self {
+            snapshot,
+            aux,
+            checksum: format.checksum,
+            strings: StringWriter::new(if format.compress { usize::MAX } else { 0 }),
+            position: Position::Start,
+            pending: Vec::new(),
+            crc: 0,
+            keys_done: 0,
+        }
+    }
+
+    /// Keys that are written.
+    pub const fn keys_done(&self) -> u64 {
+        self.keys_done
     }
 
     /// The next piece, at most `max_bytes` long (at least 1). Nothing may be asked for after the last one.
     pub fn next_chunk(&mut self, max_bytes: usize) -> SnapshotPiece {
         let max_bytes = max_bytes.max(1);
-        while self.pending.len() < max_bytes && !matches!(self.position, Position::Done) {
-            let before = self.pending.len();
-            self.position = self.advance(max_bytes);
-            self.crc = crc64(self.crc, &self.pending[before..]);
+        let mut pending = std::mem::take(&mut self.pending);
+        let is_done = pending.len() < max_bytes && self.fill(&mut pending, max_bytes);
+        let is_done = is_done || matches!(self.position, Position::Done);
+        let len = pending.len().min(max_bytes);
+        let bytes = Arc::from(&pending[..len]);
+        pending.drain(..len);
+        self.pending = pending;
+        SnapshotPiece { bytes, last: self.pending.is_empty() && is_done }
+    }
+
+    /// Appends to `out` until it holds `max_bytes` or a little more, up to one element; true at the end of the
+    /// snapshot. Not to be mixed with [`Self::next_chunk`].
+    pub fn fill(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> bool {
+        while out.len() < max_bytes && !matches!(self.position, Position::Done) {
+            let before = out.len();
+            self.position = self.advance(out, max_bytes);
+            if self.checksum {
+                self.crc = crc64(self.crc, &out[before..]);
+            }
             if matches!(self.position, Position::Done) {
-                self.pending.extend_from_slice(&self.crc.to_le_bytes());
+                // Without a checksum: 0, which nobody checks.
+                out.extend_from_slice(&self.crc.to_le_bytes());
             }
         }
-        let len = self.pending.len().min(max_bytes);
-        let bytes = Arc::from(&self.pending[..len]);
-        self.pending.drain(..len);
-        SnapshotPiece { bytes, last: self.pending.is_empty() && matches!(self.position, Position::Done) }
+        matches!(self.position, Position::Done)
     }
 
     /// Appends records until the buffer holds about `max_bytes`; gives where to go on.
-    fn advance(&mut self, max_bytes: usize) -> Position {
-        let out = &mut self.pending;
-        let (first_slot, mut first_rank, mut first_element) = match self.position {
+    fn advance(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> Position {
+        let strings = &mut self.strings;
+        let (first_database, mut first_slot, mut first_rank, mut first_element) = match self.position {
             Position::Start => {
                 put_header(out);
                 for (name, value) in &self.aux {
                     put_aux(out, name.as_bytes(), value.as_bytes());
                 }
-                if !self.snapshot.is_empty() {
-                    put_database(out, self.snapshot.len() as u64, self.snapshot.expiring() as u64);
-                }
-                (0, 0, None)
+                (0, 0, 0, None)
             }
-            Position::Key { slot, rank, element } => (slot, rank, element),
+            Position::Key { database, slot, rank, element } => (database, slot, rank, element),
             Position::Done => return Position::Done,
         };
-        for slot in first_slot..SLOTS {
-            for (rank, entry) in
-                (first_rank..).zip(self.snapshot.slot_iter_from(Slot(slot as u16), first_rank))
-            {
-                let written = first_element.take().unwrap_or_else(|| {
-                    put_key(out, entry.key, entry.expire_at.map(|at| at.0), type_of(entry.value));
-                    put_count(out, entry.value);
-                    0
-                });
-                if let Some(element) = put_elements(out, entry.value, written, max_bytes) {
-                    return Position::Key { slot, rank, element: Some(element) };
-                }
-                if out.len() >= max_bytes {
-                    return Position::Key { slot, rank: rank + 1, element: None };
-                }
+        let databases = self.snapshot.databases().iter().enumerate().skip(first_database);
+        for (database, keys) in databases {
+            if (first_slot, first_rank, first_element) == (0, 0, None) {
+                put_database(out, keys.number(), keys.len() as u64, keys.expiring() as u64);
             }
-            first_rank = 0;
+            for slot in first_slot..SLOTS {
+                for (rank, entry) in (first_rank..).zip(keys.slot_iter_from(Slot(slot as u16), first_rank)) {
+                    let whole = is_written_whole(entry.value);
+                    let written = first_element.take().unwrap_or_else(|| {
+                        let value_type = type_of(entry.value, whole);
+                        put_key(out, entry.key, entry.expire_at.map(|at| at.0), value_type, strings);
+                        if !whole {
+                            put_count(out, entry.value);
+                        }
+                        0
+                    });
+                    if whole {
+                        put_value(out, entry.value, strings);
+                    } else if let Some(element) = put_elements(out, entry.value, written, max_bytes, strings)
+                    {
+                        return Position::Key { database, slot, rank, element: Some(element) };
+                    }
+                    self.keys_done += 1;
+                    if out.len() >= max_bytes {
+                        return Position::Key { database, slot, rank: rank + 1, element: None };
+                    }
+                }
+                first_rank = 0;
+            }
+            first_slot = 0;
         }
         out.push(opcode::END);
         Position::Done
     }
 }
 
-/// The type byte with which a value is written.
-pub(super) const fn type_of(value: ValueView<'_>) -> u8 {
+/// Small enough to be written in Redis' own form in one go.
+fn is_written_whole(value: ValueView<'_>) -> bool {
     match value {
-        ValueView::String(_) => value_type::STRING,
-        ValueView::List(_) => value_type::LIST,
-        ValueView::Set(_) => value_type::SET,
-        ValueView::Hash(_) => value_type::HASH,
-        ValueView::Zset(zset) if zset.is_packed() => value_type::ZSET_LISTPACK,
-        ValueView::Zset(_) => value_type::ZSET_2,
+        ValueView::String(_) => true,
+        ValueView::List(list) => list.len() <= WHOLE_ELEMENTS,
+        ValueView::Set(set) => set.len() <= WHOLE_ELEMENTS || set.ints().is_some(),
+        ValueView::Hash(hash) => hash.len() <= WHOLE_ELEMENTS || hash.is_packed(),
+        ValueView::Zset(zset) => zset.len() <= WHOLE_ELEMENTS || zset.is_packed(),
+        // Its form is the same either way.
+        ValueView::Stream(_) => false,
     }
 }
 
-/// Appends the number of elements, for values that have one.
-pub(super) fn put_count(out: &mut Vec<u8>, value: ValueView<'_>) {
+/// The type byte with which a value is written, `whole` or as a plain sequence of elements.
+pub(super) fn type_of(value: ValueView<'_>, whole: bool) -> u8 {
+    match value {
+        ValueView::String(_) => value_type::STRING,
+        ValueView::List(_) if whole => value_type::LIST_QUICKLIST_2,
+        ValueView::List(_) => value_type::LIST,
+        ValueView::Set(set) if whole && set.ints().is_some() => value_type::SET_INTSET,
+        ValueView::Set(_) => value_type::SET,
+        ValueView::Hash(hash) if whole && hash.is_packed() => value_type::HASH_LISTPACK,
+        ValueView::Hash(_) => value_type::HASH,
+        ValueView::Zset(zset) if whole && zset.is_packed() => value_type::ZSET_LISTPACK,
+        ValueView::Zset(_) => value_type::ZSET_2,
+        ValueView::Stream(_) => value_type::STREAM_LISTPACKS_2,
+    }
+}
+
+/// Appends the number of elements of a sequence.
+fn put_count(out: &mut Vec<u8>, value: ValueView<'_>) {
     match value {
         ValueView::String(_) => {}
         ValueView::List(list) => put_len(out, list.len() as u64),
         ValueView::Set(set) => put_len(out, set.len() as u64),
         ValueView::Hash(hash) => put_len(out, hash.len() as u64),
-        ValueView::Zset(zset) if zset.is_packed() => {}
         ValueView::Zset(zset) => put_len(out, zset.len() as u64),
+        ValueView::Stream(stream) => put_len(out, stream.node_count() as u64),
     }
 }
 
 /// Appends elements from `from` on; gives where it stopped because the buffer holds `max_bytes`.
-pub(super) fn put_elements(
+fn put_elements(
     out: &mut Vec<u8>,
     value: ValueView<'_>,
     from: usize,
     max_bytes: usize,
+    strings: &mut StringWriter,
 ) -> Option<usize> {
     match value {
         ValueView::String(string) => {
-            put_element(out, string);
+            put_element(out, string, strings);
             None
         }
         ValueView::List(list) => put_until(out, from, max_bytes, list.iter_from(from), |out, element| {
-            put_string(out, element);
+            strings.put(out, element);
         }),
-        ValueView::Set(set) => put_until(out, from, max_bytes, set.iter_from(from), put_element),
+        ValueView::Set(set) => put_until(out, from, max_bytes, set.iter_from(from), |out, element| {
+            put_element(out, element, strings);
+        }),
         ValueView::Hash(hash) => {
             put_until(out, from, max_bytes, hash.iter_from(from), |out, (field, value)| {
-                put_string(out, field);
-                put_string(out, value);
+                strings.put(out, field);
+                strings.put(out, value);
             })
-        }
-        ValueView::Zset(zset) if zset.is_packed() => {
-            put_string(out, &zset_listpack(zset));
-            None
         }
         ValueView::Zset(zset) => {
             put_until(out, from, max_bytes, zset.iter_back(from), |out, (member, score)| {
-                put_string(out, member);
+                strings.put(out, member);
                 out.extend_from_slice(&score.to_le_bytes());
             })
+        }
+        ValueView::Stream(stream) => {
+            let strings = RefCell::new(strings);
+            put_stream(out, stream, from, max_bytes, &|out, string| strings.borrow_mut().put(out, string))
         }
     }
 }
@@ -208,9 +282,9 @@ pub(super) fn zset_listpack(zset: ZsetView<'_>) -> Vec<u8> {
     packed.finish()
 }
 
-fn put_element(out: &mut Vec<u8>, element: Element<'_>) {
+fn put_element(out: &mut Vec<u8>, element: Element<'_>, strings: &mut StringWriter) {
     match element {
-        Element::Bytes(bytes) => put_string(out, bytes),
+        Element::Bytes(bytes) => strings.put(out, bytes),
         Element::Int(int) => put_integer_string(out, int),
     }
 }

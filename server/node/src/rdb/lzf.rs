@@ -7,21 +7,47 @@ const MAX_LITERALS: usize = 32;
 const MAX_OFFSET: usize = 1 << 13;
 const MAX_REFERENCE: usize = (1 << 8) + (1 << 3);
 
-/// The compressed form, if it is at least four bytes shorter than `input`.
-pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
-    // Redis tries nothing below this.
-    let limit = input.len().checked_sub(4).filter(|&limit| limit > 0)?;
+/// Inputs from here on are left as they are: positions in them do not fit beside those of earlier inputs.
+const TOO_LONG: usize = 1 << 31;
+
+/// Compresses strings, one after another with one table: clearing it for each would cost more than the work.
+#[derive(Debug, Default)]
+pub struct Compressor {
+    /// By the hash of three bytes: `base` and the last position of such bytes. Empty until it is needed.
+    table: Vec<u32>,
+    /// What is at most this was noted for an earlier input.
+    base: u32,
+}
+
+impl Compressor {
+    /// The compressed form, if it is at least four bytes shorter than `input`.
+    pub fn compress(&mut self, input: &[u8]) -> Option<Vec<u8>> {
+        // Redis tries nothing below this.
+        let limit = input.len().checked_sub(4).filter(|&limit| limit > 0)?;
+        if input.len() >= TOO_LONG {
+            return None;
+        }
+        if self.table.is_empty() || self.base as usize + input.len() >= u32::MAX as usize {
+            self.table.clear();
+            self.table.resize(1 << HASH_LOG, 0);
+            self.base = 0;
+        }
+        let base = self.base;
+        self.base += input.len() as u32;
+        pack(input, limit, &mut self.table, base)
+    }
+}
+
+fn pack(input: &[u8], limit: usize, table: &mut [u32], base: u32) -> Option<Vec<u8>> {
     let mut run = Output { bytes: Vec::with_capacity(limit.min(1 << 20)), literals: 0, limit };
     run.begin();
-    // Positions by the hash of three bytes. 0 is "none": the library never refers to its first byte either.
-    let mut table = vec![0_u32; 1 << HASH_LOG];
-    // Its offsets reach back 8 KiB only, so a position modulo 2^32 is enough for inputs of any length.
     let end = input.len();
     let mut at = 0;
     while at + 2 < end {
         let slot = &mut table[index(input, at)];
-        let before = *slot as usize | (at & !(u32::MAX as usize));
-        *slot = at as u32;
+        // 0 is "none": the library never refers to its first byte either.
+        let before = slot.saturating_sub(base) as usize;
+        *slot = base + at as u32;
         let matches = before > 0
             && before < at
             && at - before - 1 < MAX_OFFSET
@@ -39,7 +65,7 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
         }
         // The last two positions of what was skipped are noted.
         for noted in [at - 2, at - 1] {
-            table[index(input, noted)] = noted as u32;
+            table[index(input, noted)] = base + noted as u32;
         }
     }
     if run.bytes.len() + 3 > limit {
@@ -141,16 +167,17 @@ impl Output {
 mod tests {
     use proptest::prelude::*;
 
-    use super::compress;
+    use super::Compressor;
     use crate::rdb::packed::lzf;
 
     #[test]
     fn a_run_becomes_a_reference() {
         let input = [b'a'; 100];
-        let packed = compress(&input).unwrap();
+        let mut compressor = Compressor::default();
+        let packed = compressor.compress(&input).unwrap();
         assert!(packed.len() < 10, "{packed:?}");
         assert_eq!(lzf(&packed, 100).unwrap(), input);
-        assert_eq!(compress(b"abcdefghijklmnopqrstuvwxyz"), None, "nothing repeats");
+        assert_eq!(compressor.compress(b"abcdefghijklmnopqrstuvwxyz"), None, "nothing repeats");
     }
 
     proptest! {
@@ -167,7 +194,11 @@ mod tests {
                     input.push(b'a' + letter + noisy);
                 }
             }
-            if let Some(packed) = compress(&input) {
+            let fresh = Compressor::default().compress(&input);
+            let mut used = Compressor::default();
+            used.compress(&input[input.len() / 2..]);
+            prop_assert_eq!(&used.compress(&input), &fresh, "what came before does not matter");
+            if let Some(packed) = fresh {
                 prop_assert!(packed.len() + 4 <= input.len());
                 prop_assert_eq!(lzf(&packed, input.len()).unwrap(), input);
             }

@@ -3,7 +3,7 @@
 //! - [`SnapshotEncoder`] turns a keyspace snapshot into RDB bytes, a piece at a time, on whatever thread the shell
 //!   (or the simulator) chooses.
 //! - [`RdbDecoder`] takes bytes as they come and gives keys; it knows nothing of the node. It accepts what Redis 6.2
-//!   (version 9) and 7.0 (version 10) write for strings, lists, sets, hashes and sorted sets.
+//!   (version 9) and 7.0 (version 10) write for strings, lists, sets, hashes, sorted sets and streams.
 //! - [`dump`] holds the DUMP and RESTORE payload.
 
 mod crc64;
@@ -13,11 +13,14 @@ mod encode;
 mod listpack;
 mod lzf;
 mod packed;
+mod stream;
 mod write;
 
 pub use crc64::crc64;
 pub use decode::{RdbDecoder, RdbEvent, RdbKey};
 pub use encode::{SnapshotEncoder, SnapshotPiece, SnapshotUse, aux_fields};
+
+use crate::keyspace::stream::Damage;
 
 const MAGIC: &[u8; 5] = b"REDIS";
 
@@ -53,19 +56,21 @@ mod value_type {
     pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;
     pub const ZSET_ZIPLIST: u8 = 12;
+    pub const HASH_ZIPMAP: u8 = 9;
     pub const HASH_ZIPLIST: u8 = 13;
     pub const LIST_QUICKLIST: u8 = 14;
+    pub const STREAM_LISTPACKS: u8 = 15;
     pub const HASH_LISTPACK: u8 = 16;
     pub const ZSET_LISTPACK: u8 = 17;
     pub const LIST_QUICKLIST_2: u8 = 18;
+    pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM_LISTPACKS_3: u8 = 21;
 
     /// What a type that is not read is called, for the error.
     pub const fn name(value_type: u8) -> &'static str {
         match value_type {
             6 | 7 => "module value",
-            9 => "zipmap hash",
-            15 | 19 | 21 => "stream",
             22..=25 => "hash with field expiry",
             _ => "value of unknown type",
         }
@@ -97,11 +102,14 @@ pub enum RdbError {
     /// A packed collection or compressed string that does not add up.
     #[error("RDB is corrupt: a {0} {1}")]
     Packed(&'static str, &'static str),
+    /// A stream that does not add up.
+    #[error("RDB is corrupt: {0}")]
+    Stream(#[from] Damage),
     /// Anything else that does not add up.
     #[error("RDB is corrupt: {0}")]
     Corrupt(&'static str),
     /// The file's own checksum does not match.
-    #[error("wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
+    #[error("RDB CRC error: wrong RDB checksum: expected {expected:016x}, got {got:016x}")]
     Checksum {
         /// What the file says.
         expected: u64,

@@ -2,7 +2,7 @@
 //! compression of strings. Every function reads foreign bytes and refuses what does not add up.
 
 use super::RdbError;
-use super::listpack::back_len_bytes;
+use crate::keyspace::listpack;
 use crate::keyspace::score::{Score, parse_bound};
 
 type Elements = Vec<Vec<u8>>;
@@ -63,35 +63,15 @@ pub fn listpack(blob: &[u8]) -> Result<Elements, RdbError> {
         return cursor.fail("has a wrong total length");
     }
     let mut elements = Vec::new();
-    loop {
-        let before = cursor.bytes.len();
-        let first = cursor.byte()?;
-        let element = match first {
-            0xff => break,
-            0x00..=0x7f => text(i64::from(first)),
-            0x80..=0xbf => cursor.take(usize::from(first & 0x3f))?.to_vec(),
-            0xc0..=0xdf => {
-                let unsigned = i64::from(first & 0x1f) << 8 | i64::from(cursor.byte()?);
-                text(if unsigned >= 1 << 12 { unsigned - (1 << 13) } else { unsigned })
-            }
-            0xe0..=0xef => {
-                let len = usize::from(first & 0x0f) << 8 | usize::from(cursor.byte()?);
-                cursor.take(len)?.to_vec()
-            }
-            0xf0 => {
-                let len = cursor.u32_le()? as usize;
-                cursor.take(len)?.to_vec()
-            }
-            0xf1 => text(cursor.signed_le(2)?),
-            0xf2 => text(cursor.signed_le(3)?),
-            0xf3 => text(cursor.signed_le(4)?),
-            0xf4 => text(cursor.signed_le(8)?),
-            _ => return cursor.fail("has an unknown encoding"),
-        };
-        // The entry is followed by its own length, for reading backwards: 7 bits a byte.
-        cursor.take(back_len_bytes(before - cursor.bytes.len()))?;
-        elements.push(element);
+    let mut at = listpack::HEAD_BYTES;
+    while let Some((element, next)) = listpack::read(blob, at) {
+        elements.push(element.to_vec());
+        at = next;
     }
+    if blob.get(at) != Some(&listpack::END) {
+        return cursor.fail("has an element that cannot be");
+    }
+    cursor.bytes = &blob[at + 1..];
     if !cursor.bytes.is_empty() || (announced != u16::MAX && usize::from(announced) != elements.len()) {
         return cursor.fail("has a wrong element count");
     }
@@ -156,6 +136,34 @@ pub fn intset(blob: &[u8]) -> Result<Elements, RdbError> {
         return cursor.fail("has a wrong element count");
     }
     (0..count).map(|_| cursor.signed_le(width).map(text)).collect()
+}
+
+/// The fields and values of a zipmap, the small hash of Redis 2.4 and before.
+pub fn zipmap(blob: &[u8]) -> Result<Pairs, RdbError> {
+    let mut cursor = Cursor { bytes: blob, what: "zipmap" };
+    // The number of pairs, if it is small; the end is marked all the same.
+    cursor.byte()?;
+    let mut pairs = Vec::new();
+    let len = |cursor: &mut Cursor<'_>, first: u8| {
+        if first < 254 { Ok::<_, RdbError>(usize::from(first)) } else { Ok(cursor.u32_le()? as usize) }
+    };
+    loop {
+        let first = cursor.byte()?;
+        if first == 255 {
+            return if cursor.bytes.is_empty() { Ok(pairs) } else { cursor.fail("goes on behind its end") };
+        }
+        let field_len = len(&mut cursor, first)?;
+        let field = cursor.take(field_len)?.to_vec();
+        let first = cursor.byte()?;
+        if first == 255 {
+            return cursor.fail("has a field without a value");
+        }
+        let value_len = len(&mut cursor, first)?;
+        let unused = usize::from(cursor.byte()?);
+        let value = cursor.take(value_len)?.to_vec();
+        cursor.take(unused)?;
+        pairs.push((field, value));
+    }
 }
 
 /// Pairs up elements that stand for field, value, field, value.
@@ -245,7 +253,7 @@ mod tests {
                 let len = bytes.len() as u32;
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
             }
-            let _ = (listpack(&bytes), ziplist(&bytes), intset(&bytes), lzf(&bytes, 300));
+            let _ = (listpack(&bytes), ziplist(&bytes), zipmap(&bytes), intset(&bytes), lzf(&bytes, 300));
         }
     }
 }

@@ -29,20 +29,37 @@ pub fn put_string(out: &mut Vec<u8>, string: &[u8]) {
     }
 }
 
-/// As [`put_string`], compressed where that saves bytes (what Redis writes with `rdbcompression yes`), if it is
-/// shorter than `compress_below`.
-pub fn put_packed_string(out: &mut Vec<u8>, string: &[u8], compress_below: usize) {
-    const NOT_BELOW: usize = 20;
-    let packed =
-        if string.len() > NOT_BELOW && string.len() < compress_below { lzf::compress(string) } else { None };
-    match packed {
-        Some(packed) => {
-            out.push(0xc3);
-            put_len(out, packed.len() as u64);
-            put_len(out, string.len() as u64);
-            out.extend_from_slice(&packed);
+/// Writes strings, compressed where that saves bytes (`rdbcompression yes`).
+#[derive(Debug)]
+pub struct StringWriter {
+    compressor: lzf::Compressor,
+    /// Strings from this length on go as they are.
+    compress_below: usize,
+}
+
+impl StringWriter {
+    /// `compress_below`: 0 compresses nothing, `usize::MAX` whatever becomes shorter.
+    pub fn new(compress_below: usize) -> Self {
+        Self { compressor: lzf::Compressor::default(), compress_below }
+    }
+
+    /// As [`put_string`].
+    pub fn put(&mut self, out: &mut Vec<u8>, string: &[u8]) {
+        const NOT_BELOW: usize = 20;
+        let packed = if string.len() > NOT_BELOW && string.len() < self.compress_below {
+            self.compressor.compress(string)
+        } else {
+            None
+        };
+        match packed {
+            Some(packed) => {
+                out.push(0xc3);
+                put_len(out, packed.len() as u64);
+                put_len(out, string.len() as u64);
+                out.extend_from_slice(&packed);
+            }
+            None => put_string(out, string),
         }
-        None => put_string(out, string),
     }
 }
 
@@ -100,23 +117,29 @@ pub fn put_aux(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     put_string(out, value);
 }
 
-/// Appends the choice of database 0 and the hint of how many keys follow.
-pub fn put_database(out: &mut Vec<u8>, keys: u64, expires: u64) {
+/// Appends the choice of a database and the hint of how many keys follow.
+pub fn put_database(out: &mut Vec<u8>, number: u32, keys: u64, expires: u64) {
     out.push(opcode::SELECT_DB);
-    put_len(out, 0);
+    put_len(out, u64::from(number));
     out.push(opcode::RESIZE_DB);
     put_len(out, keys);
     put_len(out, expires);
 }
 
 /// Appends what stands before a value: expiry, type, key.
-pub fn put_key(out: &mut Vec<u8>, key: &[u8], expire_at_ms: Option<u64>, value_type: u8) {
+pub fn put_key(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    expire_at_ms: Option<u64>,
+    value_type: u8,
+    strings: &mut StringWriter,
+) {
     if let Some(at) = expire_at_ms {
         out.push(opcode::EXPIRE_MS);
         out.extend_from_slice(&at.to_le_bytes());
     }
     out.push(value_type);
-    put_string(out, key);
+    strings.put(out, key);
 }
 
 #[cfg(test)]

@@ -67,6 +67,12 @@ struct Span {
     end: usize,
 }
 
+/// The number of the database that a SELECT chooses; none if it is no SELECT, or one of nonsense.
+pub fn selected_by(command: Command<'_>) -> Option<u32> {
+    let number = command.args().nth(1).filter(|_| command.is("SELECT"))?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 /// Commands in order, flat in one buffer: no allocation for each argument.
 #[derive(Clone, Debug, Default)]
 pub struct CommandBatch {

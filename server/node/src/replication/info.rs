@@ -46,6 +46,20 @@ impl Replication {
         self.counts
     }
 
+    /// Forgets what was counted (`CONFIG RESETSTAT`).
+    pub const fn reset_counts(&mut self) {
+        self.counts = SyncCounts { full: 0, partial_ok: 0, partial_err: 0 };
+    }
+
+    /// Bytes of the stream that are kept: up to `repl-backlog-size`, and beyond it for replicas that lag.
+    pub fn backlog_memory(&self) -> (usize, usize) {
+        let kept = self.log.end() - self.log.first();
+        // Nobody lags where nobody follows: the rest is the granularity of chunks.
+        let limit = if self.replicas.map.is_empty() { u64::MAX } else { self.settings.backlog_bytes };
+        let backlog = kept.min(limit);
+        (backlog as usize, (kept - backlog) as usize)
+    }
+
     /// Number of replicas attached, in whatever stage.
     pub fn connected_replicas(&self) -> usize {
         self.replicas.map.len()
@@ -72,8 +86,8 @@ impl Replication {
         }
     }
 
-    /// INFO's section Replication, with its heading, lines ended by CRLF.
-    pub fn info(&self, now: Mono) -> String {
+    /// INFO's section Replication, with its heading, lines ended by CRLF. `good` replicas are shown if they matter.
+    pub fn info(&self, now: Mono, good: Option<usize>) -> String {
         let mut out = String::from("# Replication\r\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             // Writing to a string cannot fail.
@@ -111,6 +125,9 @@ impl Replication {
             }
         }
         line("connected_slaves", &self.replicas.map.len());
+        if let Some(good) = good {
+            line("min_slaves_good_slaves", &good);
+        }
         for (index, replica) in self.replicas.map.values().enumerate() {
             let lag = if replica.stage == Stage::Online { replica.lag_s(now) } else { 0 };
             let text = format!(
@@ -122,7 +139,7 @@ impl Replication {
             );
             line(&format!("slave{index}"), &text);
         }
-        line("master_failover_state", &"no-failover");
+        line("master_failover_state", &self.failover_state());
         line("master_replid", &self.history.id);
         let (earlier, until) = self
             .history

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::commands::{Command, CommandBatch, CommandParser};
+use super::commands::{Command, CommandBatch, CommandParser, selected_by};
 use super::identity::{History, ReplId};
 use super::log::ReplicationLog;
 use super::{Action, Actions, Replication, command_bytes};
@@ -49,6 +49,7 @@ enum State {
     /// The transfer is whole and the glue was asked to put it in place. `rest` came after it.
     Committing {
         identity: Option<(ReplId, u64)>,
+        stream_db: u32,
         rest: Vec<u8>,
     },
     Streaming(Box<Stream>),
@@ -71,6 +72,10 @@ struct Transfer {
     body: Body,
     decoder: RdbDecoder,
     received_bytes: u64,
+    /// Number of the database whose keys are coming.
+    db: u32,
+    /// The database that the stream after it has selected, if the master says so.
+    stream_db: u32,
 }
 
 #[derive(Debug)]
@@ -105,7 +110,7 @@ struct Stream {
 pub struct LinkStatus {
     /// The master.
     pub master: SocketAddr,
-    /// `connect`, `connecting`, `sync` or `connected`, as ROLE says.
+    /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
     pub state: &'static str,
     /// True while the stream is being applied.
     pub up: bool,
@@ -157,7 +162,8 @@ impl MasterLink {
     fn status(&self) -> LinkStatus {
         let state = match self.state {
             State::Idle { .. } => "connect",
-            State::Dialing | State::Handshake { .. } => "connecting",
+            State::Dialing => "connecting",
+            State::Handshake { .. } => "handshake",
             State::Transfer(_) | State::Committing { .. } => "sync",
             State::Streaming(_) => "connected",
         };
@@ -387,7 +393,11 @@ impl Replication {
         };
         let text = format!("Trying a partial resynchronization (request {id}:{offset}).");
         actions.push(Action::Log(LogLevel::Notice, text));
-        actions.push(Action::Send { conn, bytes: command_bytes(&["PSYNC", &id, &offset]) });
+        let mut words = vec!["PSYNC", &id, &offset];
+        if self.asks_to_take_over() {
+            words.push("FAILOVER");
+        }
+        actions.push(Action::Send { conn, bytes: command_bytes(&words) });
         Step::Psync
     }
 
@@ -411,6 +421,7 @@ impl Replication {
                 };
                 actions
                     .push(Action::Log(LogLevel::Notice, format!("Full resync from master: {id}:{offset}")));
+                self.failover_done(actions);
                 self.expect_transfer(Some((id, offset)));
                 Ok(())
             }
@@ -421,12 +432,18 @@ impl Replication {
                         Fault::Retry(format!("Master replied with wrong +CONTINUE syntax: {text}"))
                     })?),
                 };
+                self.failover_done(actions);
                 self.continue_stream(new_id, now, actions);
                 Ok(())
             }
             "-NOMASTERLINK" | "-LOADING" => Err(Fault::Retry(format!(
                 "Master is currently unable to PSYNC but should be in the future: {text}"
             ))),
+            _ if self.asks_to_take_over() => {
+                // It was under way, or nobody would have been asked to take over.
+                let _ = self.abort_failover("Failover target rejected psync request", now, actions);
+                Ok(())
+            }
             _ => {
                 // A master that knows no PSYNC: ask in the old way.
                 actions.push(Action::Log(
@@ -447,6 +464,8 @@ impl Replication {
                 body: Body::Announcement { line: Vec::new() },
                 decoder: RdbDecoder::new(),
                 received_bytes: 0,
+                db: 0,
+                stream_db: 0,
             }));
         }
     }
@@ -489,7 +508,12 @@ impl Replication {
             actions.push(Action::LoadBegin);
             return self.transfer_bytes(&rest, actions);
         }
-        let mut keys = Keys::default();
+        let mut keys = Keys {
+            databases: self.settings.databases,
+            db: transfer.db,
+            stream_db: transfer.stream_db,
+            ..Keys::default()
+        };
         let mut feed = |part: &[u8]| {
             transfer.received_bytes += part.len() as u64;
             transfer
@@ -523,6 +547,7 @@ impl Replication {
             return Err(Fault::Retry(why));
         }
         keys.hand_over(actions);
+        (transfer.db, transfer.stream_db) = (keys.db, keys.stream_db);
         if transfer.decoder.is_done() && !transfer.decoder.take_rest().is_empty() {
             return Err(broken(&RdbError::Trailing));
         }
@@ -530,7 +555,11 @@ impl Replication {
             if !transfer.decoder.is_done() {
                 return Err(broken(&RdbError::Corrupt("it ends early")));
             }
-            link.state = State::Committing { identity: transfer.identity, rest: bytes.to_vec() };
+            link.state = State::Committing {
+                identity: transfer.identity,
+                stream_db: transfer.stream_db,
+                rest: bytes.to_vec(),
+            };
             actions.push(Action::LoadCommit);
         }
         Ok(())
@@ -541,8 +570,9 @@ impl Replication {
     pub fn loaded(&mut self, now: Mono, actions: &mut Actions) {
         let Some(link) = &mut self.link else { return };
         let Some(conn) = link.conn else { return };
-        let State::Committing { identity, rest } = &mut link.state else { return };
+        let State::Committing { identity, stream_db, rest } = &mut link.state else { return };
         let (identity, rest) = (*identity, std::mem::take(rest));
+        self.stream_db = *stream_db;
         let sends_acks = identity.is_some();
         link.state = State::Streaming(Box::new(Stream { sends_acks, ..Stream::default() }));
         link.can_resume = sends_acks;
@@ -577,7 +607,8 @@ impl Replication {
     fn stream_bytes(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
         let Some(MasterLink { state: State::Streaming(stream), .. }) = &mut self.link else { return Ok(()) };
         stream.parser.feed(bytes);
-        let mut batch = CommandBatch::default();
+        let databases = self.settings.databases;
+        let mut batch = Batch { db: self.stream_db, commands: CommandBatch::default() };
         let result = loop {
             let command = match stream.parser.next_command() {
                 Ok(Some(command)) => command,
@@ -588,7 +619,10 @@ impl Replication {
                 transaction.push(command);
                 if command.is("EXEC") {
                     self.log.append(transaction.raw());
-                    transaction.iter().for_each(|command| batch.push(command));
+                    for command in transaction.iter() {
+                        self.stream_db = selected_by(command).unwrap_or(self.stream_db);
+                        batch.commands.push(command);
+                    }
                     stream.transaction = None;
                 } else if command.is("DISCARD") {
                     self.log.append(transaction.raw());
@@ -606,24 +640,47 @@ impl Replication {
                 Kind::GetAck => {
                     // What it asks for is how far we were before it.
                     if stream.sends_acks {
-                        hand_over(&mut batch, actions);
+                        batch.hand_over(self.stream_db, actions);
                         actions.push(ack(conn, self.log.end()));
                     }
                 }
                 Kind::Nothing => {}
-                Kind::OtherDatabase => {
-                    let text = format!(
-                        "The master selected a database other than 0: {}",
-                        command.raw.escape_ascii()
-                    );
-                    break Err(Fault::Distrust(text));
-                }
-                Kind::Write => batch.push(command),
+                Kind::Select => match selected_by(command).filter(|&db| db < databases) {
+                    Some(db) => {
+                        self.stream_db = db;
+                        batch.commands.push(command);
+                    }
+                    None => {
+                        let text = format!(
+                            "The master selected a database that is not here: {}",
+                            command.raw.escape_ascii()
+                        );
+                        break Err(Fault::Distrust(text));
+                    }
+                },
+                Kind::Write => batch.commands.push(command),
             }
             self.log.append(command.raw);
         };
-        hand_over(&mut batch, actions);
+        batch.hand_over(self.stream_db, actions);
         result
+    }
+}
+
+/// Commands to hand over, and the database that is selected before them.
+struct Batch {
+    db: u32,
+    commands: CommandBatch,
+}
+
+impl Batch {
+    /// Hands over what there is; what comes next begins with `next_db` selected.
+    fn hand_over(&mut self, next_db: u32, actions: &mut Actions) {
+        if !self.commands.is_empty() {
+            let batch = std::mem::take(&mut self.commands);
+            actions.push(Action::Apply { db: self.db, batch });
+        }
+        self.db = next_db;
     }
 }
 
@@ -631,9 +688,9 @@ impl Replication {
 enum Kind {
     Multi,
     GetAck,
-    /// PING, SELECT 0 and the like: counted, and nothing else.
+    /// PING and the like: counted, and nothing else.
     Nothing,
-    OtherDatabase,
+    Select,
     Write,
 }
 
@@ -649,15 +706,9 @@ fn kind_of(command: Command<'_>) -> Kind {
         return if second.eq_ignore_ascii_case(b"GETACK") { Kind::GetAck } else { Kind::Nothing };
     }
     if command.is("SELECT") {
-        return if second == b"0" { Kind::Nothing } else { Kind::OtherDatabase };
+        return Kind::Select;
     }
     Kind::Write
-}
-
-fn hand_over(batch: &mut CommandBatch, actions: &mut Actions) {
-    if !batch.is_empty() {
-        actions.push(Action::Apply(std::mem::take(batch)));
-    }
 }
 
 fn ack(conn: ConnId, offset: u64) -> Action {
@@ -721,6 +772,12 @@ fn announcement(buffer: &mut Vec<u8>) -> Result<Option<(Body, Vec<u8>)>, Fault> 
 /// Gathers decoded keys into actions of a fair size.
 #[derive(Default)]
 struct Keys {
+    /// How many databases there are here.
+    databases: u32,
+    /// The one that they belong to.
+    db: u32,
+    /// The one that the stream after them has selected.
+    stream_db: u32,
     keys: Vec<RdbKey>,
     refused: Option<String>,
 }
@@ -734,21 +791,35 @@ impl Keys {
                     self.hand_over(actions);
                 }
             }
-            RdbEvent::SelectDb(db) if db != 0 => {
-                self.refused =
-                    Some(format!("The master's dataset has keys in database {db}; only 0 is supported"));
+            RdbEvent::SelectDb(db) => match u32::try_from(db).ok().filter(|&db| db < self.databases) {
+                Some(db) => {
+                    self.hand_over(actions);
+                    self.db = db;
+                }
+                None => {
+                    let last = self.databases.saturating_sub(1);
+                    self.refused = Some(format!(
+                        "The master's dataset has keys in database {db}; the last one here is {last}"
+                    ));
+                }
+            },
+            RdbEvent::Aux { name, value } => {
+                if name == b"repl-stream-db" {
+                    let db = std::str::from_utf8(&value).ok().and_then(|db| db.parse().ok());
+                    self.stream_db = db.filter(|&db| db < self.databases).unwrap_or(0);
+                }
             }
             RdbEvent::Function(_) => actions.push(Action::Log(
                 LogLevel::Warning,
                 "Ignoring a function library in the master's dataset: functions are not supported".to_owned(),
             )),
-            RdbEvent::Aux { .. } | RdbEvent::SelectDb(_) | RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
+            RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         }
     }
 
     fn hand_over(&mut self, actions: &mut Actions) {
         if !self.keys.is_empty() {
-            actions.push(Action::LoadKeys(std::mem::take(&mut self.keys)));
+            actions.push(Action::LoadKeys { db: self.db, keys: std::mem::take(&mut self.keys) });
         }
     }
 }

@@ -24,7 +24,7 @@
 //! - A replica's expiry only hides keys; deletes come from the master. Commands in [`Action::Apply`] run without
 //!   redirection, without replies and are never propagated again: the log already has them, byte for byte.
 //! - [`Action::TakeSnapshot`]: read [`Replication::rdb_identity`], take the keyspace's snapshot, push
-//!   `SnapshotStart`, call [`Replication::snapshot_taken`], all in one go. The offset announced to replicas is read
+//!   `SnapshotStart` or `Save`, call [`Replication::snapshot_taken`], all in one go. The offset announced to replicas is read
 //!   in that call, so it is that of the snapshot (F-33).
 //! - [`Action::LoadBegin`], [`Action::LoadKeys`]..., then [`Action::LoadCommit`] or [`Action::LoadAbort`]: fill a
 //!   **new** keyspace and put it in place of the old one at commit only (F-19). Answer the commit with
@@ -32,6 +32,7 @@
 //!   AOF (`AofWriter::restart`), because what it holds is another history.
 
 pub mod commands;
+pub mod failover;
 pub mod identity;
 mod info;
 mod link;
@@ -93,6 +94,19 @@ pub struct ReplicationSettings {
     pub priority: u32,
     /// `replica-read-only`, for INFO only.
     pub read_only: bool,
+    /// How many databases this server has: a master with more cannot be followed.
+    pub databases: u32,
+}
+
+/// Where a snapshot stands in the replication stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RdbIdentity<'a> {
+    /// Name of the history.
+    pub id: &'a str,
+    /// Offset in it.
+    pub offset: u64,
+    /// The database that the stream has selected there.
+    pub stream_db: u32,
 }
 
 impl Default for ReplicationSettings {
@@ -114,6 +128,7 @@ impl Default for ReplicationSettings {
             master_auth: None,
             priority: 100,
             read_only: true,
+            databases: 16,
         }
     }
 }
@@ -152,7 +167,18 @@ pub enum Action {
         end: usize,
     },
     /// Take a snapshot now and call [`Replication::snapshot_taken`].
-    TakeSnapshot,
+    TakeSnapshot {
+        /// Save it to dump.rdb; [`Replication::file_saved`] then. Else it is pulled.
+        to_file: bool,
+    },
+    /// `Effect::FileStart` on dump.rdb.
+    StartFile(SnapshotId),
+    /// A FAILOVER holds writes back.
+    HoldWrites,
+    /// It no longer does.
+    ReleaseWrites,
+    /// This node changed its role by itself (FAILOVER).
+    RoleChanged,
     /// `Effect::SnapshotPull`.
     PullSnapshot(SnapshotId),
     /// `Effect::SnapshotCancel`.
@@ -160,14 +186,24 @@ pub enum Action {
     /// Begin a new keyspace beside the old one.
     LoadBegin,
     /// Add these keys to the new keyspace.
-    LoadKeys(Vec<RdbKey>),
+    LoadKeys {
+        /// Number of their database, below [`ReplicationSettings::databases`].
+        db: u32,
+        /// The keys.
+        keys: Vec<RdbKey>,
+    },
     /// The new keyspace is whole: put it in place and call [`Replication::loaded`].
     LoadCommit,
     /// Drop the new keyspace.
     LoadAbort,
     /// Execute these commands of the master. `MULTI` and `EXEC` are among them, and all between them is in the
-    /// same batch, so executing the rest one by one is atomic.
-    Apply(CommandBatch),
+    /// same batch, so executing the rest one by one is atomic. So are `SELECT`s, which the glue follows.
+    Apply {
+        /// Number of the database that is selected before the first of them.
+        db: u32,
+        /// The commands.
+        batch: CommandBatch,
+    },
     /// Answer a blocked WAIT.
     WaitDone {
         /// Whose WAIT.
@@ -197,11 +233,15 @@ pub struct Replication {
     /// False until the first replica: nothing is kept and the offset stands still, as in Redis. Whenever it turns
     /// false or true on a master, the history gets a new name (F-37).
     log_active: bool,
-    /// SELECT 0 stands in the stream since the last full resync began.
-    selected: bool,
+    /// As a master: the database that the stream has selected since the last full resync began.
+    selected: Option<u32>,
+    /// As a replica: the database that the master's stream has selected at our offset. It outlives the link, as the
+    /// offset does.
+    stream_db: u32,
     replicas: Replicas,
     link: Option<MasterLink>,
     waits: Waits,
+    failover: Option<failover::Failover>,
     pings_paused: bool,
     next_ping: Mono,
     next_cron: Mono,
@@ -220,10 +260,12 @@ impl Replication {
             random,
             history,
             log_active: false,
-            selected: false,
+            selected: None,
+            stream_db: 0,
             replicas: Replicas::default(),
             link: None,
             waits: Waits::default(),
+            failover: None,
             pings_paused: false,
             next_ping: Mono(0),
             next_cron: Mono(0),
@@ -235,7 +277,9 @@ impl Replication {
     /// Takes up the history that a loaded dump names in its `repl-id` and `repl-offset`. Call it before any other
     /// event. A replica goes on under that id. A master gets a new id, and replicas that hold the dump's history up
     /// to its offset may continue: nothing else may, because the master may have lost writes (F-36).
-    pub fn restore(&mut self, id: ReplId, offset: u64, as_replica: bool, now: Mono) {
+    /// `stream_db` is the dump's `repl-stream-db`: the database that the stream had selected at that offset.
+    pub fn restore(&mut self, id: ReplId, offset: u64, stream_db: u32, as_replica: bool, now: Mono) {
+        self.stream_db = stream_db;
         if as_replica {
             self.history = History { id, earlier: None };
         } else {
@@ -256,6 +300,9 @@ impl Replication {
     /// Changes settings (`CONFIG SET`).
     pub fn set_settings(&mut self, settings: ReplicationSettings) {
         self.log.set_window_bytes(settings.backlog_bytes);
+        if settings.ping_period_s != self.settings.ping_period_s {
+            self.next_ping = Mono(0);
+        }
         self.settings = settings;
     }
 
@@ -279,24 +326,26 @@ impl Replication {
         self.log_active && self.link.is_none()
     }
 
-    /// The id and offset to put in a snapshot taken now, when they mean something.
-    pub fn rdb_identity(&self) -> Option<(&str, u64)> {
+    /// What to put in a snapshot taken now of where it stands in the stream, when that means something.
+    pub fn rdb_identity(&self) -> Option<RdbIdentity<'_>> {
         let known = match &self.link {
             None => self.log_active,
             Some(link) => link.can_resume(),
         };
-        known.then(|| (self.history.id.as_str(), self.log.end()))
+        let stream_db = if self.link.is_some() { self.stream_db } else { self.selected.unwrap_or(0) };
+        known.then(|| RdbIdentity { id: self.history.id.as_str(), offset: self.log.end(), stream_db })
     }
 
     /// Appends one executed command (one RESP array; for a transaction one call each for MULTI, the commands, EXEC)
-    /// to the stream. Nothing on a replica: its stream is its master's.
-    pub fn propagate(&mut self, command: &[u8]) {
+    /// to the stream, with a SELECT before it if the stream has selected another database than `db` (none: it is the
+    /// same in all of them). Nothing on a replica: its stream is its master's.
+    pub fn propagate(&mut self, db: Option<u32>, command: &[u8]) {
         if !self.wants_commands() {
             return;
         }
-        if !self.selected {
-            self.selected = true;
-            self.append_command(&["SELECT", "0"]);
+        if let Some(db) = db.filter(|_| self.selected != db) {
+            self.selected = Some(db);
+            self.append_command(&["SELECT", &db.to_string()]);
         }
         self.log.append(command);
     }
@@ -337,6 +386,7 @@ impl Replication {
             None => {
                 // The history goes on under the same id: what was written here is what will be asked for.
                 self.activate_log();
+                self.stream_db = self.selected.unwrap_or(0);
                 true
             }
         };
@@ -354,7 +404,7 @@ impl Replication {
         let id = self.random.repl_id();
         self.history.branch(id, self.log.end());
         self.activate_log();
-        self.selected = false;
+        self.selected = None;
         self.no_replicas_since = Some(now);
         self.drop_replicas(actions);
         let (earlier, until) = self.history.earlier.unwrap_or((ReplId::NONE, 0));
@@ -410,6 +460,7 @@ impl Replication {
         [
             busy.then_some(self.next_cron),
             self.waits.next_deadline(),
+            self.failover_deadline(),
             self.snapshot_due(),
             self.link_retry_at(),
         ]
@@ -421,6 +472,7 @@ impl Replication {
     /// Time has come for something: timeouts, pings, acknowledgements, reconnects. Cheap when called too often.
     pub fn tick(&mut self, now: Mono, actions: &mut Actions) {
         self.waits.expire(now, &self.replicas, actions);
+        self.failover_step(now, actions);
         self.retry_link(now, actions);
         if now < self.next_cron {
             return;
@@ -428,6 +480,10 @@ impl Replication {
         self.next_cron = now.plus_ms(1000);
         self.link_cron(now, actions);
         self.replicas_cron(now, actions);
+        if self.next_ping == Mono(0) {
+            // The first one, and the first by a new period.
+            self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
+        }
         if now >= self.next_ping {
             self.next_ping = now.plus_ms(self.settings.ping_period_s * 1000);
             if self.link.is_none() && !self.replicas.map.is_empty() && !self.pings_paused {

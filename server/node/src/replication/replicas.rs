@@ -1,7 +1,7 @@
 //! The master's end: replicas that are attached to this node, how far each is, and what they may send.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::identity::ReplId;
 use super::transfer::Transfer;
@@ -24,6 +24,8 @@ pub struct Replicas {
     pub(super) transfer: Option<Transfer>,
     /// A snapshot was asked for and is not taken yet.
     pub(super) snapshot_asked: bool,
+    /// Something else is being saved.
+    pub(super) snapshots_held: bool,
 }
 
 /// What a replica says of itself before it asks for data.
@@ -82,6 +84,20 @@ pub(super) struct Replica {
 impl Replica {
     pub fn name(&self) -> String {
         endpoint(self.ip, self.hints.announced_ip.as_deref(), self.hints.listening_port)
+    }
+
+    /// The address at which it can be dialled, if it is one.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        let ip = match &self.hints.announced_ip {
+            Some(name) => name.parse().ok()?,
+            None => self.ip,
+        };
+        Some(SocketAddr::new(ip, self.hints.listening_port))
+    }
+
+    pub fn is_called(&self, host: &str, port: u16) -> bool {
+        let name = self.hints.announced_ip.clone().unwrap_or_else(|| self.ip.to_string());
+        name == host && self.hints.listening_port == port
     }
 
     pub const fn is_waiting(&self) -> bool {
@@ -231,12 +247,25 @@ impl Replication {
             actions.push(Action::Log(LogLevel::Notice, text));
         }
         self.waits.check(&self.replicas, actions);
+        self.failover_step(now, actions);
     }
 
     /// PSYNC (two arguments) or SYNC (none).
     fn sync(&mut self, conn: ConnId, ip: IpAddr, args: &[&[u8]], now: Mono, actions: &mut Actions) {
         if self.is_replica(conn) {
             return;
+        }
+        if let [id, _, word, ..] = args
+            && word.eq_ignore_ascii_case(b"failover")
+            && self.link.is_some()
+        {
+            if !id.eq_ignore_ascii_case(self.history.id.as_str().as_bytes()) {
+                return reply(conn, "-ERR PSYNC FAILOVER replid must match my replid.", actions);
+            }
+            let text = format!("Failover request received for replid {}.", self.history.id);
+            actions.push(Action::Log(LogLevel::Notice, text));
+            self.promote(now, actions);
+            actions.push(Action::RoleChanged);
         }
         if self.link.as_ref().is_some_and(|link| !link.is_streaming()) {
             return reply(conn, "-NOMASTERLINK Can't SYNC while not connected with my master", actions);
@@ -439,7 +468,7 @@ impl Replication {
         }
     }
 
-    fn drop_replica(&mut self, conn: ConnId, why: &str, now: Mono, actions: &mut Actions) {
+    pub(super) fn drop_replica(&mut self, conn: ConnId, why: &str, now: Mono, actions: &mut Actions) {
         if let Some(replica) = self.replicas.map.get(&conn) {
             actions.push(Action::Log(LogLevel::Warning, format!("Replica {}: {why}", replica.name())));
             actions.push(Action::Close { conn, flush: false });
@@ -456,7 +485,9 @@ impl Replication {
         }
         self.replicas.map.clear();
         self.replicas.snapshot_asked = false;
-        if let Some(transfer) = self.replicas.transfer.take() {
+        if let Some(transfer) = self.replicas.transfer.take()
+            && !transfer.is_collecting(transfer.id)
+        {
             actions.push(Action::CancelSnapshot(transfer.id));
         }
     }

@@ -18,6 +18,8 @@ struct Node {
     encoders: BTreeMap<SnapshotId, SnapshotEncoder>,
     /// Pieces asked for; the disk thread delivers one a round.
     pulls: Vec<SnapshotId>,
+    /// Files that are written at the next batch's end.
+    saves: Vec<(SnapshotId, u64)>,
     parsers: BTreeMap<ConnId, CommandParser>,
     waits_done: Vec<(ConnId, usize)>,
     logs: Vec<String>,
@@ -92,6 +94,7 @@ impl World {
                 loading: None,
                 encoders: BTreeMap::new(),
                 pulls: Vec::new(),
+                saves: Vec::new(),
                 parsers: BTreeMap::new(),
                 waits_done: Vec::new(),
                 logs: Vec::new(),
@@ -134,16 +137,23 @@ impl World {
                 Action::Close { conn, .. } => self.close(conn, index),
                 Action::Send { conn, bytes } => self.put(conn, &bytes),
                 Action::SendShared { conn, chunk, start, end } => self.put(conn, &chunk[start..end]),
-                Action::TakeSnapshot => {
+                Action::TakeSnapshot { to_file } => {
                     let id = SnapshotId(now.0 + index as u64);
                     let aux = aux_fields(SnapshotUse::Rdb, self.now.wall, 0, node.repl.rdb_identity());
-                    node.encoders.insert(id, SnapshotEncoder::new(node.keys.snapshot(), aux));
-                    node.repl.snapshot_taken(id, now, &mut more);
+                    let encoder = SnapshotEncoder::new(node.keys.snapshot(), aux.clone());
+                    node.encoders.insert(id, encoder);
+                    node.repl.snapshot_taken(id, to_file, now, &mut more);
+                    if to_file {
+                        let mut file = Vec::new();
+                        SnapshotEncoder::new(node.keys.snapshot(), aux).fill(&mut file, usize::MAX);
+                        node.saves.push((id, file.len() as u64));
+                    }
                 }
+                Action::HoldWrites | Action::ReleaseWrites | Action::RoleChanged | Action::StartFile(_) => {}
                 Action::PullSnapshot(id) => node.pulls.push(id),
                 Action::CancelSnapshot(id) => drop(node.encoders.remove(&id)),
                 Action::LoadBegin => node.loading = Some(keyspace()),
-                Action::LoadKeys(keys) => {
+                Action::LoadKeys { keys, .. } => {
                     let loading = node.loading.as_mut().expect("begun");
                     for key in keys {
                         loading.load(&key.key, &key.value, None).expect("a fresh key");
@@ -154,9 +164,9 @@ impl World {
                     node.repl.loaded(now, &mut more);
                 }
                 Action::LoadAbort => node.loading = None,
-                Action::Apply(batch) => {
+                Action::Apply { batch, .. } => {
                     node.applied_batches += 1;
-                    for command in batch.iter() {
+                    for command in batch.iter().filter(|command| !command.is("SELECT")) {
                         node.execute(&command.to_vec());
                     }
                 }
@@ -211,12 +221,20 @@ impl World {
     fn end_of_batch(&mut self) -> bool {
         let mut pulled = false;
         for index in 0..self.nodes.len() {
+            for (id, bytes) in std::mem::take(&mut self.nodes[index].saves) {
+                self.with_node(index, |node, now, actions| {
+                    node.repl.file_saved(id, Some(bytes), now, actions);
+                });
+            }
             self.with_node(index, |node, now, actions| node.repl.flush(now, actions));
             let Some(id) = self.nodes[index].pulls.pop() else { continue };
             pulled = true;
             self.with_node(index, |node, now, actions| {
                 if let Some(encoder) = node.encoders.get_mut(&id) {
                     let piece = encoder.next_chunk(100);
+                    if piece.last {
+                        node.encoders.remove(&id);
+                    }
                     node.repl.snapshot_chunk(id, piece.bytes, piece.last, now, actions);
                 }
             });
@@ -292,7 +310,7 @@ impl World {
         node.execute(&bytes);
         let mut raw = Vec::new();
         write_command(&mut raw, args);
-        node.repl.propagate(&raw);
+        node.repl.propagate(Some(0), &raw);
     }
 
     fn follow(&mut self, replica: usize, master: usize) {
@@ -410,13 +428,17 @@ fn no_stream_follows_the_mark_before_the_first_acknowledgement() {
                 match action {
                     Action::Send { bytes, .. } => sent.extend(bytes),
                     Action::SendShared { chunk, start, end, .. } => sent.extend(&chunk[start..end]),
-                    Action::TakeSnapshot => {
+                    Action::TakeSnapshot { to_file } => {
                         let encoder = SnapshotEncoder::new(node.keys.snapshot(), Vec::new());
                         node.encoders.insert(SnapshotId(1), encoder);
-                        node.repl.snapshot_taken(SnapshotId(1), Mono(0), actions);
+                        node.repl.snapshot_taken(SnapshotId(1), to_file, Mono(0), actions);
                     }
                     Action::PullSnapshot(id) => {
-                        let piece = node.encoders.get_mut(&id).unwrap().next_chunk(1 << 20);
+                        let Some(encoder) = node.encoders.get_mut(&id) else { continue };
+                        let piece = encoder.next_chunk(1 << 20);
+                        if piece.last {
+                            node.encoders.remove(&id);
+                        }
                         node.repl.snapshot_chunk(id, piece.bytes, piece.last, Mono(0), actions);
                     }
                     _ => {}
@@ -426,7 +448,7 @@ fn no_stream_follows_the_mark_before_the_first_acknowledgement() {
     };
     node.repl.flush(Mono(0), &mut actions);
     drain(node, &mut actions, &mut sent);
-    node.repl.propagate(b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n");
+    node.repl.propagate(Some(0), b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n");
     node.repl.flush(Mono(0), &mut actions);
     drain(node, &mut actions, &mut sent);
     let at = sent.windows(5).position(|five| five == b"$EOF:").expect("the marked form");
@@ -731,7 +753,7 @@ fn a_restarted_master_lets_replicas_of_its_dump_continue_and_nobody_ahead_of_it(
     world.cut(0, 1);
     let node = &mut world.nodes[0];
     node.repl = Replication::new(node.repl.settings().clone(), 77);
-    node.repl.restore(id, offset, false, world.now.mono);
+    node.repl.restore(id, offset, 0, false, world.now.mono);
     node.keys = keyspace();
     for (key, value) in dump {
         node.keys.set(&key, Value::string(&value), None, WallMs(0));

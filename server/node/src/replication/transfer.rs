@@ -1,7 +1,8 @@
 //! Full resync, the master's end: one snapshot on its way to the replicas that waited for it.
 //!
 //! Two forms. `$EOF:` sends pieces as they are made and ends with a random mark. `$<length>` is for replicas that do
-//! not understand the mark: its length must come first, so all pieces are gathered before any is sent.
+//! not understand the mark, or for all with `repl-diskless-sync no`: its length must come first, so the snapshot goes
+//! to dump.rdb, and then from there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use super::replicas::Stage;
 use super::{Action, Actions, Replication};
 use crate::io::{ConnId, LogLevel, Mono, SnapshotId};
 
-/// The next piece is asked for when every receiver has less than this in its outbox.
-const PULL_BELOW_BYTES: usize = 1 << 20;
+/// More pieces are asked for when every receiver has less than this in its outbox.
+const PULL_BELOW_BYTES: usize = 2 << 20;
+/// Pieces that are asked for at a time: one is made while another is sent.
+const PULLS: usize = 2;
 
 /// A snapshot being sent.
 #[derive(Debug)]
@@ -21,20 +24,25 @@ pub(super) struct Transfer {
     offset: u64,
     form: Form,
     receivers: BTreeSet<ConnId>,
-    /// A piece was asked for and is not here yet.
-    pulling: bool,
+    /// Pieces that were asked for and are not here yet.
+    pulling: usize,
 }
 
 #[derive(Debug)]
 enum Form {
-    Marked { mark: [u8; 40] },
-    Gathered { pieces: Vec<Arc<[u8]>> },
+    Marked {
+        mark: [u8; 40],
+    },
+    /// `bytes`: the file's length, once it is written.
+    File {
+        bytes: Option<u64>,
+    },
 }
 
 impl Transfer {
     /// True while nothing of snapshot `id` has been sent, so that receivers need keepalives.
     pub fn is_collecting(&self, id: SnapshotId) -> bool {
-        self.id == id && matches!(self.form, Form::Gathered { .. })
+        self.id == id && matches!(self.form, Form::File { bytes: None })
     }
 }
 
@@ -44,9 +52,19 @@ impl Replication {
         self.replicas.transfer.as_ref().is_some_and(|transfer| transfer.id == id)
     }
 
+    /// True while a snapshot is encoded for replicas and for nothing else: Redis would have a child for it.
+    pub fn is_encoding(&self) -> bool {
+        self.replicas.transfer.as_ref().is_some_and(|transfer| matches!(transfer.form, Form::Marked { .. }))
+    }
+
+    /// No snapshot begins while another is being saved.
+    pub const fn hold_snapshots(&mut self, held: bool) {
+        self.replicas.snapshots_held = held;
+    }
+
     /// When the waiting replicas' snapshot is due; none if nobody waits or one is on its way.
     pub(super) fn snapshot_due(&self) -> Option<Mono> {
-        if self.replicas.transfer.is_some() || self.replicas.snapshot_asked {
+        if self.replicas.transfer.is_some() || self.replicas.snapshot_asked || self.replicas.snapshots_held {
             return None;
         }
         let waiting = || self.replicas.map.values().filter(|replica| replica.is_waiting());
@@ -79,21 +97,24 @@ impl Replication {
     pub(super) fn start_snapshot_if_due(&mut self, now: Mono, actions: &mut Actions) {
         if self.snapshot_due().is_some_and(|due| due <= now) {
             self.replicas.snapshot_asked = true;
-            actions.push(Action::TakeSnapshot);
+            let to_file = !self.marked_form_for_all();
+            let target = if to_file { "disk" } else { "replicas sockets" };
+            actions.push(Action::Log(
+                LogLevel::Notice,
+                format!("Starting BGSAVE for SYNC with target: {target}"),
+            ));
+            actions.push(Action::TakeSnapshot { to_file });
         }
     }
 
     /// The keyspace's snapshot was taken just now, before any other event: announces the offset of this moment to
-    /// all who wait.
-    pub fn snapshot_taken(&mut self, id: SnapshotId, now: Mono, actions: &mut Actions) {
+    /// all who wait. `to_file` as [`Action::TakeSnapshot`] said; then [`Self::file_saved`] follows.
+    pub fn snapshot_taken(&mut self, id: SnapshotId, to_file: bool, now: Mono, actions: &mut Actions) {
         self.replicas.snapshot_asked = false;
-        let form = if self.marked_form_for_all() {
-            Form::Marked { mark: self.random.hex40() }
-        } else {
-            Form::Gathered { pieces: Vec::new() }
-        };
+        let form =
+            if to_file { Form::File { bytes: None } } else { Form::Marked { mark: self.random.hex40() } };
         // Each replica begins with database 0 unknown.
-        self.selected = false;
+        self.selected = None;
         let offset = self.log.end();
         let receivers: BTreeSet<ConnId> = self
             .replicas
@@ -102,12 +123,15 @@ impl Replication {
             .filter(|(_, replica)| replica.is_waiting())
             .map(|(&conn, _)| conn)
             .collect();
-        let mut transfer = Transfer { id, offset, form, receivers: BTreeSet::new(), pulling: false };
+        let mut transfer = Transfer { id, offset, form, receivers: BTreeSet::new(), pulling: 0 };
         for conn in receivers {
             self.receive_transfer(&mut transfer, conn, now, actions);
         }
         if transfer.receivers.is_empty() {
-            actions.push(Action::CancelSnapshot(id));
+            // The file is of use without them.
+            if !to_file {
+                actions.push(Action::CancelSnapshot(id));
+            }
             return;
         }
         actions.push(Action::Log(
@@ -118,10 +142,46 @@ impl Replication {
         self.pull_if_room(actions);
     }
 
-    /// A replica that comes while a snapshot is still being gathered shares it: the log has been kept since.
+    /// The snapshot is in its file, of this length, or could not be written: now it is sent.
+    pub fn file_saved(&mut self, id: SnapshotId, bytes: Option<u64>, now: Mono, actions: &mut Actions) {
+        let Some(transfer) = self.replicas.transfer.as_mut().filter(|transfer| transfer.id == id) else {
+            return;
+        };
+        let Some(bytes) = bytes else {
+            return self.end_transfer("SYNC failed. BGSAVE child returned an error", now, actions);
+        };
+        transfer.form = Form::File { bytes: Some(bytes) };
+        let head = format!("${bytes}\r\n");
+        for &conn in &transfer.receivers {
+            if let Some(replica) = self.replicas.map.get_mut(&conn) {
+                replica.queued_bytes += head.len();
+                replica.progress_at = now;
+                actions.push(Action::Send { conn, bytes: head.clone().into_bytes() });
+            }
+        }
+        actions.push(Action::StartFile(id));
+        self.pull_if_room(actions);
+    }
+
+    /// The file cannot be read on.
+    pub fn file_failed(&mut self, id: SnapshotId, why: &str, now: Mono, actions: &mut Actions) {
+        if self.owns_snapshot(id) {
+            self.end_transfer(&format!("Read error sending DB to replica: {why}"), now, actions);
+        }
+    }
+
+    fn end_transfer(&mut self, why: &str, now: Mono, actions: &mut Actions) {
+        let Some(transfer) = self.replicas.transfer.take() else { return };
+        actions.push(Action::Log(LogLevel::Warning, why.to_owned()));
+        for conn in transfer.receivers {
+            self.drop_replica(conn, why, now, actions);
+        }
+    }
+
+    /// A replica that comes while the file is still being written shares it: the log has been kept since.
     pub(super) fn join_transfer(&mut self, conn: ConnId, now: Mono, actions: &mut Actions) {
         let Some(mut transfer) = self.replicas.transfer.take() else { return };
-        if matches!(transfer.form, Form::Gathered { .. }) {
+        if matches!(transfer.form, Form::File { bytes: None }) {
             self.receive_transfer(&mut transfer, conn, now, actions);
         }
         self.replicas.transfer = Some(transfer);
@@ -153,12 +213,13 @@ impl Replication {
     /// Asks for the next piece unless one is on its way or a receiver still has much to take.
     pub(super) fn pull_if_room(&mut self, actions: &mut Actions) {
         let Some(transfer) = &mut self.replicas.transfer else { return };
-        let gathering = matches!(transfer.form, Form::Gathered { .. });
+        if transfer.is_collecting(transfer.id) {
+            return;
+        }
         let queued = |conn| self.replicas.map.get(conn).map_or(0, |replica| replica.queued_bytes);
-        if !transfer.pulling
-            && (gathering || transfer.receivers.iter().map(queued).max() < Some(PULL_BELOW_BYTES))
-        {
-            transfer.pulling = true;
+        let most = transfer.receivers.iter().map(queued).max();
+        while transfer.pulling < PULLS && most < Some(PULL_BELOW_BYTES) {
+            transfer.pulling += 1;
             actions.push(Action::PullSnapshot(transfer.id));
         }
     }
@@ -175,24 +236,10 @@ impl Replication {
         let Some(transfer) = self.replicas.transfer.as_mut().filter(|transfer| transfer.id == id) else {
             return;
         };
-        transfer.pulling = false;
-        let mut head = None;
-        let mut mark = None;
-        let pieces = match &mut transfer.form {
-            Form::Marked { mark: end } => {
-                mark = last.then_some(*end);
-                vec![bytes]
-            }
-            Form::Gathered { pieces } => {
-                pieces.push(bytes);
-                if last {
-                    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-                    head = Some(format!("${len}\r\n"));
-                    std::mem::take(pieces)
-                } else {
-                    Vec::new()
-                }
-            }
+        transfer.pulling = transfer.pulling.saturating_sub(1);
+        let mark = match &transfer.form {
+            Form::Marked { mark } => last.then_some(*mark),
+            Form::File { .. } => None,
         };
         let receivers = transfer.receivers.clone();
         if last {
@@ -200,15 +247,9 @@ impl Replication {
         }
         for conn in receivers {
             let Some(replica) = self.replicas.map.get_mut(&conn) else { continue };
-            if let Some(head) = &head {
-                replica.queued_bytes += head.len();
-                actions.push(Action::Send { conn, bytes: head.clone().into_bytes() });
-            }
-            for chunk in &pieces {
-                replica.queued_bytes += chunk.len();
-                let (chunk, end) = (Arc::clone(chunk), chunk.len());
-                actions.push(Action::SendShared { conn, chunk, start: 0, end });
-            }
+            replica.queued_bytes += bytes.len();
+            let (chunk, end) = (Arc::clone(&bytes), bytes.len());
+            actions.push(Action::SendShared { conn, chunk, start: 0, end });
             if let Some(mark) = mark {
                 replica.queued_bytes += mark.len();
                 actions.push(Action::Send { conn, bytes: mark.to_vec() });
@@ -230,7 +271,12 @@ impl Replication {
         let Some(transfer) = &mut self.replicas.transfer else { return };
         transfer.receivers.remove(&conn);
         if transfer.receivers.is_empty() {
-            actions.push(Action::CancelSnapshot(transfer.id));
+            // A file that is being written is of use without them.
+            if !transfer.is_collecting(transfer.id) {
+                let text = "Diskless rdb transfer, last replica dropped, killing fork child.";
+                actions.push(Action::Log(LogLevel::Notice, text.to_owned()));
+                actions.push(Action::CancelSnapshot(transfer.id));
+            }
             self.replicas.transfer = None;
         } else {
             self.pull_if_room(actions);

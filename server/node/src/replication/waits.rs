@@ -25,6 +25,11 @@ impl Waits {
         self.ack_wanted = true;
     }
 
+    /// Replicas should be asked how far they are.
+    pub const fn want_ack(&mut self) {
+        self.ack_wanted = true;
+    }
+
     pub fn cancel(&mut self, conn: ConnId) {
         self.list.retain(|wait| wait.conn != conn);
     }

@@ -48,7 +48,14 @@ impl<'a> Reply<'a> {
     /// An error; `text` begins with its code. Line ends inside are replaced: they would break the protocol.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');
-        self.out.extend(text.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        // What a client said stands in it a character a byte.
+        for char in text.chars() {
+            match u8::try_from(char) {
+                Ok(b'\r' | b'\n') => self.out.push(b' '),
+                Ok(byte) => self.out.push(byte),
+                Err(_) => self.out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
         self.crlf();
     }
 
@@ -59,6 +66,22 @@ impl<'a> Reply<'a> {
     /// A number with a fraction: a string for RESP2; 17 digits, as Redis 7.0.
     pub fn double(&mut self, value: f64) {
         let text = text_17g(value);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                self.out.extend_from_slice(text.as_bytes());
+                self.crlf();
+            }
+        }
+    }
+
+    /// A number as people write it: no exponent, 17 digits behind the point, without zeros at the end; a string for
+    /// RESP2.
+    pub fn human_double(&mut self, value: f64) {
+        let text = format!("{value:.17}");
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        let text = if text == "-0" { "0" } else { text };
         match self.protocol {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
             Protocol::Resp3 => {
@@ -102,6 +125,31 @@ impl<'a> Reply<'a> {
 
     pub fn array(&mut self, len: usize) {
         self.prefixed(b'*', len as i64);
+    }
+
+    /// Where the reply stands; what is written from here on can be made an array or a map, with
+    /// [`Self::array_from`] or [`Self::map_from`], once it is known how long it is.
+    pub const fn mark(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Makes what stands behind `mark` an array of `len`.
+    pub fn array_from(&mut self, mark: usize, len: usize) {
+        self.head_at(mark, b'*', len);
+    }
+
+    /// Makes what stands behind `mark` a map of `pairs` pairs; for RESP2 an array of them, each of which the caller
+    /// has made an array of two.
+    pub fn map_from(&mut self, mark: usize, pairs: usize) {
+        self.head_at(mark, if self.protocol == Protocol::Resp2 { b'*' } else { b'%' }, pairs);
+    }
+
+    fn head_at(&mut self, at: usize, mark: u8, len: usize) {
+        let end = self.out.len();
+        self.prefixed(mark, len as i64);
+        // What was appended last comes first.
+        let head = self.out.len() - end;
+        self.out[at..].rotate_right(head);
     }
 
     /// A map of `pairs` pairs; a flat array for RESP2.

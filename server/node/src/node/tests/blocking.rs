@@ -2,28 +2,9 @@
 
 use super::*;
 
-fn alone() -> Bench {
-    Bench::new(&[("cluster-enabled", "no")])
-}
-
-/// A node that owns all slots, beside another that owns none.
-fn one_of_two() -> (Bench, String) {
-    let (me, other) = ("a".repeat(40), "b".repeat(40));
-    let table = format!(
-        "{me} 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-16383\n\
-         {other} 127.0.0.2:7000@17000 master - 0 0 2 connected\n\
-         vars currentEpoch 2 lastVoteEpoch 0\n"
-    );
-    let mut bench = Bench::with_files(&[("cluster-enabled", "yes")], &[("nodes.conf", &table)]);
-    bench.pass_ms(2100);
-    bench.pass_ms(200);
-    bench.disk_works();
-    (bench, other)
-}
-
 #[test]
 fn who_waits_longest_is_served_first_and_what_it_sent_meanwhile_comes_after() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let [first, second, pusher] = [(); 3].map(|()| bench.connect());
     bench.send(first, "BLPOP k 0\r\nPING\r\n");
     bench.send(second, "BLPOP k 0\r\n");
@@ -39,7 +20,7 @@ fn who_waits_longest_is_served_first_and_what_it_sent_meanwhile_comes_after() {
 
 #[test]
 fn a_wait_ends_at_its_deadline_and_not_before() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let client = bench.connect();
     bench.send(client, "BZPOPMIN z 1.5\r\n");
     assert!(bench.node.next_deadline().is_some_and(|at| at <= bench.now.mono.plus_ms(1500)));
@@ -53,7 +34,7 @@ fn a_wait_ends_at_its_deadline_and_not_before() {
 
 #[test]
 fn a_client_that_goes_waits_no_more() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (gone, other) = (bench.connect(), bench.connect());
     bench.send(gone, "BLPOP k 10\r\n");
     assert!(bench.ask(other, "INFO clients").contains("blocked_clients:1"));
@@ -83,7 +64,7 @@ fn a_served_reply_waits_for_the_disk_as_the_push_does() {
 
 #[test]
 fn a_node_that_becomes_a_replica_ends_all_waits() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (waiting, admin) = (bench.connect(), bench.connect());
     bench.send(waiting, "BLPOP k 0\r\n");
     bench.send(admin, "REPLICAOF 127.0.0.9 7000\r\n");
@@ -96,7 +77,7 @@ fn a_node_that_becomes_a_replica_ends_all_waits() {
 #[test]
 fn a_slot_that_moves_takes_those_who_wait_for_it_along() {
     let slot = crate::keyspace::Slot::of_key(b"k").0;
-    let (mut bench, other) = one_of_two();
+    let (mut bench, other) = Bench::one_of_two();
     let [waiting, elsewhere, admin] = [(); 3].map(|()| bench.connect());
     bench.send(waiting, "BLPOP k 0\r\n");
     bench.send(elsewhere, "BZPOPMAX other 0\r\n");
@@ -115,7 +96,7 @@ fn a_slot_that_moves_takes_those_who_wait_for_it_along() {
 
 #[test]
 fn a_target_on_its_way_to_another_server_is_waited_for() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let [mover, caller, pusher] = [(); 3].map(|()| bench.connect());
     assert_eq!(bench.ask(caller, "RPUSH d x"), ":1|");
     bench.send(mover, "BLMOVE s d LEFT RIGHT 0\r\n");
@@ -135,7 +116,7 @@ fn a_target_on_its_way_to_another_server_is_waited_for() {
 
 #[test]
 fn a_transaction_serves_who_waits_when_it_is_over_and_never_waits_itself() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let [waiting, client] = [(); 2].map(|()| bench.connect());
     bench.send(waiting, "BZMPOP 0 2 y z MAX COUNT 2\r\n");
     for line in ["MULTI", "ZADD z 1 a 2 b 3 c", "BLPOP nothing 0", "ZCARD z"] {
@@ -147,7 +128,7 @@ fn a_transaction_serves_who_waits_when_it_is_over_and_never_waits_itself() {
 
 #[test]
 fn a_muted_client_is_served_without_a_word() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let [waiting, client] = [(); 2].map(|()| bench.connect());
     bench.send(waiting, "CLIENT REPLY OFF\r\nBLPOP k 0\r\n");
     bench.ask(client, "RPUSH k a b");

@@ -45,22 +45,9 @@ impl Bench {
     }
 }
 
-fn alone() -> Bench {
-    Bench::new(&[("cluster-enabled", "no")])
-}
-
 /// A node that owns all slots and gives away the one of these keys, which it has.
 fn giving_away(keys: &str, slot: u16) -> Bench {
-    let (me, other) = ("a".repeat(40), "b".repeat(40));
-    let table = format!(
-        "{me} 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-16383\n\
-         {other} 127.0.0.2:7000@17000 master - 0 0 2 connected\n\
-         vars currentEpoch 2 lastVoteEpoch 0\n"
-    );
-    let mut bench = Bench::with_files(&[("cluster-enabled", "yes")], &[("nodes.conf", &table)]);
-    bench.pass_ms(2100);
-    bench.pass_ms(200);
-    bench.disk_works();
+    let (mut bench, other) = Bench::one_of_two();
     let admin = bench.connect();
     assert_eq!(bench.ask(admin, &format!("MSET {keys}")), "+OK|");
     bench.send(admin, &format!("CLUSTER SETSLOT {slot} MIGRATING {other}\r\n"));
@@ -144,7 +131,7 @@ fn the_file_hears_of_the_deletion_before_the_caller_does() {
 
 #[test]
 fn only_what_the_target_took_is_deleted() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     bench.ask(caller, "MSET a 1 b 2 c 3");
     bench.ask(caller, &format!("MIGRATE {TARGET} \"\" 0 1000 KEYS a b c"));
@@ -164,7 +151,7 @@ fn only_what_the_target_took_is_deleted() {
 
 #[test]
 fn a_copy_stays_here() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     bench.ask(caller, "SET k v");
     bench.ask(caller, &format!("MIGRATE {TARGET} k 3 1000 COPY"));
@@ -177,7 +164,7 @@ fn a_copy_stays_here() {
 
 #[test]
 fn a_login_goes_first_and_without_it_nothing_counts() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     bench.ask(caller, "SET k v");
     for _ in 0..2 {
@@ -193,7 +180,7 @@ fn a_login_goes_first_and_without_it_nothing_counts() {
 
 #[test]
 fn connections_are_kept_for_ten_seconds() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     let target = under_way(&mut bench, caller);
     bench.target_says(target, "+OK\r\n+OK\r\n");
@@ -213,7 +200,7 @@ fn connections_are_kept_for_ten_seconds() {
 
 #[test]
 fn a_kept_connection_that_died_is_replaced_once() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     let first = under_way(&mut bench, caller);
     bench.target_says(first, "+OK\r\n+OK\r\n");
@@ -234,7 +221,7 @@ fn a_kept_connection_that_died_is_replaced_once() {
 
 #[test]
 fn every_way_to_wait_in_vain_ends_at_the_timeout() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (caller, writer) = (bench.connect(), bench.connect());
     bench.ask(caller, "SET k v");
     let request = format!("MIGRATE {TARGET} k 0 1000");
@@ -283,7 +270,7 @@ fn every_way_to_wait_in_vain_ends_at_the_timeout() {
 
 #[test]
 fn a_replica_to_be_gives_up_and_deletes_nothing() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (caller, writer, admin) = (bench.connect(), bench.connect(), bench.connect());
     let target = under_way(&mut bench, caller);
     bench.ask(writer, "APPEND k w");
@@ -297,7 +284,7 @@ fn a_replica_to_be_gives_up_and_deletes_nothing() {
 
 #[test]
 fn while_writes_are_paused_an_arrival_is_not_looked_at() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (caller, admin) = (bench.connect(), bench.connect());
     let target = under_way(&mut bench, caller);
     assert_eq!(bench.ask(admin, "CLIENT PAUSE 5000 WRITE"), "+OK|");
@@ -313,7 +300,7 @@ fn while_writes_are_paused_an_arrival_is_not_looked_at() {
 
 #[test]
 fn two_migrates_of_one_key_go_one_after_the_other() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (first, second, third) = (bench.connect(), bench.connect(), bench.connect());
     let target = under_way(&mut bench, first);
     bench.ask(third, "SET other v");
@@ -328,7 +315,7 @@ fn two_migrates_of_one_key_go_one_after_the_other() {
 
 #[test]
 fn it_goes_on_when_nobody_waits_for_it() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (caller, other) = (bench.connect(), bench.connect());
     let target = under_way(&mut bench, caller);
     bench.connection_ends(caller);
@@ -338,7 +325,7 @@ fn it_goes_on_when_nobody_waits_for_it() {
 
 #[test]
 fn a_key_in_flight_does_not_expire() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let (caller, other) = (bench.connect(), bench.connect());
     bench.ask(caller, "SET k v PX 500");
     bench.pass_ms(100);
@@ -357,7 +344,7 @@ fn a_key_in_flight_does_not_expire() {
 
 #[test]
 fn what_would_wait_for_another_server_is_not_queued() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     bench.ask(caller, "MULTI");
     let refused = bench.ask(caller, &format!("MIGRATE {TARGET} k 0 1000"));
@@ -367,7 +354,7 @@ fn what_would_wait_for_another_server_is_not_queued() {
 
 #[test]
 fn big_values_are_made_as_they_are_sent() {
-    let mut bench = alone();
+    let mut bench = Bench::alone();
     let caller = bench.connect();
     // Noise, so that it cannot be compressed.
     let mut random = Random::seeded(1);
@@ -423,7 +410,7 @@ impl Pair {
 #[test]
 fn a_target_that_dies_before_it_replies_leaves_the_key_in_both_places() {
     for replies in [false, true] {
-        let (mut source, target) = (alone(), alone());
+        let (mut source, target) = (Bench::alone(), Bench::alone());
         let caller = source.connect();
         source.ask(caller, "HSET k f v");
         source.ask(caller, "EXPIRE k 100");

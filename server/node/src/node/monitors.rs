@@ -1,0 +1,71 @@
+//! MONITOR: clients that are told of every command.
+
+use super::Node;
+use super::client::Client;
+use super::redact::{REDACTED, redacted};
+use crate::command::catalog::catalog;
+use crate::command::{Fault, Spec, flag, text};
+use crate::io::ConnId;
+use crate::resp::Args;
+
+impl Node {
+    pub(super) fn monitor(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+        if client.in_exec {
+            return Err(text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+        }
+        if !client.is_monitor && !self.replication.is_replica(conn) {
+            client.is_monitor = true;
+            self.monitors.push(conn);
+            self.reply(client).ok();
+        }
+        Ok(())
+    }
+
+    /// Tells the monitors of a command, unless it is the business of administrators.
+    pub(super) fn feed_monitors(&mut self, client: &Client, db: u32, spec: &'static Spec, args: Args<'_>) {
+        if !self.monitors.is_empty() && !self.files.is_loading() {
+            let from =
+                if client.is_unix { format!("unix:{}", client.unix_path()) } else { client.address.clone() };
+            self.feed_monitors_from(&from, db, spec, args);
+        }
+    }
+
+    /// As [`Self::feed_monitors`]; `from` is an address, or `lua` for what a script calls.
+    pub(super) fn feed_monitors_from(&mut self, from: &str, db: u32, spec: &'static Spec, args: Args<'_>) {
+        let skips = spec.has(flag::ADMIN)
+            || catalog().entry(spec).is_some_and(|(_, entry)| entry.is_flagged("skip_monitor"));
+        if self.monitors.is_empty() || skips {
+            return;
+        }
+        let ms = self.now.wall.0;
+        let mut line = format!("+{}.{:06} [{db} {from}]", ms / 1000, ms % 1000 * 1000).into_bytes();
+        let secret = redacted(args);
+        for (at, arg) in args.iter().enumerate() {
+            line.push(b' ');
+            write_quoted(&mut line, if secret.contains(&at) { REDACTED } else { arg });
+        }
+        line.extend_from_slice(b"\r\n");
+        let gate = self.tickets.reply_gate();
+        for conn in self.monitors.clone() {
+            self.send(conn, gate, &line);
+        }
+    }
+}
+
+/// A string as Redis prints it for people: in double quotes, with escapes.
+fn write_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for &byte in bytes {
+        match byte {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            7 => out.extend_from_slice(b"\\a"),
+            8 => out.extend_from_slice(b"\\b"),
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
