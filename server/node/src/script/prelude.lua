@@ -99,11 +99,6 @@ function globals.getmetatable(...)
   return getmetatable0(value)
 end
 
-for _, name in pairs0({ "insert", "remove", "sort", "setn" }) do
-  local plain = table[name]
-  given.checked(name, plain, behind, READONLY)
-end
-
 -- ---- functions that see errors: those of the server's own functions are unveiled first
 
 local function settle(ok, problem, ...)
