@@ -5,8 +5,8 @@ use super::client::{Blocked, Client, ConnKind, LineContext, ReplyMode};
 use super::{Node, Pause, text};
 use crate::acl::UserId;
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, is, shown, write_help};
-use crate::config::{Key, OutputClass};
-use crate::io::{ConnId, LogLevel};
+use crate::config::{Key, OutputClass, OutputLimit};
+use crate::io::{ConnId, LogLevel, Mono};
 use crate::keyspace::number::parse_i64;
 use crate::resp::Args;
 
@@ -372,7 +372,7 @@ impl Node {
     pub(super) fn close_slow_and_idle_clients(&mut self) {
         let timeout_s = self.config.uint(Key::Timeout);
         let now = self.now.mono;
-        let limits = [OutputClass::Normal, OutputClass::Pubsub].map(|class| self.config.output_limit(class));
+        let limits = self.output_limits();
         let mut goodbye = Vec::new();
         for (&conn, state) in &mut self.conns {
             let ConnKind::Client(Some(client)) = &mut state.kind else { continue };
@@ -380,18 +380,7 @@ impl Node {
                 // Replication has limits of its own.
                 continue;
             }
-            let limit = limits[usize::from(!client.subscriptions.is_empty())];
-            let waiting = state.outbox.len() as u64;
-            if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
-                client.over_soft_limit = None;
-            }
-            let since = if limit.soft_bytes > 0 && waiting >= limit.soft_bytes {
-                Some(*client.over_soft_limit.get_or_insert(now))
-            } else {
-                None
-            };
-            let over = limit.hard_bytes > 0 && waiting >= limit.hard_bytes
-                || since.is_some_and(|since| now.ms_since(since) > limit.soft_s * 1000);
+            let over = reads_too_slowly(client, state.outbox.len(), limits, now);
             let idle = timeout_s > 0
                 && client.blocked.is_none()
                 && client.subscriptions.is_empty()
@@ -403,19 +392,56 @@ impl Node {
         }
         for (conn, over) in goodbye {
             if over {
-                let line = self.line_of(conn);
-                self.log(
-                    LogLevel::Warning,
-                    format!(
-                        "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."
-                    ),
-                );
-                self.stats.closed_for_output += 1;
+                self.close_for_output(conn);
             } else {
                 self.log(LogLevel::Verbose, "Closing idle client");
+                self.close(conn, false);
             }
-            self.close(conn, false);
         }
+    }
+
+    /// The settings changed: how much waiting output makes a client worth a look, and how long a reply may become.
+    pub(super) fn output_limits_changed(&mut self) {
+        let bytes = |limit: u64| (limit > 0).then_some(limit as usize);
+        let limits = self.output_limits();
+        let all = limits.iter().flat_map(|limit| [limit.hard_bytes, limit.soft_bytes]);
+        self.output_alarm = all.filter_map(bytes).min().unwrap_or(usize::MAX);
+        self.db.reply_limit = bytes(limits[0].hard_bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Closes the clients whose output has become too much in this batch.
+    pub(super) fn close_alarming_clients(&mut self) {
+        if self.alarming.is_empty() {
+            return;
+        }
+        let mut alarming = std::mem::take(&mut self.alarming);
+        alarming.sort_unstable_by_key(|conn| conn.0);
+        alarming.dedup();
+        let limits = self.output_limits();
+        for conn in alarming {
+            let Some(state) = self.conns.get_mut(&conn) else { continue };
+            let ConnKind::Client(Some(client)) = &mut state.kind else { continue };
+            if !self.replication.is_replica(conn)
+                && reads_too_slowly(client, state.outbox.len(), limits, self.now.mono)
+            {
+                self.close_for_output(conn);
+            }
+        }
+    }
+
+    /// Of clients that take replies, and of those that subscribe.
+    fn output_limits(&self) -> [OutputLimit; 2] {
+        [OutputClass::Normal, OutputClass::Pubsub].map(|class| self.config.output_limit(class))
+    }
+
+    fn close_for_output(&mut self, conn: ConnId) {
+        let line = self.line_of(conn);
+        self.log(
+            LogLevel::Warning,
+            format!("Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."),
+        );
+        self.stats.closed_for_output += 1;
+        self.close(conn, false);
     }
 
     /// `maxmemory-clients`: the clients that use most memory go until the rest has room.
@@ -463,4 +489,19 @@ impl Node {
             _ => String::new(),
         }
     }
+}
+
+/// More output waits for a client than its hard limit, or more than the soft one for too long.
+fn reads_too_slowly(client: &mut Client, waiting_bytes: usize, limits: [OutputLimit; 2], now: Mono) -> bool {
+    let limit = limits[usize::from(!client.subscriptions.is_empty())];
+    let waiting_bytes = waiting_bytes as u64;
+    if limit.hard_bytes > 0 && waiting_bytes >= limit.hard_bytes {
+        return true;
+    }
+    if limit.soft_bytes == 0 || waiting_bytes < limit.soft_bytes {
+        client.over_soft_limit = None;
+        return false;
+    }
+    let since = *client.over_soft_limit.get_or_insert(now);
+    now.ms_since(since) > limit.soft_s * 1000
 }
