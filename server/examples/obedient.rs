@@ -149,6 +149,7 @@ impl Machine for Obedient {
             | Input::Flushed { .. }
             | Input::SnapshotChunk { .. }
             | Input::Saved { .. }
+            | Input::Applied { .. }
             | Input::FileFailed { .. } => {}
         }
     }

@@ -32,11 +32,7 @@ fn written_requests_get_the_same_replies() {
     for protocol in ["2", "3"] {
         pair.ask_only(&format!("HELLO {protocol}"));
         pair.ask("FLUSHALL");
-        for line in include_str!("data-types.txt").lines() {
-            if !line.is_empty() && !line.starts_with('#') {
-                pair.ask(line);
-            }
-        }
+        pair.ask_written(include_str!("data-types.txt"));
     }
     pair.ask("DEBUG DIGEST");
     pair.assert_equal();
@@ -155,13 +151,12 @@ fn bits(dice: &mut Dice) -> String {
         },
         9 | 10 => {
             let target = dice.one_of(&["b4", "b3", "b1"]);
-            match dice.below(4) {
-                0 => format!("BITOP NOT {target} {key}{}", dice.maybe(5, " b1")),
-                _ => {
-                    let verb = dice.one_of(&["AND", "OR", "XOR", "and", "NAND"]);
-                    let others: Vec<&str> = (0..dice.below(4)).map(|_| string_key(dice)).collect();
-                    format!("BITOP {verb} {target} {key} {}", others.join(" "))
-                }
+            if dice.below(4) == 0 {
+                format!("BITOP NOT {target} {key}{}", dice.maybe(5, " b1"))
+            } else {
+                let verb = dice.one_of(&["AND", "OR", "XOR", "and", "NAND"]);
+                let others: Vec<&str> = (0..dice.below(4)).map(|_| string_key(dice)).collect();
+                format!("BITOP {verb} {target} {key} {}", others.join(" "))
             }
         }
         _ => format!("GET {key}"),
@@ -331,10 +326,10 @@ fn sort(dice: &mut Dice) -> String {
                 by.contains("->g") || by.contains("*->") && !by.contains("->f") || by.contains("nosort");
             let by = if is_set && ties { "" } else { by };
             line.push_str(by);
-            let alpha = dice.one_in(2) && !(is_set && !by.is_empty());
+            let alpha = dice.one_in(2) && (!is_set || by.is_empty());
             line.push_str(if alpha { " ALPHA" } else { "" });
             line.push_str(dice.one_of(&["", " DESC", " ASC"]));
-            if dice.one_in(3) && !(alpha && !by.is_empty()) {
+            if dice.one_in(3) && (!alpha || by.is_empty()) {
                 let _ = write!(line, " LIMIT {} {}", dice.below(20) as i64 - 2, dice.below(12) as i64 - 2);
             }
             for _ in 0..dice.below(6).saturating_sub(3) {

@@ -152,7 +152,7 @@ fn memory_stays_below_its_limit_and_who_follows_loses_the_same_keys() {
         client.ask(&format!("CONFIG SET maxmemory {limit}"));
         for key in 0..8000 {
             client.ask(&format!("SELECT {}", key % 3));
-            let reply = client.ask(&format!("SET key:{key} {:0500} EX 1000", key));
+            let reply = client.ask(&format!("SET key:{key} {key:0500} EX 1000"));
             assert_eq!(reply, "+OK|", "{policy}");
         }
         let used = number(&client.ask("INFO memory"), "used_memory");

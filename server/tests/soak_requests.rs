@@ -163,7 +163,7 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> bool {
 /// Takes what there is; false if the connection is gone.
 fn drain(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return false,

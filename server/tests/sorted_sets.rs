@@ -7,7 +7,7 @@ mod side_by_side;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use side_by_side::pair::{self, Pair, both_ask};
+use side_by_side::pair::{self, Pair, a_moment, both_ask};
 use side_by_side::{Client, Kind, Server};
 
 const ARGS: [&str; 12] = [
@@ -316,18 +316,9 @@ fn written_requests_get_the_same_replies() {
     for protocol in ["2", "3"] {
         both_ask(&mut pair.clients, &format!("HELLO {protocol}"));
         pair.ask("DEL z lex s l");
-        for line in include_str!("sorted-sets.txt").lines() {
-            if !line.is_empty() && !line.starts_with('#') {
-                pair.ask(line);
-            }
-        }
+        pair.ask_written(include_str!("sorted-sets.txt"));
     }
     pair.assert_equal();
-}
-
-/// A moment for a command to be waiting on both servers.
-fn a_moment() {
-    std::thread::sleep(Duration::from_millis(60));
 }
 
 #[test]
@@ -362,27 +353,9 @@ fn clients_that_wait_for_keys_are_served_alike() {
         for protocol in ["2", "3"] {
             pair.ask("FLUSHALL");
             both_ask(&mut pair.clients, &format!("HELLO {protocol}"));
-            let mut waiting = Vec::new();
-            for line in *waits {
-                let mut both = pair.connect();
-                both_ask(&mut both, &format!("HELLO {protocol}"));
-                assert!(both.iter_mut().all(|client| client.begin(line)));
-                waiting.push(both);
-                a_moment();
-            }
-            for line in *actions {
-                pair.ask(line);
-            }
             // Who waits still is told so in the same words.
-            pair.ask("RPUSH k end end end");
-            for (both, line) in waiting.iter_mut().zip(*waits) {
-                for client in both.iter_mut() {
-                    client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-                }
-                let replies = both.each_mut().map(Client::finish);
-                pair.compare(&format!("{line} (RESP{protocol}) after {actions:?}"), replies);
-            }
-            drop(waiting);
+            let actions: Vec<&str> = actions.iter().chain(&["RPUSH k end end end"]).copied().collect();
+            pair.ask_while_waiting(protocol, waits, &actions);
         }
     }
     pair.assert_equal();

@@ -93,7 +93,7 @@ fn pairs(dice: &mut Dice) -> String {
         1 => (dice.below(1 << 30) as i64 * (dice.below(1 << 20) as i64 - (1 << 19))).to_string(),
         _ => dice.below(300).to_string(),
     };
-    fields.iter().map(|field| format!(" {field} {}", value(dice))).collect()
+    fields.iter().map(|field| format!(" {field} {}", value(dice))).collect::<Vec<_>>().concat()
 }
 
 /// A reader's group and consumer.
@@ -245,7 +245,7 @@ fn fuzz(number: u8, seed: u64, requests: usize) {
         pair.ask(&format!("XINFO STREAM {key} FULL COUNT 0"));
     }
     // What both did alone is in no log of the other's: the logs are compared before.
-    pair.assert_alike();
+    pair.assert_equal();
     exchange(&mut pair);
 }
 
@@ -269,18 +269,9 @@ fn written_requests_get_the_same_replies() {
     for protocol in ["2", "3"] {
         pair.ask_only(&format!("HELLO {protocol}"));
         pair.ask("FLUSHALL");
-        for line in include_str!("streams.txt").lines() {
-            if !line.is_empty() && !line.starts_with('#') {
-                pair.ask(line);
-            }
-        }
+        pair.ask_written(include_str!("streams.txt"));
     }
     pair.assert_equal();
-}
-
-/// A moment for a command to be waiting on both servers.
-fn a_moment() {
-    std::thread::sleep(Duration::from_millis(60));
 }
 
 #[test]
@@ -351,27 +342,7 @@ fn readers_that_wait_are_served_alike() {
                 pair.ask(line);
             }
             pair.ask("XGROUP CREATE other g $ MKSTREAM");
-            let mut waiting = Vec::new();
-            for line in *waits {
-                let mut both = pair.connect();
-                for client in &mut both {
-                    client.ask(&format!("HELLO {protocol}"));
-                    assert!(client.begin(line));
-                }
-                waiting.push(both);
-                a_moment();
-            }
-            for line in *actions {
-                pair.ask(line);
-            }
-            for (both, line) in waiting.iter_mut().zip(*waits) {
-                for client in both.iter_mut() {
-                    client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-                }
-                let replies = both.each_mut().map(Client::finish);
-                pair.compare(&format!("{line} (RESP{protocol}) after {actions:?}"), replies);
-            }
-            drop(waiting);
+            pair.ask_while_waiting(protocol, waits, actions);
         }
     }
     pair.assert_equal();

@@ -315,7 +315,7 @@ impl Ours {
                     self.encoders.remove(&id);
                 }
                 let bytes: Arc<[u8]> = piece.bytes;
-                self.event(|repl, now, actions| repl.snapshot_chunk(id, bytes, piece.last, now, actions));
+                self.event(|repl, now, actions| repl.snapshot_chunk(id, &bytes, piece.last, now, actions));
             }
             Action::LoadBegin => self.loading = Some(keyspace()),
             Action::LoadKeys { keys, .. } => {

@@ -134,7 +134,7 @@ fn as_multisets(expected: &Frame, got: &Frame, step: usize) -> bool {
     let sorted = |frame: &Frame| {
         let mut items: Vec<Vec<Frame>> = frame.items.chunks(step).map(<[Frame]>::to_vec).collect();
         // What is nested may be in any order, too: the functions of a library, its flags.
-        items.iter_mut().flatten().for_each(|item| sort_within(item));
+        items.iter_mut().flatten().for_each(sort_within);
         items.sort_unstable();
         items
     };

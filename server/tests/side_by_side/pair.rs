@@ -52,14 +52,44 @@ impl Pair {
         redis
     }
 
-    /// Nothing differed, and the same was written to the append-only files.
-    pub fn assert_equal(self) {
-        self.assert_alike();
+    /// Asks both each request of a written file; empty lines and those that begin with `#` are none.
+    pub fn ask_written(&mut self, requests: &str) {
+        for line in requests.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            self.ask(line);
+        }
     }
 
-    /// As [`Self::assert_equal`], so far.
-    pub fn assert_alike(&self) {
+    /// Several connections begin to wait, one after the other; the first one acts; then those that wait were told the
+    /// same, or nothing.
+    pub fn ask_while_waiting(&mut self, protocol: &str, waits: &[&str], actions: &[&str]) {
+        let mut waiting = Vec::new();
+        for line in waits {
+            let mut both = self.connect();
+            both_ask(&mut both, &format!("HELLO {protocol}"));
+            assert!(both.iter_mut().all(|client| client.begin(line)));
+            waiting.push(both);
+            a_moment();
+        }
+        for line in actions {
+            self.ask(line);
+        }
+        for (both, line) in waiting.iter_mut().zip(waits) {
+            for client in both.iter_mut() {
+                client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            }
+            let replies = both.each_mut().map(Client::finish);
+            self.compare(&format!("{line} (RESP{protocol}) after {actions:?}"), replies);
+        }
+    }
+
+    /// No reply differed so far.
+    pub fn assert_same_replies(&self) {
         assert!(self.differences.is_empty(), "{:.20000}", self.differences);
+    }
+
+    /// No reply differed so far, and the same was written to the append-only files.
+    pub fn assert_equal(&self) {
+        self.assert_same_replies();
         let logs = || {
             self.servers
                 .each_ref()
@@ -87,6 +117,11 @@ impl Pair {
         );
         assert!(redis.len() > 50, "something was written");
     }
+}
+
+/// A moment for a command to be waiting on both servers.
+pub fn a_moment() {
+    std::thread::sleep(Duration::from_millis(60));
 }
 
 /// Asks both what they need not answer alike.

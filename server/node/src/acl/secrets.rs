@@ -17,7 +17,7 @@ impl Secrets {
     }
 
     /// 64 characters of `0-9a-f`.
-    pub fn next(&mut self) -> [u8; 64] {
+    pub fn draw(&mut self) -> [u8; 64] {
         self.counter += 1;
         let sum = Sha256::new().chain_update(self.seed).chain_update(self.counter.to_le_bytes()).finalize();
         let mut text = [0; 64];

@@ -195,19 +195,17 @@ impl User {
     /// Commands, keys and channels of each selector, as ACL GETUSER shows them.
     pub fn selectors(&self) -> impl ExactSizeIterator<Item = [Vec<u8>; 3]> {
         self.selectors.iter().map(|selector| {
-            let keys = match selector.all_keys {
-                true => b"~*".to_vec(),
-                false => selector
-                    .keys
-                    .iter()
-                    .map(super::selector::KeyPattern::rule)
-                    .collect::<Vec<_>>()
-                    .join(&b' '),
+            let keys = if selector.all_keys {
+                b"~*".to_vec()
+            } else {
+                let rules: Vec<_> = selector.keys.iter().map(super::selector::KeyPattern::rule).collect();
+                rules.join(&b' ')
             };
             let rule = |channel: &Vec<u8>| [b"&", &channel[..]].concat();
-            let channels = match selector.all_channels {
-                true => b"&*".to_vec(),
-                false => selector.channels.iter().map(rule).collect::<Vec<_>>().join(&b' '),
+            let channels = if selector.all_channels {
+                b"&*".to_vec()
+            } else {
+                selector.channels.iter().map(rule).collect::<Vec<_>>().join(&b' ')
             };
             [super::describe::command_rules(selector), keys, channels]
         })

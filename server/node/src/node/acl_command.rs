@@ -170,7 +170,7 @@ impl Node {
         let digits = (bits as usize).div_ceil(4);
         let mut password = Vec::with_capacity(digits + 40);
         while password.len() < digits {
-            password.extend_from_slice(&self.secrets.next());
+            password.extend_from_slice(&self.secrets.draw());
         }
         password.truncate(digits);
         self.reply(client).bulk(&password);
@@ -286,7 +286,7 @@ impl Node {
         match loaded {
             Err(error) => self.unblock(waiting, |reply| reply.error(&format!("ERR {error}"))),
             Ok(changed) => {
-                self.unblock(waiting, |reply| reply.ok());
+                self.unblock_ok(waiting);
                 self.after_load(&changed);
             }
         }
@@ -311,7 +311,7 @@ impl Node {
 
     pub(super) fn acl_saved(&mut self, waiting: ConnId, result: Result<(), DiskError>) {
         match result {
-            Ok(()) => self.unblock(waiting, |reply| reply.ok()),
+            Ok(()) => self.unblock_ok(waiting),
             Err(error) => {
                 self.log(LogLevel::Warning, format!("Writing ACL file for ACL SAVE: {}", error.message));
                 self.unblock(waiting, |reply| {

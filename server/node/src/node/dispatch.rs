@@ -609,6 +609,11 @@ impl Node {
         self.tell(conn, write);
         self.wake.push(conn);
     }
+
+    /// The same with `+OK`.
+    pub(super) fn unblock_ok(&mut self, conn: ConnId) {
+        self.unblock(conn, |reply: &mut Reply<'_>| reply.simple("OK"));
+    }
 }
 
 /// True for what is executed at once between MULTI and EXEC too.

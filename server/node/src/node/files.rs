@@ -549,7 +549,7 @@ impl Node {
         self.db.expiry = self.expiry_mode();
         self.with_cluster(super::super::cluster::Cluster::data_loaded);
         if let Some(waiting) = self.files.reloading.take() {
-            self.unblock(waiting, |reply| reply.ok());
+            self.unblock_ok(waiting);
         } else if !self.config.flag(Key::ClusterEnabled) {
             self.follow_configured_master();
         }
@@ -607,7 +607,7 @@ impl Node {
             Some(Purpose::ConfigFile { waiting }) => match result {
                 Ok(()) => {
                     self.log(LogLevel::Warning, "CONFIG REWRITE executed with success.");
-                    self.unblock(waiting, |reply| reply.ok());
+                    self.unblock_ok(waiting);
                 }
                 Err(error) => {
                     let why = format!("ERR Rewriting config file: {}", error.message);
@@ -641,7 +641,7 @@ impl Node {
         match result {
             Ok(()) => {
                 if let Some(conn) = waiting {
-                    self.unblock(conn, |reply| reply.ok());
+                    self.unblock_ok(conn);
                 }
             }
             Err(error) => {

@@ -328,10 +328,10 @@ impl Node {
             }
             Input::SnapshotChunk { id, bytes, last } => {
                 self.replicate(|replication, now, actions| {
-                    replication.snapshot_chunk(id, bytes, last, now, actions);
+                    replication.snapshot_chunk(id, &bytes, last, now, actions);
                 });
             }
-            Input::Saved { id, result } => self.saved(id, result),
+            Input::Saved { id, result } => self.saved(id, &result),
             Input::FileFailed { id, error } => self.replicate(|replication, now, actions| {
                 replication.file_failed(id, &error.message, now, actions);
             }),

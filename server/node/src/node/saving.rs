@@ -216,14 +216,14 @@ impl Node {
     }
 
     /// A save has ended, of whichever kind.
-    pub(super) fn saved(&mut self, id: SnapshotId, result: Result<u64, DiskError>) {
+    pub(super) fn saved(&mut self, id: SnapshotId, result: &Result<u64, DiskError>) {
         if self.files.saves.running.as_ref().is_some_and(|saving| saving.id == id) {
             let Some(saving) = self.files.saves.running.take() else { return };
-            return self.dump_done(&saving, &result);
+            return self.dump_done(&saving, result);
         }
         if let Some(aof) = self.files.aof_mut().filter(|aof| aof.owns_save(id)) {
             let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
-            let event = aof.saved(id, &result, self.now.mono, &mut queue);
+            let event = aof.saved(id, result, self.now.mono, &mut queue);
             self.aof_event(event);
         }
     }
@@ -257,7 +257,7 @@ impl Node {
         }
         if let Some(conn) = saving.waiting {
             match result {
-                Ok(_) => self.unblock(conn, |reply| reply.ok()),
+                Ok(_) => self.unblock_ok(conn),
                 Err(_) => self.unblock(conn, |reply| reply.error("ERR")),
             }
         }

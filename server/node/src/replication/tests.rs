@@ -235,7 +235,7 @@ impl World {
                     if piece.last {
                         node.encoders.remove(&id);
                     }
-                    node.repl.snapshot_chunk(id, piece.bytes, piece.last, now, actions);
+                    node.repl.snapshot_chunk(id, &piece.bytes, piece.last, now, actions);
                 }
             });
         }
@@ -439,7 +439,7 @@ fn no_stream_follows_the_mark_before_the_first_acknowledgement() {
                         if piece.last {
                             node.encoders.remove(&id);
                         }
-                        node.repl.snapshot_chunk(id, piece.bytes, piece.last, Mono(0), actions);
+                        node.repl.snapshot_chunk(id, &piece.bytes, piece.last, Mono(0), actions);
                     }
                     _ => {}
                 }

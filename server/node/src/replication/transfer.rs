@@ -228,7 +228,7 @@ impl Replication {
     pub fn snapshot_chunk(
         &mut self,
         id: SnapshotId,
-        bytes: Arc<[u8]>,
+        bytes: &Arc<[u8]>,
         last: bool,
         now: Mono,
         actions: &mut Actions,
@@ -248,7 +248,7 @@ impl Replication {
         for conn in receivers {
             let Some(replica) = self.replicas.map.get_mut(&conn) else { continue };
             replica.queued_bytes += bytes.len();
-            let (chunk, end) = (Arc::clone(&bytes), bytes.len());
+            let (chunk, end) = (Arc::clone(bytes), bytes.len());
             actions.push(Action::SendShared { conn, chunk, start: 0, end });
             if let Some(mark) = mark {
                 replica.queued_bytes += mark.len();
