@@ -252,7 +252,7 @@ fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     ];
     config.set(&pairs, false).unwrap();
     config.user_lines = vec!["default on nopass ~* &* +@all".to_owned()];
-    let new = config.rewrite(old);
+    let new = config.rewrite(old, false);
     assert_eq!(
         new,
         "# hello\n\nport 7000\nsave 5 6\n# tail comment\nhz 10\nmaxmemory 0\nreplica-priority 7\n\
@@ -263,7 +263,7 @@ fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     // The node tells its users before each rewrite.
     again.user_lines.clone_from(&config.user_lines);
     assert_eq!(again.get(&["*"]), config.get(&["*"]));
-    assert_eq!(again.rewrite(&new), new, "a second rewrite changes nothing");
+    assert_eq!(again.rewrite(&new, false), new, "a second rewrite changes nothing");
 }
 
 #[test]
@@ -306,7 +306,7 @@ proptest! {
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
         config.set(&pairs, false).unwrap();
         config.set(&[("save", "")], false).unwrap();
-        let text = config.rewrite("");
+        let text = config.rewrite("", false);
         prop_assert_eq!(loaded(&text).get(&["*"]), config.get(&["*"]));
     }
 }

@@ -4,7 +4,7 @@ use super::client::{Blocked, Client};
 use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
-use super::{Node, encoding_limits, text};
+use super::{LOADING, Node, encoding_limits, text};
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect, LogLevel};
@@ -42,6 +42,9 @@ impl Node {
             }
             Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
             Verb::Debug if is(&args[1], "RELOAD") => self.debug_reload(conn, client, args)?,
+            Verb::Debug if is(&args[1], "CONFIG-REWRITE-FORCE-ALL") && args.len() == 2 => {
+                return self.rewrite_config(conn, client, true);
+            }
             Verb::Debug => self.debug(client, args)?,
             Verb::Shutdown => self.shutdown(client, args)?,
             Verb::LastSave => {
@@ -193,6 +196,9 @@ impl Node {
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                if self.files.is_loading() && pairs.iter().any(|(name, _)| is_fixed_while_loading(name)) {
+                    return Err(text(LOADING));
+                }
                 let before = self.config.clone();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
@@ -223,17 +229,7 @@ impl Node {
             }
             b"rewrite" => {
                 arity(args.len() == 2)?;
-                let Some(path) = self.config.file.clone() else {
-                    return Err(text("ERR The server is running without a config file"));
-                };
-                if client.in_exec {
-                    return Err(text("ERR CONFIG REWRITE inside MULTI is not supported by this server"));
-                }
-                if self.is_rewriting_config() {
-                    return Ok(Step::Later(Blocked::Paused));
-                }
-                self.begin_config_rewrite(conn, path);
-                client.blocked = Some(Blocked::Disk);
+                return self.rewrite_config(conn, client, false);
             }
             b"help" => {
                 let mut reply = self.reply(client);
@@ -250,6 +246,27 @@ impl Node {
             }
             _ => return Err(Fault::subcommand(&args[1], "CONFIG")),
         }
+        Ok(Step::Done)
+    }
+
+    /// CONFIG REWRITE; `all`: with the defaults.
+    pub(super) fn rewrite_config(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        all: bool,
+    ) -> Result<Step, Fault> {
+        let Some(path) = self.config.file.clone() else {
+            return Err(text("ERR The server is running without a config file"));
+        };
+        if client.in_exec {
+            return Err(text("ERR CONFIG REWRITE inside MULTI is not supported by this server"));
+        }
+        if self.is_rewriting_config() {
+            return Ok(Step::Later(Blocked::Paused));
+        }
+        self.begin_config_rewrite(conn, path, all);
+        client.blocked = Some(Blocked::Disk);
         Ok(Step::Done)
     }
 
@@ -422,4 +439,9 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Settings that would move the files from under a load that is going on.
+fn is_fixed_while_loading(name: &[u8]) -> bool {
+    ["appendonly", "dir", "repl-diskless-load"].iter().any(|fixed| is(name, fixed))
 }

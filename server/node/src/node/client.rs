@@ -28,8 +28,8 @@ pub enum ConnKind {
     Client(Option<Box<Client>>),
     /// The cluster bus, in either direction.
     Bus,
-    /// To the master.
-    MasterLink,
+    /// To the master; once connected, CLIENT LIST and CLIENT KILL treat it as a client, as in Redis.
+    MasterLink(Option<Box<Client>>),
     /// To the target of a MIGRATE.
     Migrate,
     /// Closed by this node; its last bytes are still on their way.
@@ -192,11 +192,12 @@ impl Client {
 
     /// The line of `CLIENT LIST` and `CLIENT INFO`, without a line end.
     pub fn line(&self, context: &LineContext<'_>) -> String {
-        let LineContext { now, outbox_bytes, is_replica, user } = *context;
+        let LineContext { now, outbox_bytes, is_replica, is_master, user } = *context;
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_monitor, 'O'),
             (is_replica, 'S'),
+            (is_master, 'M'),
             (!self.subscriptions.is_empty(), 'P'),
             (self.transaction.is_some() || self.in_exec, 'x'),
             (
@@ -224,7 +225,12 @@ impl Client {
         let (fixed, listed) =
             if outbox_bytes <= REPLY_BUFFER { (outbox_bytes, 0) } else { (0, outbox_bytes) };
         let (request, arguments) = self.request_bytes;
-        let waiting = request.max(self.input.len());
+        let arrived = match self.parser.arriving() {
+            // Redis keeps the bytes of a long argument without what announced them.
+            Some((start, len)) if len >= BIG_ARGUMENT => self.input.len().saturating_sub(start),
+            _ => self.input.len(),
+        };
+        let waiting = request.max(arrived);
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
              multi={multi} qbuf={waiting} qbuf-free={} argv-mem={arguments} multi-mem={multi_mem} rbs={REPLY_BUFFER} \
@@ -251,6 +257,9 @@ impl Client {
     }
 }
 
+/// An argument of so many bytes is long.
+const BIG_ARGUMENT: usize = 32 * 1024;
+
 /// Bytes of a reply that CLIENT LIST counts as `obl`; more is `omem`.
 const REPLY_BUFFER: usize = 16 * 1024;
 
@@ -270,6 +279,8 @@ pub struct LineContext<'a> {
     pub now: Mono,
     pub outbox_bytes: usize,
     pub is_replica: bool,
+    /// The link to the master.
+    pub is_master: bool,
     /// Name of its user.
     pub user: &'a str,
 }

@@ -82,6 +82,7 @@ impl Node {
                     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
                     "CHANGE-REPL-ID",
                     "CLUSTERLINK KILL <to|from|all> <node-id>",
+                    "CONFIG-REWRITE-FORCE-ALL",
                     "DICT-RESIZING <0|1>",
                     "DIGEST",
                     "DIGEST-VALUE <key> [<key> ...]",

@@ -3,7 +3,7 @@
 use super::access::{Context, refused, refused_at_exec};
 use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
 use super::memory::Room;
-use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
+use super::{ExpiryMode, LOADING, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
 use crate::command::catalog::{Unresolved, resolve};
 use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, shown};
@@ -36,6 +36,7 @@ impl Node {
             input.extend_from_slice(&bytes[used..]);
             0
         } else {
+            make_room_for(&mut input, bytes.len(), client.parser.arriving());
             input.extend_from_slice(bytes);
             self.execute_all(conn, &mut client, &input)
         };
@@ -70,7 +71,7 @@ impl Node {
 
     /// Executes the complete requests at the start of `buffer`; gives how many bytes they took.
     fn execute_all(&mut self, conn: ConnId, client: &mut Client, buffer: &[u8]) -> usize {
-        let limits = RequestLimits {
+        let mut limits = RequestLimits {
             max_bulk_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
             ..RequestLimits::default()
         };
@@ -78,6 +79,7 @@ impl Node {
         self.last_reading_ns = self.stopwatch.read();
         while client.blocked.is_none() && !client.closing && used < buffer.len() {
             let rest = &buffer[used..];
+            limits.unauthenticated = !client.authenticated && !self.acl.is_open();
             let mut parser = std::mem::take(&mut client.parser);
             match parser.parse(rest, limits) {
                 Ok(None) => {
@@ -236,7 +238,9 @@ impl Node {
                 let at_exec = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Exec)));
                 if at_exec {
                     self.discard(conn, client);
-                } else if let Some(transaction) = &mut client.transaction {
+                    return (Handled::Rejected, Err(exec_aborted(fault)));
+                }
+                if let Some(transaction) = &mut client.transaction {
                     transaction.failed = true;
                 }
                 (Handled::Rejected, Err(fault))
@@ -255,9 +259,7 @@ impl Node {
         if !spec.accepts(args.len()) {
             if spec.run.is(Verb::Exec) {
                 // Redis ends a transaction by the way it is asked to.
-                return Err(text(
-                    "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
-                ));
+                return Err(text("wrong number of arguments for 'exec' command"));
             }
             return Err(Fault::arity(spec.name));
         }
@@ -348,7 +350,7 @@ impl Node {
             ));
         }
         if self.files.is_loading() && !spec.has(flag::LOADING) {
-            return Err(text("LOADING Redis is loading the dataset in memory"));
+            return Err(text(LOADING));
         }
         if self.holds_back(conn, client, spec, may_replicate, is_exec) {
             return Ok(Checked::Later(Blocked::Paused));
@@ -579,6 +581,8 @@ impl Node {
     /// Lets the clients go on that a pause held back.
     pub(super) fn resume_paused(&mut self) {
         self.db.expiry = ExpiryMode::Delete;
+        let held = self.client_pause.is_some();
+        self.replicate(|replication, now, actions| replication.hold_stream(held, now, actions));
         self.resume_migrations();
         self.resume(Blocked::Paused);
     }
@@ -656,4 +660,24 @@ fn unknown(why: Unresolved, args: Args<'_>) -> Fault {
     }
     let name = shown(&args[0], 128);
     Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}"))
+}
+
+/// What EXEC is refused with when it is refused for what it would do. A redirection stays one: the client follows it.
+fn exec_aborted(fault: Fault) -> Fault {
+    let redirects = ["MOVED ", "ASK ", "CROSSSLOT ", "TRYAGAIN ", "CLUSTERDOWN "];
+    if redirects.iter().any(|word| fault.0.starts_with(word)) {
+        return fault;
+    }
+    Fault::new(format!("EXECABORT Transaction discarded because of: {}", fault.0))
+}
+
+/// Room for `more` bytes of input. Where a long argument is arriving, the last step takes just what it needs: memory
+/// never is more than twice what has come, and a whole argument has nothing to spare.
+fn make_room_for(input: &mut Vec<u8>, more: usize, arriving: Option<(usize, usize)>) {
+    let needed = input.len() + more;
+    let Some((start, len)) = arriving else { return };
+    let whole = start + len + 2;
+    if needed > input.capacity() && (needed..=needed * 2).contains(&whole) {
+        input.reserve_exact(whole - input.len());
+    }
 }

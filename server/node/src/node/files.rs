@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use super::Node;
-use super::replication_glue::{TOO_MANY_DATABASES, keep_key};
+use super::replication_glue::{TOO_MANY_DATABASES, keep_key, load_delay_us};
 use super::saving::Saves;
 use super::tickets::Purpose;
 use crate::aof::{
@@ -95,6 +95,8 @@ pub struct Files {
     old_dir: Option<String>,
     /// A client waits for the append-only file to be loaded again.
     reloading: Option<ConnId>,
+    /// The rewrite of the configuration file writes defaults too (`DEBUG CONFIG-REWRITE-FORCE-ALL`).
+    rewrites_all: bool,
 }
 
 impl Files {
@@ -113,6 +115,7 @@ impl Files {
             flush_sleep_us: 0,
             old_dir: None,
             reloading: None,
+            rewrites_all: false,
         }
     }
 
@@ -464,6 +467,7 @@ impl Node {
         let is_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica)
             || !self.config.words(Key::Replicaof).is_empty();
         let due = self.now.wall.0;
+        let loaded_before = self.files.load_counts.loaded;
         let counts = &mut self.files.load_counts;
         let expired = &mut load.expired;
         let db = &mut self.db;
@@ -506,6 +510,11 @@ impl Node {
             }
             _ => {}
         });
+        let keys = (self.files.load_counts.loaded - loaded_before) as usize;
+        let us = load_delay_us(&self.config, keys);
+        if us > 0 {
+            self.effects.push(Effect::Busy { us });
+        }
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
         load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
@@ -661,9 +670,10 @@ impl Node {
     // ---- CONFIG REWRITE
 
     /// Asks for the old text; the rest follows when it is there.
-    pub(super) fn begin_config_rewrite(&mut self, conn: ConnId, path: String) {
+    pub(super) fn begin_config_rewrite(&mut self, conn: ConnId, path: String, all: bool) {
         self.effects.push(Effect::Read { name: path.clone() });
         self.files.rewriting = Some((conn, path, Vec::new()));
+        self.files.rewrites_all = all;
     }
 
     pub(super) const fn is_rewriting_config(&self) -> bool {
@@ -676,7 +686,7 @@ impl Node {
         let users = if has_acl_file { Vec::new() } else { self.acl.lines() };
         self.config.user_lines =
             users.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        let text = self.config.rewrite(&String::from_utf8_lossy(&old));
+        let text = self.config.rewrite(&String::from_utf8_lossy(&old), self.files.rewrites_all);
         let ticket = self.tickets.issue(Purpose::ConfigFile { waiting });
         let op = DiskOp::Replace { name, bytes: text.into_bytes(), sync: true };
         self.effects.push(Effect::Disk { ticket, op });

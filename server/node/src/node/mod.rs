@@ -43,7 +43,7 @@ use crate::io::{
     ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
 };
 use crate::keyspace::stream::NodeLimits;
-use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
+use crate::keyspace::{EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
@@ -53,6 +53,7 @@ use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind, Origin};
 use command_stats::CommandStats;
 use files::{FileChunk, Files};
+use replication_glue::Incoming;
 use slow::Slow;
 use tickets::Tickets;
 
@@ -64,6 +65,8 @@ const FREE_UNITS: usize = 200;
 const CRON_MS: u64 = 100;
 /// A client with more unread replies than this is not served further...
 const STALL_BYTES: usize = 32 << 20;
+/// Redis' words for a node that does not have its data yet.
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 /// ... until less than this is left.
 const RESUME_BYTES: usize = 8 << 20;
 
@@ -216,7 +219,7 @@ pub struct Node {
     replication: Replication,
     migrations: Migrations,
     /// A dataset that a full resync fills, and whether a key of it was refused.
-    incoming: Option<(Dataset, Option<String>)>,
+    incoming: Option<Incoming>,
     pubsub: PubSub,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
@@ -386,6 +389,7 @@ impl Node {
             self.deadlines.next(),
             pause,
             self.failover_pause,
+            self.load_due_at(),
         ]
         .into_iter()
         .flatten()
@@ -492,7 +496,8 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_connected(conn, peer, local, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
+                self.add_master_client(conn, local, peer);
                 self.replicate(|replication, now, actions| replication.connected(conn, now, actions));
             }
             Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connected(conn, turn)),
@@ -506,7 +511,7 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
                 self.replicate(|replication, now, actions| {
                     replication.connect_failed(conn, error, now, actions);
                 });
@@ -526,8 +531,9 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
                 self.stats.replica_input_bytes += bytes.len() as u64;
+                self.note_master_heard(conn);
                 self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
             }
             Some(ConnKind::Migrate) => {
@@ -567,7 +573,7 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, _| cluster.link_closed(conn));
             }
-            Some(ConnKind::MasterLink | ConnKind::Client(_)) => {
+            Some(ConnKind::MasterLink(_) | ConnKind::Client(_)) => {
                 self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
             }
             Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.closed(conn, turn)),
@@ -691,6 +697,9 @@ impl Node {
         }
         if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.replicate(super::replication::Replication::tick);
+        }
+        if self.load_due_at().is_some_and(|due| due <= now) {
+            self.commit_load();
         }
         if self.migrations.next_deadline(self.holds_writes()).is_some_and(|deadline| deadline <= now) {
             self.migrate(Migrations::tick);

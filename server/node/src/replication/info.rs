@@ -105,7 +105,7 @@ impl Replication {
                     if link.up { (now.ms_since(link.last_io) / 1000).to_string() } else { "-1".into() };
                 line("master_last_io_seconds_ago", &idle);
                 line("master_sync_in_progress", &flag(link.state == "sync"));
-                line("slave_read_repl_offset", &self.offset());
+                line("slave_read_repl_offset", &self.read_offset());
                 line("slave_repl_offset", &self.offset());
                 if let Some((read, total)) = link.transfer {
                     line("master_sync_total_bytes", &total);

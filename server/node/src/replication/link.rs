@@ -262,7 +262,11 @@ impl Replication {
         let Some(link) = &self.link else { return };
         let overdue = now.ms_since(link.last_io) > timeout_ms;
         let why = match &link.state {
-            State::Idle { .. } | State::Committing { .. } => return,
+            State::Idle { .. } => return,
+            State::Committing { .. } => {
+                let keepalive = |conn| Action::Send { conn, bytes: b"\n".to_vec() };
+                return actions.extend(link.conn.map(keepalive));
+            }
             State::Dialing | State::Handshake { .. } => "Timeout connecting to the MASTER...",
             State::Transfer(_) => "Timeout receiving bulk data from MASTER...",
             State::Streaming(_) => "MASTER timeout: no data nor PING received...",
@@ -604,9 +608,33 @@ impl Replication {
         }
     }
 
+    /// Holds the master's stream back while clients are paused, or lets it go on.
+    pub fn hold_stream(&mut self, held: bool, now: Mono, actions: &mut Actions) {
+        self.stream_held = held;
+        if !held && let Some(conn) = self.link.as_ref().and_then(MasterLink::conn) {
+            let result = self.stream_bytes(conn, &[], actions);
+            self.end_on_fault(result, now, actions);
+        }
+    }
+
+    /// The offset up to which the master's stream is here, applied or not.
+    pub(super) fn read_offset(&self) -> u64 {
+        let waiting = match self.link.as_ref().map(|link| &link.state) {
+            Some(State::Streaming(stream)) => {
+                let transaction = stream.transaction.as_ref().map_or(0, |batch| batch.raw().len());
+                stream.parser.unfinished_bytes() + transaction
+            }
+            _ => 0,
+        };
+        self.log.end() + waiting as u64
+    }
+
     fn stream_bytes(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
         let Some(MasterLink { state: State::Streaming(stream), .. }) = &mut self.link else { return Ok(()) };
         stream.parser.feed(bytes);
+        if self.stream_held {
+            return Ok(());
+        }
         let databases = self.settings.databases;
         let mut batch = Batch { db: self.stream_db, commands: CommandBatch::default() };
         let result = loop {

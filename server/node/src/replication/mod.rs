@@ -240,6 +240,8 @@ pub struct Replication {
     stream_db: u32,
     replicas: Replicas,
     link: Option<MasterLink>,
+    /// What the master sends is taken, but not applied.
+    stream_held: bool,
     waits: Waits,
     failover: Option<failover::Failover>,
     pings_paused: bool,
@@ -264,6 +266,7 @@ impl Replication {
             stream_db: 0,
             replicas: Replicas::default(),
             link: None,
+            stream_held: false,
             waits: Waits::default(),
             failover: None,
             pings_paused: false,
