@@ -151,6 +151,8 @@ impl Node {
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
         let (began_ns, db) = (self.last_reading_ns, client.db);
         let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
+        // What tells of a subscription is no reply: CLIENT REPLY does not silence it.
+        let pushes = outcome.is_ok() && handled == Handled::Run && spec.is_some_and(tells_of_subscriptions);
         let step = match outcome {
             Ok(step) => step,
             Err(fault) => {
@@ -182,7 +184,7 @@ impl Node {
             self.count_error(reply_at);
         }
         let mute = matches!(mode, ReplyMode::Off | ReplyMode::Skip) && client.reply_mode != ReplyMode::On;
-        if mute {
+        if mute && !pushes {
             self.scratch.truncate(reply_at);
         }
         if client.reply_mode == ReplyMode::Skip && step == Step::Done {
@@ -680,4 +682,18 @@ fn make_room_for(input: &mut Vec<u8>, more: usize, arriving: Option<(usize, usiz
     if needed > input.capacity() && (needed..=needed * 2).contains(&whole) {
         input.reserve_exact(whole - input.len());
     }
+}
+
+const fn tells_of_subscriptions(spec: &Spec) -> bool {
+    matches!(
+        spec.run,
+        Run::Node(
+            Verb::Subscribe
+                | Verb::PSubscribe
+                | Verb::SSubscribe
+                | Verb::Unsubscribe
+                | Verb::PUnsubscribe
+                | Verb::SUnsubscribe
+        )
+    )
 }
