@@ -7,8 +7,8 @@
 
 use super::value::Kind;
 use Kind::{
-    Addresses, Choice, Choices, DirName, EventClasses, FileName, Flag, Hostname, Int, Memory, MemoryOrPercent, Octal,
-    OomScores, OutputLimits, Percentiles, ReplicaOf, SavePoints, Switch, Text,
+    Addresses, Choice, Choices, DirName, EventClasses, FileName, Flag, Hostname, Int, Memory,
+    MemoryOrPercent, Octal, OomScores, OutputLimits, Percentiles, ReplicaOf, SavePoints, Switch, Text,
 };
 
 /// Flag bits of a [`Directive`].

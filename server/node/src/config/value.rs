@@ -211,8 +211,7 @@ impl Kind {
             }
             Self::Choices(known) => {
                 let chosen = |choice: &str| words.iter().any(|word| word.eq_ignore_ascii_case(choice));
-                let strange =
-                    |word: &String| !known.iter().any(|choice| choice.eq_ignore_ascii_case(word));
+                let strange = |word: &String| !known.iter().any(|choice| choice.eq_ignore_ascii_case(word));
                 if words.is_empty() || words.iter().any(strange) {
                     return Err(not_among(known));
                 }

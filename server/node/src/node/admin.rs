@@ -9,7 +9,7 @@ use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
-use crate::replication::RoleView;
+use crate::replication::{MasterAddr, RoleView};
 use crate::resp::Args;
 
 /// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
@@ -46,7 +46,7 @@ impl Node {
                 return self.rewrite_config(conn, client, true);
             }
             Verb::Debug => self.debug(client, args)?,
-            Verb::Shutdown => self.shutdown(client, args)?,
+            Verb::Shutdown => self.shutdown(conn, client, args)?,
             Verb::LastSave => {
                 let at = self.files.saves.last.0 / 1000;
                 self.reply(client).int(at as i64);
@@ -120,12 +120,8 @@ impl Node {
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
-            // Names are for the shell's resolver, which there is none of; this one needs none.
-            let localhost = args[1].eq_ignore_ascii_case(b"localhost");
-            let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
-            let ip = ip.or(localhost.then_some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
-            let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
-            let master = std::net::SocketAddr::new(ip, port);
+            let host = std::str::from_utf8(&args[1]).map_err(|_| text("ERR Invalid master host"))?;
+            let master = MasterAddr::new(host, port);
             if self.replication.link_status().is_some_and(|link| link.master == master) {
                 self.reply(client).simple("OK Already connected to specified master");
                 return Ok(());
@@ -133,7 +129,10 @@ impl Node {
             self.abort_migrations();
             self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
-            self.log(LogLevel::Notice, format!("REPLICAOF {ip}:{port} enabled (user request from '{peer}')"));
+            self.log(
+                LogLevel::Notice,
+                format!("REPLICAOF {host}:{port} enabled (user request from '{peer}')"),
+            );
         }
         self.note_master();
         self.db.expiry = self.expiry_mode();
@@ -160,7 +159,7 @@ impl Node {
             RoleView::Replica { master, state, offset } => {
                 reply.array(5);
                 reply.bulk(b"slave");
-                reply.bulk(master.ip().to_string().as_bytes());
+                reply.bulk(master.host().as_bytes());
                 reply.int(i64::from(master.port()));
                 reply.bulk(state.as_bytes());
                 reply.int(offset.map_or(-1, |offset| offset as i64));
@@ -298,6 +297,10 @@ impl Node {
                     .filter(|seconds| *seconds >= 0.0)
                     .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                // What follows in this turn happens after the sleep.
+                let ms = (seconds * 1e3) as u64;
+                self.now.mono = self.now.mono.plus_ms(ms);
+                self.now.wall.0 = self.now.wall.0.saturating_add(ms);
                 self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
@@ -357,7 +360,7 @@ impl Node {
         Ok(())
     }
 
-    fn shutdown(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+    fn shutdown(&mut self, conn: ConnId, client: &mut Client, args: Args<'_>) -> Result<(), Fault> {
         let words: Vec<&[u8]> = args.from(1).iter().collect();
         let has = |name: &str| words.iter().any(|word| is(word, name));
         let known = ["SAVE", "NOSAVE", "NOW", "FORCE", "ABORT"];
@@ -371,11 +374,15 @@ impl Node {
                 return Err(text("ERR No shutdown in progress."));
             }
             self.log(crate::io::LogLevel::Notice, "Shutdown manually aborted.");
+            self.refuse_shutdown();
             self.reply(client).ok();
             return Ok(());
         }
         let save = has("SAVE") || !has("NOSAVE") && !self.config.save_points().is_empty();
         self.shut_down(save);
+        // It is answered only if it fails.
+        client.blocked = Some(Blocked::Disk);
+        self.files.saves.shutdown_by = Some(conn);
         Ok(())
     }
 

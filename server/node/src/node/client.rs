@@ -171,6 +171,11 @@ impl Client {
         }
     }
 
+    /// Bytes that the argument which is arriving still lacks.
+    pub fn missing_bytes(&self) -> usize {
+        self.parser.arriving().map_or(0, |(start, len)| (start + len + 2).saturating_sub(self.input.len()))
+    }
+
     /// Subscriptions of a kind.
     pub fn subscribed(&self, kind: Kind) -> usize {
         self.subscriptions.iter().filter(|(other, _)| *other == kind).count()
@@ -192,7 +197,7 @@ impl Client {
 
     /// The line of `CLIENT LIST` and `CLIENT INFO`, without a line end.
     pub fn line(&self, context: &LineContext<'_>) -> String {
-        let LineContext { now, outbox_bytes, is_replica, is_master, user } = *context;
+        let LineContext { now, outbox_bytes, outbox_allocated, is_replica, is_master, user } = *context;
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_monitor, 'O'),
@@ -249,7 +254,7 @@ impl Client {
             self.subscribed(Kind::Shard),
             self.input.capacity().saturating_sub(waiting),
             listed.div_ceil(REPLY_BUFFER),
-            self.memory(outbox_bytes),
+            self.memory(outbox_allocated),
             if outbox_bytes > 0 { "rw" } else { "r" },
             self.last_command,
             if self.protocol == Protocol::Resp2 { 2 } else { 3 },
@@ -278,6 +283,8 @@ pub struct Origin<'a> {
 pub struct LineContext<'a> {
     pub now: Mono,
     pub outbox_bytes: usize,
+    /// What its outbox costs: buffers are kept for the next reply.
+    pub outbox_allocated: usize,
     pub is_replica: bool,
     /// The link to the master.
     pub is_master: bool,

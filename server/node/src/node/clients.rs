@@ -6,7 +6,7 @@ use super::{Node, Pause, text};
 use crate::acl::UserId;
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, is, shown, write_help};
 use crate::config::{Key, OutputClass, OutputLimit};
-use crate::io::{ConnId, LogLevel, Mono};
+use crate::io::{ConnId, LogLevel, Mono, Outbox};
 use crate::keyspace::number::parse_i64;
 use crate::resp::Args;
 
@@ -254,11 +254,12 @@ impl Node {
 
     /// A client's line of CLIENT LIST; it need not be in its place.
     pub(super) fn client_line(&self, conn: ConnId, client: &Client) -> String {
-        let outbox = self.conns.get(&conn).map_or(0, |state| state.outbox.len());
+        let outbox = self.conns.get(&conn).map(|state| &state.outbox);
         let user = self.acl.name(client.user);
         client.line(&LineContext {
             now: self.now.mono,
-            outbox_bytes: outbox,
+            outbox_bytes: outbox.map_or(0, Outbox::len),
+            outbox_allocated: outbox.map_or(0, Outbox::allocated),
             is_replica: self.replication.is_replica(conn),
             is_master: self.replication.is_link(conn),
             user: &String::from_utf8_lossy(user),

@@ -4,8 +4,6 @@
 //! and the node serves.
 #![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
-use std::net::SocketAddr;
-
 use super::Node;
 use super::replication_glue::{TOO_MANY_DATABASES, keep_key, load_delay_us};
 use super::saving::Saves;
@@ -18,6 +16,7 @@ use crate::command::{ExpiryMode, Fault, Run, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
 use crate::rdb::{RdbDecoder, RdbEvent};
+use crate::replication::MasterAddr;
 use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
 use crate::resp::{OwnedArgs, Protocol};
@@ -568,13 +567,8 @@ impl Node {
     fn follow_configured_master(&mut self) {
         let words = self.config.words(Key::Replicaof);
         let [host, port] = words else { return };
-        let addr = host.parse().ok().zip(port.parse().ok());
-        let Some((ip, port)) = addr else {
-            let text =
-                format!("replicaof {host} {port}: this server takes the master's address as an ip only");
-            return self.fatal(&text);
-        };
-        let master = SocketAddr::new(ip, port);
+        let Ok(port) = port.parse() else { return };
+        let master = MasterAddr::new(host, port);
         self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
         self.db.expiry = self.expiry_mode();
     }

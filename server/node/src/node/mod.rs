@@ -401,6 +401,14 @@ impl Node {
         self.conns.get_mut(&conn).map(|conn| &mut conn.outbox)
     }
 
+    /// Bytes that the argument which is arriving from a client still lacks.
+    pub fn missing_bytes(&self, conn: ConnId) -> usize {
+        match self.conns.get(&conn).map(|state| &state.kind) {
+            Some(ConnKind::Client(Some(client))) => client.missing_bytes(),
+            _ => 0,
+        }
+    }
+
     /// All disk effects up to this one are done: bytes gated by them may leave.
     pub fn durable(&self) -> Ticket {
         self.tickets.durable()

@@ -43,8 +43,15 @@ impl Node {
         let waiting = (!client.in_exec).then_some(conn);
         let left = wanted.len();
         let changed = changed.to_vec();
-        self.unsettled =
-            Some(Unsettled { waiting, before, changed, left, failed: None, in_force: Vec::new(), is_undone: false });
+        self.unsettled = Some(Unsettled {
+            waiting,
+            before,
+            changed,
+            left,
+            failed: None,
+            in_force: Vec::new(),
+            is_undone: false,
+        });
         self.effects.list.extend(wanted.into_iter().map(|setting| Effect::Apply { setting }));
         if waiting.is_some() {
             client.blocked = Some(Blocked::Disk);

@@ -13,7 +13,7 @@ use crate::keyspace::{Dataset, Keyspace, PartsError};
 use crate::rdb::{RdbKey, SnapshotUse, aux_fields};
 use crate::replication::commands::{CommandBatch, selected_by};
 use crate::replication::failover::FailoverRequest;
-use crate::replication::{Action, Actions, Replication, ReplicationSettings};
+use crate::replication::{Action, Actions, MasterAddr, Replication, ReplicationSettings};
 use crate::resp::{Args, OwnedArgs, Protocol};
 
 /// The settings of the replication room, from the directives.
@@ -101,7 +101,8 @@ impl Node {
     /// `replicaof` says who the master is now.
     pub(super) fn note_master(&mut self) {
         if !self.config.flag(Key::ClusterEnabled) {
-            self.config.note_master(self.replication.link_status().map(|link| link.master));
+            let master = self.replication.link_status().map(|link| link.master);
+            self.config.note_master(master.map(|master| (master.host(), master.port())));
         }
     }
 
@@ -176,7 +177,10 @@ impl Node {
                     self.next_conn = ConnId(conn.0 + 2);
                     self.add_conn(conn, ConnKind::MasterLink(None));
                     let source = self.config.text(Key::BindSourceAddr).parse().ok();
-                    self.effects.push(Effect::Connect { conn, addr, source });
+                    self.effects.push(match addr {
+                        MasterAddr::Ip(addr) => Effect::Connect { conn, addr, source },
+                        MasterAddr::Name(host, port) => Effect::ConnectByName { conn, host, port, source },
+                    });
                     self.replication.dialing(conn);
                 }
                 Action::Close { conn, flush } => self.close(conn, flush),

@@ -3,8 +3,7 @@
 //! What this node holds is kept, with its id and offset, until a full resync has come whole. So at any moment the
 //! dataset, the id and the offset belong together, whatever happens to the link.
 
-use std::net::SocketAddr;
-
+use super::address::MasterAddr;
 use super::commands::{Command, CommandBatch, CommandParser, selected_by};
 use super::identity::{History, ReplId};
 use super::log::ReplicationLog;
@@ -23,7 +22,7 @@ const MARK_BYTES: usize = 40;
 /// The link to the master.
 #[derive(Debug)]
 pub(super) struct MasterLink {
-    addr: SocketAddr,
+    addr: MasterAddr,
     conn: Option<ConnId>,
     state: State,
     /// What this node holds has a name that a master may know.
@@ -106,10 +105,10 @@ struct Stream {
 }
 
 /// How the link stands, for the cluster's rules and INFO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkStatus {
     /// The master.
-    pub master: SocketAddr,
+    pub master: MasterAddr,
     /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
     pub state: &'static str,
     /// True while the stream is being applied.
@@ -124,12 +123,12 @@ pub struct LinkStatus {
 }
 
 impl MasterLink {
-    pub const fn new(addr: SocketAddr, can_resume: bool, now: Mono) -> Self {
+    pub const fn new(addr: MasterAddr, can_resume: bool, now: Mono) -> Self {
         Self { addr, conn: None, state: State::Dialing, can_resume, last_io: now, down_since: None }
     }
 
-    pub const fn addr(&self) -> SocketAddr {
-        self.addr
+    pub const fn addr(&self) -> &MasterAddr {
+        &self.addr
     }
 
     pub const fn conn(&self) -> Option<ConnId> {
@@ -175,7 +174,7 @@ impl MasterLink {
             _ => None,
         };
         LinkStatus {
-            master: self.addr,
+            master: self.addr.clone(),
             state,
             up: self.is_streaming(),
             down_since: self.down_since,
@@ -251,7 +250,7 @@ impl Replication {
         {
             link.state = State::Dialing;
             link.last_io = now;
-            actions.push(Action::Dial { addr: link.addr });
+            actions.push(Action::Dial { addr: link.addr.clone() });
         }
     }
 

@@ -31,6 +31,7 @@
 //!   [`Replication::loaded`], or with [`Replication::load_failed`] if a key was refused; on `loaded`, restart the
 //!   AOF (`AofWriter::restart`), because what it holds is another history.
 
+mod address;
 pub mod commands;
 pub mod failover;
 pub mod identity;
@@ -44,9 +45,10 @@ mod waits;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use address::MasterAddr;
 pub use info::{RoleView, SyncCounts};
 pub use link::LinkStatus;
 
@@ -139,7 +141,7 @@ pub enum Action {
     /// Dial the master: choose a [`ConnId`], push `Effect::Connect` and call [`Replication::dialing`].
     Dial {
         /// The master.
-        addr: SocketAddr,
+        addr: MasterAddr,
     },
     /// Close a connection; with `flush` after its outbox is written.
     Close {
@@ -376,9 +378,10 @@ impl Replication {
 
     /// Makes this node a replica of `addr`, from either role. What it holds stays until a full resync has come
     /// whole; if the new master knows this node's history, the stream just goes on.
-    pub fn set_master(&mut self, addr: SocketAddr, now: Mono, actions: &mut Actions) {
+    pub fn set_master(&mut self, addr: impl Into<MasterAddr>, now: Mono, actions: &mut Actions) {
+        let addr = addr.into();
         let can_resume = match self.link.take() {
-            Some(link) if link.addr() == addr => {
+            Some(link) if *link.addr() == addr => {
                 self.link = Some(link);
                 return;
             }
@@ -395,7 +398,7 @@ impl Replication {
         };
         self.drop_replicas(actions);
         self.waits.abort(actions);
-        self.link = Some(MasterLink::new(addr, can_resume, now));
+        self.link = Some(MasterLink::new(addr.clone(), can_resume, now));
         actions.push(Action::Log(LogLevel::Notice, format!("Connecting to MASTER {addr}")));
         actions.push(Action::Dial { addr });
     }
