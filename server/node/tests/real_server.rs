@@ -287,7 +287,7 @@ impl Ours {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Dial { addr } => {
-                let conn = self.adopt(TcpStream::connect(addr).unwrap(), 1);
+                let conn = self.adopt(TcpStream::connect((addr.host(), addr.port())).unwrap(), 1);
                 self.repl.dialing(conn);
                 self.event(|repl, now, actions| repl.connected(conn, now, actions));
             }

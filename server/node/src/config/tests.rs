@@ -237,6 +237,28 @@ fn event_classes_are_shown_as_redis_does() {
 }
 
 #[test]
+fn a_directive_of_several_words_takes_them_in_any_order_and_shows_them_in_one() {
+    let mut config = loaded("shutdown-on-sigint force nosave");
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "nosave force");
+    config.set(&[("shutdown-on-sigint", "NOW save")], false).unwrap();
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "save now");
+    config.set(&[("shutdown-on-sigint", "default")], false).unwrap();
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "default");
+    for wrong in ["", "later", "now later"] {
+        let error = config.set(&[("shutdown-on-sigint", wrong)], false).unwrap_err().to_string();
+        assert!(error.contains("argument(s) must be one of the following: default, save, nosave"), "{error}");
+    }
+}
+
+#[test]
+fn a_rewrite_of_everything_loads_the_same() {
+    let config = loaded("hz 20\nshutdown-on-sigterm nosave now");
+    let text = config.rewrite("hz 20\n", true);
+    assert!(text.contains("\nmaxmemory-policy noeviction\n"), "{text}");
+    assert_eq!(loaded(&text).get(&["*"]), config.get(&["*"]));
+}
+
+#[test]
 fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     let old = "# hello\n\nport 7000\nsave \"\"\n# tail comment\nhz 20\nhz 10\nmaxmemory 2mb\n\
                slave-priority 5\n\

@@ -345,13 +345,19 @@ impl Node {
                 spec.name
             )));
         }
+        // What was queued is judged as the server is now.
+        let lacks = |needed: u32| {
+            let queued = client.transaction.as_ref().filter(|_| is_exec);
+            !spec.has(needed)
+                || queued.is_some_and(|queued| queued.commands.iter().any(|(spec, _)| !spec.has(needed)))
+        };
         let link_down = self.replication.link_status().is_some_and(|link| !link.up);
-        if link_down && !self.config.flag(Key::ReplicaServeStaleData) && !spec.has(flag::STALE) {
+        if link_down && !self.config.flag(Key::ReplicaServeStaleData) && lacks(flag::STALE) {
             return Err(text(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             ));
         }
-        if self.files.is_loading() && !spec.has(flag::LOADING) {
+        if self.files.is_loading() && lacks(flag::LOADING) {
             return Err(text(LOADING));
         }
         if self.holds_back(conn, client, spec, may_replicate, is_exec) {

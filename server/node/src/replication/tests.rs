@@ -123,7 +123,11 @@ impl World {
                     let accepted = ConnId(self.next_conn * 2 + 2);
                     self.next_conn += 1;
                     node.repl.dialing(conn);
-                    let to = self.nodes.iter().position(|node| node.addr == addr).expect("a known address");
+                    let to = self
+                        .nodes
+                        .iter()
+                        .position(|node| MasterAddr::Ip(node.addr) == addr)
+                        .expect("a known address");
                     self.wires.push(Wire {
                         nodes: (index, to),
                         ends: (conn, accepted),
