@@ -259,7 +259,7 @@ pub fn config(bytes: &[u8]) {
         Config::load(source, &mut |_| Err("no files here".into()))
     };
     let Ok(config) = load(text) else { return };
-    for rewritten in [config.rewrite(text), config.rewrite("")] {
+    for rewritten in [config.rewrite(text, false), config.rewrite("", false), config.rewrite(text, true)] {
         let again = load(&rewritten).unwrap_or_else(|error| panic!("{rewritten:?}: {error}"));
         for &key in KEYS {
             assert_eq!(again.value(key), config.value(key), "{} of {rewritten:?}", key.directive().name);
