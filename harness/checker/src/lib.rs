@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod check;
 mod judge;
+pub mod linear;
 pub mod record;
 pub mod slots;
 pub mod timeline;
