@@ -189,6 +189,7 @@ impl Node {
         let mut dataset = self.db.fresh_dataset();
         let mut number = 0;
         let mut failure = None;
+        let mut libraries = Vec::new();
         loop {
             let piece = encoder.next_chunk(PIECE_BYTES);
             let read = decoder.feed(&piece.bytes, &mut |event| match event {
@@ -200,7 +201,8 @@ impl Node {
                         failure.get_or_insert(error);
                     }
                 }
-                _ => {}
+                RdbEvent::Function(code) => libraries.push(code),
+                RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
             });
             read.map_err(|error| failed(&error))?;
             if piece.last {
@@ -210,6 +212,7 @@ impl Node {
         if let Some(failure) = failure {
             return Err(failed(&failure));
         }
+        self.take_libraries(&libraries).map_err(|error| failed(&error))?;
         self.dump(waiting, true);
         self.db.replace_all(dataset, self.now.wall);
         self.effects.push(Effect::Log {

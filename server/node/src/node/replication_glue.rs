@@ -165,6 +165,7 @@ impl Node {
                         self.cancel_dump();
                     }
                     self.incoming = Some((self.db.fresh_dataset(), None));
+                    self.incoming_libraries.clear();
                 }
                 Action::LoadKeys { db, keys } => {
                     if let Some((dataset, failure)) = &mut self.incoming {
@@ -175,6 +176,7 @@ impl Node {
                         }
                     }
                 }
+                Action::LoadLibrary(code) => self.incoming_libraries.push(code),
                 Action::LoadCommit => self.commit_load(),
                 Action::LoadAbort => self.incoming = None,
                 Action::Apply { db, batch } => self.apply(db, &batch),
@@ -219,6 +221,8 @@ impl Node {
         match self.incoming.take() {
             Some((dataset, None)) => {
                 self.db.replace_all(dataset, self.now.wall);
+                let libraries = std::mem::take(&mut self.incoming_libraries);
+                self.take_libraries_or_complain(&libraries);
                 self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
                 if self.files.aof().is_some() {
@@ -233,7 +237,12 @@ impl Node {
     }
 
     /// Executes commands of the master, who has selected database `db` before them.
-    fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+    pub(super) fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+        if self.scripts.is_under_way() {
+            // Nobody may touch the data but the script.
+            self.scripts.held_batches.push((db, batch.clone()));
+            return;
+        }
         let served = std::mem::take(&mut self.scratch);
         self.db.expiry = ExpiryMode::Ignore;
         for command in batch.iter() {
@@ -245,6 +254,14 @@ impl Node {
             match spec.map(|spec| spec.run) {
                 Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
                     self.deliver(false, &args[1], &args[2]);
+                }
+                Some(Run::Node(Verb::Function)) if args.len() > 1 => {
+                    if self.apply_function(args).is_err() {
+                        self.log_bad_stream(command.name());
+                    }
+                    let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
+                    self.files.append(Some(db), command.raw, annotate);
+                    self.stats.commands += 1;
                 }
                 Some(Run::Node(Verb::Select)) => db = selected_by(command).unwrap_or(db),
                 Some(Run::Node(_)) => {}

@@ -192,6 +192,8 @@ pub enum Action {
         /// The keys.
         keys: Vec<RdbKey>,
     },
+    /// The master's dataset has this library of functions.
+    LoadLibrary(Vec<u8>),
     /// The new keyspace is whole: put it in place and call [`Replication::loaded`].
     LoadCommit,
     /// Drop the new keyspace.

@@ -99,9 +99,7 @@ fn add_settings(lua: &Lua, table: &Table, settings: &Shared) -> Result<()> {
         ("encode_number_precision", 1, |_, settings, given| {
             one(integer(given, 1, &mut settings.precision, 1, 14)?)
         }),
-        ("encode_keep_buffer", 1, |lua, settings, given| {
-            one(switch(lua, given, &mut settings.keep_buffer)?)
-        }),
+        ("encode_keep_buffer", 1, |lua, settings, given| one(switch(lua, given, &mut settings.keep_buffer)?)),
         ("encode_invalid_numbers", 1, |lua, settings, given| {
             let chosen = choice(given, &["off", "on", "null"])?;
             settings.encode_invalid_numbers = chosen.unwrap_or(settings.encode_invalid_numbers);
@@ -303,7 +301,11 @@ fn general(value: f64, digits: usize) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let trim = |text: &str| {
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     if exponent < -4 || exponent >= digits as i32 {
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -498,9 +500,7 @@ impl Decoder<'_> {
     }
 
     fn hex4(&self, offset: usize) -> Option<u32> {
-        (0..4).try_fold(0, |sum, index| {
-            Some(sum << 4 | char::from(self.peek(offset + index)).to_digit(16)?)
-        })
+        (0..4).try_fold(0, |sum, index| Some(sum << 4 | char::from(self.peek(offset + index)).to_digit(16)?))
     }
 
     /// A `\uXXXX` escape, or two that make one character.
@@ -509,7 +509,9 @@ impl Decoder<'_> {
         let mut len = 6;
         if code & 0xF800 == 0xD800 {
             let low = if self.peek(6) == b'\\' && self.peek(7) == b'u' { self.hex4(8) } else { None };
-            let Some(low) = low.filter(|low| code & 0x400 == 0 && low & 0xFC00 == 0xDC00) else { return false };
+            let Some(low) = low.filter(|low| code & 0x400 == 0 && low & 0xFC00 == 0xDC00) else {
+                return false;
+            };
             code = ((code & 0x3FF) << 10 | low & 0x3FF) + 0x1_0000;
             len = 12;
         }
@@ -607,7 +609,8 @@ fn c_number(bytes: &[u8]) -> Option<(f64, usize)> {
     if starts(b"0x") {
         let len = rest[2..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if len > 0 {
-            let fold = |sum: f64, byte: &u8| sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0));
+            let fold =
+                |sum: f64, byte: &u8| sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0));
             return Some((signed(rest[2..2 + len].iter().fold(0.0, fold)), sign + 2 + len));
         }
     }

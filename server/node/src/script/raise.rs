@@ -117,7 +117,10 @@ impl<'a> Given<'a> {
     pub fn bad(&self, position: usize, message: impl fmt::Display) -> Error {
         let names = self.lua.inspect_stack(0, |debug| {
             let names = debug.names();
-            (names.name.map_or_else(|| "?".to_owned(), |name| name.into_owned()), names.name_what == Some("method"))
+            (
+                names.name.map_or_else(|| "?".to_owned(), |name| name.into_owned()),
+                names.name_what == Some("method"),
+            )
         });
         let (name, is_method) = names.unwrap_or_else(|| ("?".to_owned(), false));
         let position = if is_method { position.saturating_sub(1) } else { position };
