@@ -54,6 +54,11 @@ impl Node {
                 self.files.flush_sleep_us = u64::try_from(us).unwrap_or(0);
                 self.reply(client).ok();
             }
+            b"set-disable-deny-scripts" if args.len() == 3 => {
+                let set = crate::keyspace::number::parse_i64(&args[2]).unwrap_or(0);
+                self.scripts.calls_anything = set != 0;
+                self.reply(client).ok();
+            }
             b"error" if args.len() == 3 => {
                 let error = shown(&args[2], 1024);
                 self.reply(client).error(&error);

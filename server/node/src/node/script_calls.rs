@@ -61,7 +61,7 @@ impl Node {
         self.db.select(db);
         self.db.expiry = self.expiry_mode();
         let outcome = match spec.run {
-            Run::Data(_) => self.run_call(spec, args, calling.protocol, Blocking::Never).map(|_| ()),
+            Run::Data(_) => self.run_call(spec, args, calling.protocol, Blocking::InScript).map(|_| ()),
             Run::Node(verb) => self.verb_of_script(client, running, (verb, spec), args, calling.protocol),
         };
         if let Err(fault) = outcome {

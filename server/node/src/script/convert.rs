@@ -128,7 +128,9 @@ impl<'a> Reader<'a> {
 
 /// Writes what a script returned; true if it is an error that statistics have already.
 pub fn write_reply(out: &mut Vec<u8>, value: &Value, form: ReplyForm) -> bool {
-    Writer { reply: Reply::new(out, form.client), form, is_counted: false }.top(value)
+    let mut writer = Writer { reply: Reply::new(out, form.client), form, is_counted: false };
+    writer.value(value, 0);
+    writer.is_counted
 }
 
 struct Writer<'a> {
@@ -138,19 +140,16 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn top(mut self, value: &Value) -> bool {
-        // Nothing here calls into scripts: an error is one of memory, and what was written is told so far.
-        if self.value(value, 0).is_err() {
-            self.reply.error("ERR not enough memory");
+    /// What was fetched from a table. Nothing here calls into scripts: it fails when the stack or memory is at its end,
+    /// and the reply must be whole then too.
+    fn fetched(&mut self, value: Result<Value>, depth: usize) {
+        match value {
+            Ok(value) if depth < MAX_DEPTH => self.value(&value, depth),
+            _ => self.reply.error("ERR reached lua stack limit"),
         }
-        self.is_counted
     }
 
-    fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
-        if depth >= MAX_DEPTH {
-            self.reply.error("ERR reached lua stack limit");
-            return Ok(());
-        }
+    fn value(&mut self, value: &Value, depth: usize) {
         match value {
             Value::String(string) => self.reply.bulk(&string.as_bytes()),
             Value::Boolean(is) if self.form.script == Protocol::Resp2 => {
@@ -162,33 +161,49 @@ impl Writer<'_> {
             }
             Value::Boolean(is) if self.form.client == Protocol::Resp2 => self.reply.int(i64::from(*is)),
             Value::Boolean(is) => {
-                self.reply.buffer().extend_from_slice(if *is { b"#t\r\n" } else { b"#f\r\n" })
+                self.reply.buffer().extend_from_slice(if *is { b"#t\r\n" } else { b"#f\r\n" });
             }
             Value::Integer(_) | Value::Number(_) => self.reply.int(cut(number(value).unwrap_or_default())),
-            Value::Table(table) => self.table(table, depth)?,
+            Value::Table(table) => match self.special(table, depth) {
+                Ok(true) => {}
+                Ok(false) => self.array(table, depth),
+                Err(_) => self.reply.error("ERR reached lua stack limit"),
+            },
             _ => self.reply.null(),
         }
-        Ok(())
     }
 
-    fn table(&mut self, table: &Table, depth: usize) -> Result<()> {
+    fn array(&mut self, table: &Table, depth: usize) {
+        let is_there = |index: usize| table.raw_get::<Value>(index).is_ok_and(|value| !value.is_nil());
+        let mut len = 0;
+        while is_there(len + 1) {
+            len += 1;
+        }
+        self.reply.array(len);
+        for index in 1..=len {
+            self.fetched(table.raw_get(index), depth + 1);
+        }
+    }
+
+    /// A table that stands for something else than an array; false if it does not.
+    fn special(&mut self, table: &Table, depth: usize) -> Result<bool> {
         if let Value::String(_) = table.raw_get("err")? {
             let err: LuaString = table.raw_get("err")?;
             self.reply.error(latin(cut_at_zero(&err.as_bytes())).trim_matches(['\r', '\n']));
             self.is_counted |= table.raw_get::<Value>("ignore_error_stats_update")? == Value::Boolean(true);
-            return Ok(());
+            return Ok(true);
         }
         if let Value::String(ok) = table.raw_get("ok")? {
             let out = self.reply.buffer();
             out.push(b'+');
             out.extend(cut_at_zero(&ok.as_bytes()).iter().map(|&byte| one_line(byte)));
             out.extend_from_slice(b"\r\n");
-            return Ok(());
+            return Ok(true);
         }
         let double: Value = table.raw_get("double")?;
         if let Some(double) = number(&double) {
             self.reply.double(double);
-            return Ok(());
+            return Ok(true);
         }
         if let Value::String(big) = table.raw_get("big_number")? {
             let big: Vec<u8> = big.as_bytes().iter().map(|&byte| one_line(byte)).collect();
@@ -201,40 +216,35 @@ impl Writer<'_> {
                     out.extend_from_slice(b"\r\n");
                 }
             }
-            return Ok(());
+            return Ok(true);
         }
         if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
             && let (Value::String(format), Value::String(string)) =
                 (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
         {
             self.verbatim(cut_at_zero(&format.as_bytes()), &string.as_bytes());
-            return Ok(());
+            return Ok(true);
         }
         if let Value::Table(map) = table.raw_get("map")? {
             self.reply.map(map.pairs::<Value, Value>().count());
             for pair in map.pairs::<Value, Value>() {
-                let (key, value) = pair?;
-                self.value(&key, depth + 4)?;
-                self.value(&value, depth + 3)?;
+                let (key, value) = pair.map_or_else(
+                    |error| (Err(error.clone()), Err(error)),
+                    |(key, value)| (Ok(key), Ok(value)),
+                );
+                self.fetched(key, depth + 4);
+                self.fetched(value, depth + 3);
             }
-            return Ok(());
+            return Ok(true);
         }
         if let Value::Table(set) = table.raw_get("set")? {
             self.reply.set(set.pairs::<Value, Value>().count());
             for pair in set.pairs::<Value, Value>() {
-                self.value(&pair?.0, depth + 3)?;
+                self.fetched(pair.map(|(key, _)| key), depth + 3);
             }
-            return Ok(());
+            return Ok(true);
         }
-        let mut len = 0;
-        while !table.raw_get::<Value>(len + 1)?.is_nil() {
-            len += 1;
-        }
-        self.reply.array(len);
-        for index in 1..=len {
-            self.value(&table.raw_get(index)?, depth + 1)?;
-        }
-        Ok(())
+        Ok(false)
     }
 
     /// A string with a format of three letters.

@@ -1,6 +1,7 @@
 //! One Lua interpreter: the sandbox, the libraries and the server's own functions in it. A node has one for scripts
 //! and one for functions, made when they are first needed.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -93,7 +94,7 @@ impl Interpreter {
     fn make(kind: Kind, random: ScriptRandom) -> Result<Self> {
         let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::new())?;
         lua.set_memory_limit(MEMORY_LIMIT_BYTES)?;
-        let shared = Rc::new(Shared { random, ..Shared::default() });
+        let shared = Rc::new(Shared::new(random));
         let registering = Rc::new(RefCell::new(Registering::default()));
         let globals = lua.globals();
         // A library of its own, so that nothing else can be reached through the environment of the sandbox' functions.
@@ -118,9 +119,10 @@ impl Interpreter {
         given.raw_set("libraries", libraries_of(&lua, &shared, kind)?)?;
         if kind == Kind::Functions {
             let loading = lua.create_table()?;
-            let registry = registering.clone();
-            let register =
-                lua.create_function(move |lua, args: MultiValue| register_function(lua, &registry, &args))?;
+            let (registry, line) = (registering.clone(), shared.clone());
+            let register = lua.create_function(move |lua, args: MultiValue| {
+                register_function(lua, &registry, &line, &args)
+            })?;
             loading.raw_set("register_function", register)?;
             api::add_common(&lua, &shared, &loading)?;
             given.raw_set("loading", loading)?;
@@ -220,7 +222,7 @@ fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
     let at = |level: usize| {
         lua.inspect_stack(level, |debug| {
             let source = debug.source();
-            let name = source.source.map(|name| name.into_owned()).unwrap_or_default();
+            let name = source.source.map(Cow::into_owned).unwrap_or_default();
             (source.what == "C", name, debug.current_line().map_or(-1, |line| line as i64))
         })
     };

@@ -1,5 +1,6 @@
 //! The `cjson` library of scripts: JSON to and from Lua values, with the limits, settings and error texts of
 //! lua-cjson 2.1.0 as Redis carries it.
+#![allow(clippy::float_cmp)] // whether a number is an integer is exactly the question
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -91,25 +92,27 @@ fn add_settings(lua: &Lua, table: &Table, settings: &Shared) -> Result<()> {
             Ok(MultiValue::from_vec(vec![convert, ratio, safe]))
         }),
         ("encode_max_depth", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.encode_max_depth, 1, i32::MAX)?)
+            Ok(one(integer(given, 1, &mut settings.encode_max_depth, 1, i32::MAX)?))
         }),
         ("decode_max_depth", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.decode_max_depth, 1, i32::MAX)?)
+            Ok(one(integer(given, 1, &mut settings.decode_max_depth, 1, i32::MAX)?))
         }),
         ("encode_number_precision", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.precision, 1, 14)?)
+            Ok(one(integer(given, 1, &mut settings.precision, 1, 14)?))
         }),
-        ("encode_keep_buffer", 1, |lua, settings, given| one(switch(lua, given, &mut settings.keep_buffer)?)),
+        ("encode_keep_buffer", 1, |lua, settings, given| {
+            Ok(one(switch(lua, given, &mut settings.keep_buffer)?))
+        }),
         ("encode_invalid_numbers", 1, |lua, settings, given| {
             let chosen = choice(given, &["off", "on", "null"])?;
             settings.encode_invalid_numbers = chosen.unwrap_or(settings.encode_invalid_numbers);
-            one(match settings.encode_invalid_numbers {
+            Ok(one(match settings.encode_invalid_numbers {
                 2 => Value::String(lua.create_string("null")?),
                 other => Value::Boolean(other == 1),
-            })
+            }))
         }),
         ("decode_invalid_numbers", 1, |lua, settings, given| {
-            one(switch(lua, given, &mut settings.decode_invalid_numbers)?)
+            Ok(one(switch(lua, given, &mut settings.decode_invalid_numbers)?))
         }),
     ];
     for (name, most, option) in OPTIONS {
@@ -126,8 +129,8 @@ fn add_settings(lua: &Lua, table: &Table, settings: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn one(value: Value) -> Result<MultiValue> {
-    Ok(MultiValue::from_vec(vec![value]))
+fn one(value: Value) -> MultiValue {
+    MultiValue::from_vec(vec![value])
 }
 
 fn integer(given: &Given<'_>, position: usize, setting: &mut i32, min: i32, max: i32) -> Result<Value> {

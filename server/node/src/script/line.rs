@@ -77,8 +77,9 @@ pub struct Shared {
     pub random: ScriptRandom,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
+impl Shared {
+    /// Of an interpreter; all of a node have one generator.
+    pub fn new(random: ScriptRandom) -> Self {
         Self {
             asked: RefCell::new(None),
             answer: RefCell::new(None),
@@ -86,7 +87,7 @@ impl Default for Shared {
             running: Cell::new(false),
             protocol: Cell::new(Protocol::Resp2),
             handed_on: Cell::new(HandedOn::ALL),
-            random: ScriptRandom::default(),
+            random,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The `cmsgpack` library of scripts: MessagePack to and from Lua values, with the choices and error texts of
 //! lua-cmsgpack 0.4.0 as Redis carries it.
+#![allow(clippy::float_cmp)] // whether a number is an integer is exactly the question
 
 use mlua::{Lua, LuaString, MultiValue, Result, Table, Value};
 

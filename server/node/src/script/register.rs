@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 use super::flags::ScriptFlags;
+use super::line::Shared;
 use super::raise::table as raise;
 
 /// A function of a library.
@@ -29,8 +30,16 @@ pub const BAD_NAME: &str = "Library names can only contain letters, numbers, or 
                             character long";
 
 /// The function itself.
-pub fn register_function(lua: &Lua, registry: &RefCell<Registering>, args: &MultiValue) -> Result<()> {
-    let (name, function) = match (args.len(), args.get(0)) {
+pub fn register_function(
+    lua: &Lua,
+    registry: &RefCell<Registering>,
+    shared: &Shared,
+    args: &MultiValue,
+) -> Result<()> {
+    if shared.running.get() {
+        return Err(raise("redis.register_function can only be called on FUNCTION LOAD command"));
+    }
+    let (name, function) = match (args.len(), args.front()) {
         (1, Some(Value::Table(named))) => named_arguments(lua, named)?,
         (1, _) => {
             return Err(raise(

@@ -170,7 +170,7 @@ fn write_failure(out: &mut Vec<u8>, name: &str, problem: &Value, protocol: Proto
         field("err").map_or_else(|| "(null)".to_owned(), |err| latin(cut_at_zero(&err.as_bytes())));
     if let (Some(source), Some(line)) = (field("source"), field("line")) {
         let (source, line) = (latin(&source.as_bytes()), latin(&line.as_bytes()));
-        text.push_str(&format!(" script: {name}, on {source}:{line}."));
+        text.extend([" script: ", name, ", on ", &source, ":", &line, "."]);
     }
     Reply::new(out, protocol).error(&text);
     table.get::<Value>("ignore_error_stats_update").is_ok_and(|value| value == Value::Boolean(true))
