@@ -116,6 +116,7 @@ impl Node {
 
     fn functions_changed(&mut self) {
         self.db.libraries = self.scripts.libraries.code();
+        self.replication.set_libraries(self.db.libraries.clone());
         if self.scripts.libraries.is_empty() {
             // Nothing refers to its values any more.
             self.scripts.functions = None;

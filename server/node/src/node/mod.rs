@@ -125,8 +125,10 @@ impl Stats {
     /// Counts a reply that is an error.
     fn count_error(&mut self, reply: &[u8]) {
         let [b'-', rest @ ..] = reply else { return };
-        let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
-        let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+        // Codes end with a space, and are short.
+        let end = rest.iter().take(31).position(|&byte| byte == b' ');
+        let code =
+            end.map_or_else(|| "ERR".to_owned(), |end| String::from_utf8_lossy(&rest[..end]).into_owned());
         self.error_replies += 1;
         if self.errors.len() < 128 || self.errors.contains_key(&code) {
             *self.errors.entry(code).or_default() += 1;

@@ -229,6 +229,8 @@ pub type Actions = Vec<Action>;
 #[derive(Debug)]
 pub struct Replication {
     settings: ReplicationSettings,
+    /// The code of libraries of functions, for who wants those and no keys.
+    libraries: Arc<[Arc<[u8]>]>,
     random: Random,
     history: History,
     log: ReplicationLog,
@@ -258,6 +260,7 @@ impl Replication {
         let history = History { id: random.repl_id(), earlier: None };
         Self {
             log: ReplicationLog::new(0, settings.backlog_bytes),
+            libraries: Arc::default(),
             settings,
             random,
             history,
@@ -297,6 +300,11 @@ impl Replication {
     /// The settings in force.
     pub const fn settings(&self) -> &ReplicationSettings {
         &self.settings
+    }
+
+    /// The code of all libraries of functions, now.
+    pub fn set_libraries(&mut self, libraries: Arc<[Arc<[u8]>]>) {
+        self.libraries = libraries;
     }
 
     /// Changes settings (`CONFIG SET`).

@@ -102,13 +102,6 @@ fn random(lua: &Lua, shared: &Shared, args: &MultiValue) -> Result<Value> {
     Ok(Value::Number((part * f64::from(width)).floor() + f64::from(low)))
 }
 
-/// The arguments of `redis.call`: if they are many they come in a table, from the sandbox.
-fn unpacked(args: &MultiValue) -> Result<Option<MultiValue>> {
-    let Some(Value::Table(table)) = args.front().filter(|_| args.len() == 1) else { return Ok(None) };
-    let Value::Integer(len) = table.raw_get("n")? else { return Ok(None) };
-    (1..=len).map(|index| table.raw_get(index)).collect::<Result<MultiValue>>().map(Some)
-}
-
 /// The arguments of a command: strings, and numbers with all their digits.
 fn command(args: &MultiValue) -> std::result::Result<OwnedArgs, &'static str> {
     if args.is_empty() {
@@ -140,8 +133,7 @@ fn call(lua: &Lua, shared: &Shared, args: &MultiValue, raises: bool) -> Result<V
             Ok(Value::Table(error_table(lua, &err, counted)?))
         }
     };
-    let many = unpacked(args)?;
-    let args = match command(many.as_ref().unwrap_or(args)) {
+    let args = match command(args) {
         Ok(args) => args,
         Err(problem) => return failed(error_text(problem.as_bytes()), false),
     };

@@ -108,6 +108,13 @@ impl<'a> Reader<'a> {
                 }
                 self.named("set", table)?
             }
+            b'|' => {
+                // Scripts do not see attributes.
+                for _ in 0..int().saturating_mul(2) {
+                    self.value()?;
+                }
+                self.value()?
+            }
             b'#' => Value::Boolean(text == b"t"),
             b',' => {
                 let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());

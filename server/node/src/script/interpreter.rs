@@ -21,6 +21,8 @@ const PRELUDE: &str = include_str!("prelude.lua");
 const PRELUDE_NAME: &str = "=(sandbox)";
 /// A script gives the floor to the node so often.
 const INSTRUCTIONS_AT_ONCE: u32 = 10_000;
+/// Between scripts some garbage is collected, after so many of them.
+const RUNS_PER_STEP: u64 = 50;
 /// What all values of an interpreter may take together.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
@@ -72,6 +74,8 @@ pub struct Interpreter {
     registering: Rc<RefCell<Registering>>,
     /// Of the last session.
     stack: Option<Stack>,
+    /// How many sessions have ended.
+    runs: u64,
 }
 
 struct Stack(DefaultStack);
@@ -142,7 +146,9 @@ impl Interpreter {
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_AT_ONCE),
             move |lua, _| line.ask(lua, Asked::Pause).map(|_| VmState::Continue),
         )?;
-        Ok(Self { lua, prelude, shared, registering, stack: None })
+        // What was only needed to make it.
+        lua.gc_collect()?;
+        Ok(Self { lua, prelude, shared, registering, stack: None, runs: 0 })
     }
 
     /// Compiles code from text. The error is Lua's.
@@ -173,6 +179,15 @@ impl Interpreter {
     /// A session has ended.
     pub fn recover(&mut self, session: Session) {
         self.stack = session.into_stack().map(Stack);
+        self.runs += 1;
+        if self.runs.is_multiple_of(RUNS_PER_STEP) {
+            // A failure is one of memory, and then the next script fails.
+            let _ = self.lua.gc_step();
+        }
+        if self.lua.used_memory() > MEMORY_LIMIT_BYTES / 4 {
+            // Lua collects nothing when memory is short: it fails.
+            let _ = self.lua.gc_collect();
+        }
     }
 
     /// What functions a library has registered since the last call.

@@ -179,16 +179,6 @@ for name in pairs0(globals) do
 end
 for name, library in pairs0(given.libraries) do globals[name] = library end
 
--- So many arguments leave the server's functions no room on the stack.
-local MANY = 4000
-for _, name in next0, { "call", "pcall" } do
-  local call = globals.redis[name]
-  globals.redis[name] = function(...)
-    if select("#", ...) > MANY then return call({ n = select("#", ...), ... }) end
-    return call(...)
-  end
-end
-
 for _, name in pairs0({ "string", "table", "math", "coroutine", "cjson", "cmsgpack", "struct", "bit", "redis" }) do
   globals[name] = protect(globals[name])
 end

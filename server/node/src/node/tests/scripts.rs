@@ -59,8 +59,7 @@ fn a_long_script_is_left_and_gone_on_with_and_others_wait_and_then_are_told_busy
     bench.pass_ms(1);
     let killed = bench.sendable(runner);
     assert!(killed.starts_with("-ERR Script killed by user with SCRIPT KILL... script: "), "{killed}");
-    bench.pass_ms(1);
-    assert_eq!(bench.sendable(runner), "+PONG|", "what it sent behind is served");
+    assert!(killed.ends_with("|+PONG|"), "what it sent behind is served: {killed}");
     assert_eq!(bench.ask(other, "GET k"), "$1|v|");
     assert!(bench.ask(other, "SCRIPT KILL").starts_with("-NOTBUSY"));
 }
@@ -170,9 +169,10 @@ fn time_stands_still_for_the_keys_of_a_script() {
 fn blocking_commands_do_not_block_in_scripts() {
     let mut bench = Bench::alone();
     let client = bench.connect();
-    assert_eq!(
-        bench.ask(client, "EVAL \"return redis.call('xread','block',0,'streams','s','$')\" 0"),
-        "$-1|"
+    let refused = bench.ask(client, "EVAL \"return redis.call('xread','block',0,'streams','s','$')\" 0");
+    assert!(
+        refused.starts_with("-ERR xread command is not allowed with BLOCK option from scripts"),
+        "{refused}"
     );
     assert_eq!(bench.ask(client, "EVAL \"return redis.call('blmpop',0,1,'l','left')\" 0"), "$-1|");
     let refused = bench.ask(client, "EVAL \"return redis.call('blpop','l',0)\" 0");
@@ -223,10 +223,10 @@ fn functions_are_there_again_after_a_restart_from_the_file() {
     assert!(appended(&bench).contains("*3|$8|FUNCTION|$4|LOAD|"), "{}", appended(&bench));
     bench.disk_works();
     assert_eq!(bench.sendable(client), "$3|lib|");
-    assert_eq!(bench.ask(client, "FLUSHALL"), "");
+    assert_eq!(bench.ask(client, "FLUSHDB"), "");
     bench.disk_works();
     bench.sendable(client);
-    assert_eq!(bench.ask(client, "FCALL f 0 x"), "$1|x|", "FLUSHALL is about keys");
+    assert_eq!(bench.ask(client, "FCALL f 0 x"), "$1|x|", "flushing is about keys");
     bench.send(client, "FUNCTION FLUSH\r\n");
     bench.disk_works();
     bench.sendable(client);
