@@ -10,7 +10,6 @@
 // A measuring program: it has clocks and files, the crate has none.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-#[path = "../benches/generate/mod.rs"]
 mod generate;
 
 use std::error::Error;
