@@ -324,6 +324,7 @@ impl Ours {
                     loading.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)).unwrap();
                 }
             }
+            Action::LoadLibrary(_) => panic!("the server has no functions"),
             Action::LoadCommit => {
                 self.keys = self.loading.take().unwrap();
                 self.event(Replication::loaded);

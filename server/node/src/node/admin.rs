@@ -12,9 +12,6 @@ use crate::keyspace::number::parse_i64;
 use crate::replication::{MasterAddr, RoleView};
 use crate::resp::Args;
 
-/// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
-const EMPTY_FUNCTION_DUMP: &[u8] = &[0x0a, 0x00, 0x5d, 0x9b, 0x5c, 0x40, 0x0f, 0x7f, 0xa2, 0xda];
-
 impl Node {
     pub(super) fn run_admin(
         &mut self,
@@ -89,7 +86,6 @@ impl Node {
                 let value = self.cluster_command(&words, loading)?;
                 write_reply(&mut self.reply(client), &value);
             }
-            Verb::Function => self.function(client, args)?,
             Verb::Migrate => self.begin_migrate(conn, client, args)?,
             Verb::Memory => self.memory(client, args)?,
             other => {
@@ -378,72 +374,14 @@ impl Node {
             self.reply(client).ok();
             return Ok(());
         }
+        if let Some(running) = self.scripts.running.as_ref().filter(|_| !has("NOSAVE")) {
+            return Err(running.busy());
+        }
         let save = has("SAVE") || !has("NOSAVE") && !self.config.save_points().is_empty();
         self.shut_down(save);
         // It is answered only if it fails.
         client.blocked = Some(Blocked::Disk);
         self.files.saves.shutdown_by = Some(conn);
-        Ok(())
-    }
-
-    fn function(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        match &args[1].to_ascii_lowercase()[..] {
-            b"dump" if args.len() == 2 => self.reply(client).bulk(EMPTY_FUNCTION_DUMP),
-            b"list" => {
-                let mut index = 2;
-                while let Some(option) = args.get(index) {
-                    let has_value = index + 1 < args.len();
-                    index += match () {
-                        () if is(option, "WITHCODE") => 1,
-                        () if is(option, "LIBRARYNAME") && has_value => 2,
-                        () if is(option, "LIBRARYNAME") => {
-                            return Err(text("ERR library name argument was not given"));
-                        }
-                        () => return Err(Fault::new(format!("ERR Unknown argument {}", shown(option, 128)))),
-                    };
-                }
-                self.reply(client).array(0);
-            }
-            b"flush" if args.len() <= 3 => {
-                let known = args.get(2).is_none_or(|how| is(how, "SYNC") || is(how, "ASYNC"));
-                if !known {
-                    return Err(text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
-                }
-                self.reply(client).ok();
-            }
-            b"restore" if args.len() == 3 || args.len() == 4 => {
-                let known = |how| ["FLUSH", "APPEND", "REPLACE"].iter().any(|name| is(how, name));
-                if !args.get(3).is_none_or(known) {
-                    return Err(text(
-                        "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
-                    ));
-                }
-                // Functions come with scripts; until then the empty payload is the only one there can be.
-                match crate::rdb::dump::check_trailer(&args[2]) {
-                    Err(error) => return Err(Fault::new(format!("ERR {error}"))),
-                    Ok([]) => self.reply(client).ok(),
-                    Ok(_) => return Err(text("ERR functions are not supported by this server")),
-                }
-            }
-            b"delete" if args.len() == 3 => return Err(text("ERR Library not found")),
-            b"kill" if args.len() == 2 => return Err(text("NOTBUSY No scripts in execution right now.")),
-            b"stats" if args.len() == 2 => {
-                let mut reply = self.reply(client);
-                reply.map(2);
-                reply.bulk(b"running_script");
-                reply.null();
-                reply.bulk(b"engines");
-                reply.map(1);
-                reply.bulk(b"LUA");
-                reply.map(2);
-                for count in ["libraries_count", "functions_count"] {
-                    reply.bulk(count.as_bytes());
-                    reply.int(0);
-                }
-            }
-            b"load" => return Err(text("ERR functions are not supported by this server")),
-            _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
-        }
         Ok(())
     }
 }

@@ -59,6 +59,10 @@ pub enum Blocked {
     Wait,
     /// For the end of a pause; the command that waits is still in the input.
     Paused,
+    /// Its own script runs.
+    Running,
+    /// Until the script of another ends; the command that waits is still in the input.
+    Script,
     /// Until it has read some of its replies.
     Output,
     /// For a file: SAVE or CONFIG REWRITE.
@@ -78,6 +82,17 @@ pub struct Transaction {
     /// A command was refused: EXEC will be too.
     pub failed: bool,
     pub bytes: usize,
+}
+
+/// A transaction that is being executed.
+#[derive(Debug)]
+pub struct Executing {
+    pub transaction: Transaction,
+    /// Number of the next command.
+    pub next: usize,
+    /// How EXEC was called.
+    pub call: Option<(&'static Spec, OwnedArgs)>,
+    pub began_ns: u64,
 }
 
 /// A client.
@@ -113,6 +128,8 @@ pub struct Client {
     pub transaction: Option<Transaction>,
     /// EXEC is running its commands: nothing may block.
     pub in_exec: bool,
+    /// The rest of its transaction, while a script of it runs.
+    pub exec: Option<Box<Executing>>,
     pub watching: Vec<Watched>,
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
@@ -159,6 +176,7 @@ impl Client {
             input: Vec::new(),
             transaction: None,
             in_exec: false,
+            exec: None,
             watching: Vec::new(),
             reply_mode: ReplyMode::On,
             subscriptions: BTreeSet::new(),

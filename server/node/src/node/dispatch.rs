@@ -1,7 +1,7 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
 use super::access::{Context, refused, refused_at_exec};
-use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::client::{Blocked, Client, ConnKind, Executing, ReplyMode, Transaction};
 use super::memory::Room;
 use super::{ExpiryMode, LOADING, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
@@ -165,20 +165,28 @@ impl Node {
             match handled {
                 Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
                 // What waits for keys is counted when it has its answer.
-                Handled::Run if client.blocked != Some(Blocked::Keys) => {
+                Handled::Run if matches!(spec.run, Run::Node(Verb::Eval | Verb::Fcall)) => {
+                    // Or when its script has ended; it counts its error itself.
+                    if client.blocked != Some(Blocked::Running) {
+                        self.script_call_done(client, spec, args, began_ns, reply_at);
+                    }
+                }
+                Handled::Run if !matches!(client.blocked, Some(Blocked::Keys | Blocked::Running)) => {
                     let failed = self.scratch.get(reply_at) == Some(&b'-');
                     self.command_done(client, spec, args, began_ns, failed);
                 }
                 Handled::Run | Handled::Queued => {}
             }
         }
-        if step == Step::Done {
+        if step == Step::Done && client.blocked != Some(Blocked::Running) {
             self.stats.commands += 1;
             // ASKING holds for one command; before MULTI it holds until the transaction ends.
             if !(asked_for_asking || begins || client.transaction.is_some()) {
                 client.asking = false;
             }
-            self.count_error(reply_at);
+            if handled != Handled::Run || !spec.is_some_and(runs_script) {
+                self.count_error(reply_at);
+            }
         }
         let mute = matches!(mode, ReplyMode::Off | ReplyMode::Skip) && client.reply_mode != ReplyMode::On;
         if mute && !pushes {
@@ -226,7 +234,8 @@ impl Node {
                 if self.db.waits.has_changed() {
                     self.serve_waiting();
                 }
-                if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
+                let may_write = spec.has(flag::WRITE) || spec.run.is(Verb::Exec) || runs_script(spec);
+                if self.db.dirty != 0 && may_write {
                     client.last_write_offset = self.replication.offset();
                 }
                 (Handled::Run, step)
@@ -247,6 +256,15 @@ impl Node {
         }
     }
 
+    /// What a script or its transaction did is handed on, once it has ended after its turns.
+    pub(super) fn after_command(&mut self, client: &mut Client) {
+        self.hand_on(true);
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
+        client.last_write_offset = self.replication.offset();
+    }
+
     fn check(
         &mut self,
         conn: ConnId,
@@ -254,6 +272,12 @@ impl Node {
         resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Checked, Fault> {
+        let waits = resolved.map_or(true, |spec| !spec.run.is(Verb::ReplConf));
+        let allows_busy = resolved.is_ok_and(|spec| spec.has(flag::ALLOW_BUSY));
+        // A script that is not slow yet holds up everything; what is wrong with a command is told before BUSY.
+        if waits && self.scripts.is_under_way() && self.yields_to_script(true)? {
+            return Ok(Checked::Later(Blocked::Script));
+        }
         let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
             if spec.run.is(Verb::Exec) {
@@ -287,34 +311,27 @@ impl Node {
             // EXEC must not wait for another server.
             return Err(text("ERR MIGRATE inside MULTI is not supported by this server"));
         }
-        let queued = |flags: u32| {
-            is_exec
-                && client
-                    .transaction
-                    .as_ref()
-                    .is_some_and(|transaction| transaction.commands.iter().any(|(spec, _)| spec.has(flags)))
-        };
-        let writes = spec.has(flag::WRITE) || queued(flag::WRITE);
-        let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
+        // Scripts say themselves what they may do.
+        let flags = self.scripts.flags_of_call(spec, args);
+        let all_flags = flags | if is_exec { self.queued_flags(client) } else { 0 };
+        let has = |flag: u32| all_flags & flag != 0;
+        let writes = has(flag::WRITE);
+        let may_replicate = writes || has(flag::MAY_REPLICATE);
         self.db.expiry = self.expiry_mode();
         self.check_slots(client, spec, args, is_exec, writes)?;
+        self.scripts.memory_is_short = false;
         if self.config.uint(Key::Maxmemory) > 0 {
             let room = self.make_room();
             // A queue may grow without end too.
             let queues = client.transaction.is_some() && !is_exec && !is_immediate(spec);
-            if room == Room::None && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM) || queues) {
+            self.scripts.memory_is_short = room == Room::None;
+            if room == Room::None && (has(flag::DENYOOM) || queues) {
                 return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
             }
         }
         if writes && !self.is_replica() {
             self.files.check_writable(&self.config)?;
-            let wanted = self.config.uint(Key::MinReplicasToWrite) as usize;
-            if wanted > 0
-                && self.replication.good_replicas(self.config.uint(Key::MinReplicasMaxLag), self.now.mono)
-                    < wanted
-            {
-                return Err(text("NOREPLICAS Not enough good replicas to write."));
-            }
+            self.check_good_replicas()?;
         }
         if writes && self.is_replica() && self.config.flag(Key::ReplicaReadOnly) {
             return Err(text("READONLY You can't write against a read only replica."));
@@ -345,7 +362,7 @@ impl Node {
         // What was queued is judged as the server is now.
         let lacks = |needed: u32| {
             let queued = client.transaction.as_ref().filter(|_| is_exec);
-            !spec.has(needed)
+            flags & needed == 0
                 || queued.is_some_and(|queued| queued.commands.iter().any(|(spec, _)| !spec.has(needed)))
         };
         let link_down = self.replication.link_status().is_some_and(|link| !link.up);
@@ -357,6 +374,9 @@ impl Node {
         if self.files.is_loading() && lacks(flag::LOADING) {
             return Err(text(LOADING));
         }
+        if waits && self.scripts.is_under_way() {
+            self.yields_to_script(allows_busy)?;
+        }
         if self.holds_back(conn, client, spec, may_replicate, is_exec) {
             return Ok(Checked::Later(Blocked::Paused));
         }
@@ -364,6 +384,12 @@ impl Node {
             return Ok(Checked::Later(Blocked::Frozen));
         }
         Ok(Checked::Run(spec))
+    }
+
+    /// Flags of the commands that wait for EXEC, all together.
+    fn queued_flags(&self, client: &Client) -> u32 {
+        let queued = client.transaction.iter().flat_map(|transaction| &transaction.commands);
+        queued.fold(0, |flags, (spec, args)| flags | self.scripts.flags_of_call(spec, args.view()))
     }
 
     /// Must the command wait for the end of a pause?
@@ -529,7 +555,12 @@ impl Node {
     }
 
     /// `EXEC`
-    pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+    pub(super) fn exec(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        (spec, args): (&'static Spec, Args<'_>),
+    ) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
         let watched_gone =
             !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
@@ -544,7 +575,31 @@ impl Node {
         }
         Reply::new(&mut self.scratch, client.protocol).array(transaction.commands.len());
         client.in_exec = true;
-        for (spec, args) in &transaction.commands {
+        let began_ns = self.last_reading_ns;
+        client.exec = Some(Box::new(Executing { transaction, next: 0, call: None, began_ns }));
+        self.exec_commands(conn, client);
+        if let Some(executing) = &mut client.exec {
+            executing.call = Some((spec, args.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The rest of a transaction, behind a script that had to wait.
+    pub(super) fn exec_rest(&mut self, conn: ConnId, client: &mut Client) {
+        self.exec_commands(conn, client);
+        if client.blocked.is_none()
+            && let Some(executing) = client.exec.take()
+            && let Some((spec, args)) = executing.call
+        {
+            self.command_done(client, spec, args.view(), executing.began_ns, false);
+        }
+    }
+
+    /// Executes what is left of a transaction, until the end or a script that has to wait.
+    fn exec_commands(&mut self, conn: ConnId, client: &mut Client) {
+        let Some(mut executing) = client.exec.take() else { return };
+        while let Some((spec, args)) = executing.transaction.commands.get(executing.next) {
+            executing.next += 1;
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
             let began_ns = self.last_reading_ns;
@@ -561,16 +616,29 @@ impl Node {
             };
             self.feed_monitors(client, db, spec, args.view());
             client.reply_mode = flags_before;
+            if client.blocked == Some(Blocked::Running) {
+                client.exec = Some(executing);
+                return;
+            }
+            let fails = outcome.is_err();
             if let Err(fault) = outcome {
                 self.scratch.truncate(reply_at);
                 Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
+            }
+            if runs_script(spec) {
+                self.script_call_done(client, spec, args.view(), began_ns, reply_at);
+                continue;
+            }
+            if fails {
                 self.count_error(reply_at);
             }
             let failed = self.scratch.get(reply_at) == Some(&b'-');
             self.command_done(client, spec, args.view(), began_ns, failed);
         }
         client.in_exec = false;
-        Ok(())
+        if executing.call.is_some() {
+            client.exec = Some(executing);
+        }
     }
 
     /// Ends a transaction without executing it.
@@ -625,6 +693,11 @@ impl Node {
     pub(super) fn unblock_ok(&mut self, conn: ConnId) {
         self.unblock(conn, |reply: &mut Reply<'_>| reply.simple("OK"));
     }
+}
+
+/// EVAL, FCALL and their like.
+const fn runs_script(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Node(Verb::Eval | Verb::Fcall))
 }
 
 /// True for what is executed at once between MULTI and EXEC too.

@@ -12,7 +12,7 @@ use crate::aof::{
     AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
 };
 use crate::cluster::{Cluster, nodes_conf};
-use crate::command::{ExpiryMode, Fault, Run, lookup, text};
+use crate::command::{ExpiryMode, Fault, Run, Verb, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
 use crate::rdb::{RdbDecoder, RdbEvent};
@@ -51,6 +51,15 @@ struct RdbLoad {
     merge: bool,
     /// Keys that were left out because their time had come, with their databases.
     expired: Vec<(u32, Vec<u8>)>,
+}
+
+/// What a file says of libraries of functions.
+#[derive(Debug)]
+pub(super) enum LibraryItem {
+    /// The code of one.
+    Code(Vec<u8>),
+    /// `FUNCTION LOAD` and its like.
+    Command(OwnedArgs),
 }
 
 /// `rdb_last_load_keys_...`
@@ -207,6 +216,23 @@ impl Files {
         Ok(())
     }
 
+    /// As [`Self::check_writable`], for a script that says that it writes.
+    pub fn check_scripts_may_write(&self, config: &Config) -> Result<(), Fault> {
+        if let Some(error) = self.aof().and_then(AofWriter::write_error) {
+            return Err(Fault::new(format!(
+                "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
+                 Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {}",
+                error.message
+            )));
+        }
+        self.check_writable(config).map_err(|_| {
+            text(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+            )
+        })
+    }
+
     pub const fn snapshot_id(&mut self) -> SnapshotId {
         let id = SnapshotId(self.next_snapshot);
         self.next_snapshot += 1;
@@ -280,6 +306,7 @@ impl Node {
     pub(super) fn reload_rdb(&mut self, waiting: ConnId, flush: bool, merge: bool) {
         if flush {
             self.db.flush_all(self.now.wall);
+            self.take_libraries_or_complain(&[]);
         }
         self.files.reloading = Some(waiting);
         self.load_rdb(merge);
@@ -371,6 +398,7 @@ impl Node {
         db.select(*loading_db);
         let mut scratch = Vec::new();
         let max_string_bytes = self.config.uint(Key::ProtoMaxBulkLen) as usize;
+        let mut libraries = Vec::new();
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
             AofItem::Database(number) if number < db.databases() => {
@@ -385,10 +413,16 @@ impl Node {
                     failure.get_or_insert(error);
                 }
             }
+            AofItem::Library(code) => libraries.push(LibraryItem::Code(code)),
             AofItem::Command(command) => {
                 let args: OwnedArgs = command.args().collect();
                 scratch.clear();
                 let known = lookup(command.name()).filter(|spec| spec.accepts(args.view().len()));
+                if known.is_some_and(|spec| spec.run.is(Verb::Function)) {
+                    // They have nothing to do with keys: after those will do.
+                    libraries.push(LibraryItem::Command(args));
+                    return;
+                }
                 let Some((spec, Run::Data(handler))) = known.map(|spec| (spec, spec.run)) else {
                     failure.get_or_insert(format!(
                         "Unknown command '{}' reading the append only file",
@@ -413,6 +447,7 @@ impl Node {
                 db.propagated.clear();
             }
         });
+        let failure = failure.or_else(|| self.load_libraries(libraries, false).err());
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -464,6 +499,7 @@ impl Node {
             return self.loaded();
         }
         let mut failure = None;
+        let mut libraries = Vec::new();
         let (mut id, mut offset, mut stream_db) = (None, None, None);
         let wall = self.now.wall;
         let merge = load.merge;
@@ -512,7 +548,8 @@ impl Node {
                     failure.get_or_insert(error);
                 }
             }
-            _ => {}
+            RdbEvent::Function(code) => libraries.push(LibraryItem::Code(code)),
+            RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         });
         let keys = (self.files.load_counts.loaded - loaded_before) as usize;
         let us = load_delay_us(&self.config, keys);
@@ -522,6 +559,7 @@ impl Node {
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
         load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
+        let failure = failure.or_else(|| self.load_libraries(libraries, merge).err());
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }

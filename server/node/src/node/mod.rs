@@ -17,6 +17,7 @@ mod debug;
 mod debug_protocol;
 mod dispatch;
 mod files;
+mod functions;
 mod info;
 mod memory;
 mod memory_report;
@@ -26,6 +27,10 @@ mod outside;
 mod redact;
 mod replication_glue;
 mod saving;
+mod script_calls;
+mod script_commands;
+mod script_runs;
+mod scripts;
 mod session;
 mod slow;
 #[cfg(test)]
@@ -54,6 +59,7 @@ use client::{Blocked, Client, Conn, ConnKind, Origin};
 use command_stats::CommandStats;
 use files::{FileChunk, Files};
 use replication_glue::Incoming;
+use scripts::Scripts;
 use slow::Slow;
 use tickets::Tickets;
 
@@ -122,8 +128,10 @@ impl Stats {
     /// Counts a reply that is an error.
     fn count_error(&mut self, reply: &[u8]) {
         let [b'-', rest @ ..] = reply else { return };
-        let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
-        let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+        // Codes end with a space, and are short.
+        let end = rest.iter().take(31).position(|&byte| byte == b' ');
+        let code =
+            end.map_or_else(|| "ERR".to_owned(), |end| String::from_utf8_lossy(&rest[..end]).into_owned());
         self.error_replies += 1;
         if self.errors.len() < 128 || self.errors.contains_key(&code) {
             *self.errors.entry(code).or_default() += 1;
@@ -218,9 +226,10 @@ pub struct Node {
     cluster: Option<Cluster>,
     replication: Replication,
     migrations: Migrations,
-    /// A dataset that a full resync fills, and whether a key of it was refused.
+    /// What a full resync brings.
     incoming: Option<Incoming>,
     pubsub: PubSub,
+    scripts: Scripts,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
     active_expire: bool,
@@ -296,6 +305,7 @@ impl Node {
             migrations: Migrations::default(),
             incoming: None,
             pubsub: PubSub::default(),
+            scripts: Scripts::default(),
             client_pause: None,
             failover_pause: None,
             active_expire: true,
@@ -352,18 +362,24 @@ impl Node {
         for conn in std::mem::take(&mut self.wake) {
             self.serve(conn, &[]);
         }
-        self.expire_actively();
-        if self.more_eviction {
-            self.make_room();
+        self.go_on_with_script();
+        if !self.scripts.is_under_way() {
+            self.expire_actively();
+            if self.more_eviction {
+                self.make_room();
+            }
         }
         self.db.keys.free_some(FREE_UNITS);
         if !self.files.is_loading() {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
-        self.follow_flush();
-        self.start_wanted_rewrite();
-        let busy = self.is_saving_anything();
+        if !self.scripts.is_under_way() {
+            self.follow_flush();
+            self.start_wanted_rewrite();
+        }
+        // Nor is a dataset sent on which a script is at work.
+        let busy = self.is_saving_anything() || self.scripts.is_under_way();
         self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
         self.close_alarming_clients();
@@ -374,7 +390,8 @@ impl Node {
 
     /// When to call [`Self::end_of_batch`] though nothing happens.
     pub fn next_deadline(&self) -> Option<Mono> {
-        if self.more_expiry || self.more_eviction || self.db.keys.has_garbage() || !self.wake.is_empty() {
+        let more = self.more_expiry || self.more_eviction || self.db.keys.has_garbage();
+        if more || !self.wake.is_empty() || self.scripts.is_under_way() {
             return Some(self.now.mono.plus_ms(1));
         }
         let pause = self.client_pause.map(|pause| pause.until);
@@ -629,6 +646,10 @@ impl Node {
         self.db.unwatch(conn, &client.watching);
         self.monitors.retain(|other| *other != conn);
         self.replication.cancel_wait(conn);
+        if let Some(running) = self.scripts.running.as_mut().filter(|running| running.conn == conn) {
+            // Its script goes on all the same.
+            running.orphan = Some(client);
+        }
     }
 
     // ---- output
@@ -727,7 +748,9 @@ impl Node {
             self.client_cron();
             self.measure_clients();
             self.redirect_waiting();
-            self.file_cron();
+            if !self.scripts.is_under_way() {
+                self.file_cron();
+            }
             self.sample();
         }
     }
@@ -780,6 +803,10 @@ impl Node {
 
     /// Hands what was executed on to replicas and file; more than one command as a transaction.
     fn hand_on(&mut self, as_one: bool) {
+        // What a script has done so far is told when it has ended.
+        if self.scripts.is_under_way() {
+            return;
+        }
         self.publish_notifications();
         if self.db.propagated.is_empty() {
             return;
@@ -794,7 +821,9 @@ impl Node {
         }
         let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
         for command in propagated.iter() {
-            self.replication.propagate(Some(command.db), command.bytes);
+            if command.for_replicas {
+                self.replication.propagate(Some(command.db), command.bytes);
+            }
             if command.in_file {
                 self.files.append(Some(command.db), command.bytes, annotate);
             }

@@ -65,6 +65,8 @@ pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey, now: WallMs) -
 #[derive(Debug)]
 pub(super) struct Incoming {
     dataset: Dataset,
+    /// The code of libraries of functions that came with it.
+    libraries: Vec<Vec<u8>>,
     failure: Option<String>,
     /// How much slower than it is this load has to look.
     delay_us: u64,
@@ -74,7 +76,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     const fn new(dataset: Dataset) -> Self {
-        Self { dataset, failure: None, delay_us: 0, commit_at: None }
+        Self { dataset, libraries: Vec::new(), failure: None, delay_us: 0, commit_at: None }
     }
 }
 
@@ -231,6 +233,11 @@ impl Node {
                         }
                     }
                 }
+                Action::LoadLibrary(code) => {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.libraries.push(code);
+                    }
+                }
                 Action::LoadCommit => self.load_complete(),
                 Action::LoadAbort => self.incoming = None,
                 Action::Apply { db, batch } => self.apply(db, &batch),
@@ -270,7 +277,6 @@ impl Node {
         self.replicate(|replication, now, actions| replication.snapshot_taken(id, false, now, actions));
     }
 
-    /// A full resync has come whole: it replaces what was there.
     /// The master has sent everything.
     fn load_complete(&mut self) {
         let now = self.now.mono;
@@ -287,10 +293,12 @@ impl Node {
         self.incoming.as_ref().and_then(|incoming| incoming.commit_at)
     }
 
+    /// A full resync has come whole: it replaces what was there.
     pub(super) fn commit_load(&mut self) {
         match self.incoming.take() {
-            Some(Incoming { dataset, failure: None, .. }) => {
+            Some(Incoming { dataset, libraries, failure: None, .. }) => {
                 self.db.replace_all(dataset, self.now.wall);
+                self.take_libraries_or_complain(&libraries);
                 self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
                 if self.files.aof().is_some() {
@@ -305,7 +313,12 @@ impl Node {
     }
 
     /// Executes commands of the master, who has selected database `db` before them.
-    fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+    pub(super) fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+        if self.scripts.is_under_way() {
+            // Nobody may touch the data but the script.
+            self.scripts.held_batches.push((db, batch.clone()));
+            return;
+        }
         let served = std::mem::take(&mut self.scratch);
         self.db.expiry = ExpiryMode::Ignore;
         for command in batch.iter() {
@@ -317,6 +330,14 @@ impl Node {
             match spec.map(|spec| spec.run) {
                 Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
                     self.deliver(false, &args[1], &args[2]);
+                }
+                Some(Run::Node(Verb::Function)) if args.len() > 1 => {
+                    if self.apply_function(args).is_err() {
+                        self.log_bad_stream(command.name());
+                    }
+                    let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
+                    self.files.append(Some(db), command.raw, annotate);
+                    self.stats.commands += 1;
                 }
                 Some(Run::Node(Verb::Select)) => db = selected_by(command).unwrap_or(db),
                 Some(Run::Node(_)) => {}

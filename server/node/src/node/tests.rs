@@ -2,6 +2,7 @@
 
 mod blocking;
 mod migrate;
+mod scripts;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

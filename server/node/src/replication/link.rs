@@ -833,10 +833,7 @@ impl Keys {
                     self.stream_db = db.filter(|&db| db < self.databases).unwrap_or(0);
                 }
             }
-            RdbEvent::Function(_) => actions.push(Action::Log(
-                LogLevel::Warning,
-                "Ignoring a function library in the master's dataset: functions are not supported".to_owned(),
-            )),
+            RdbEvent::Function(code) => actions.push(Action::LoadLibrary(code)),
             RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         }
     }

@@ -194,6 +194,8 @@ pub enum Action {
         /// The keys.
         keys: Vec<RdbKey>,
     },
+    /// The master's dataset has this library of functions.
+    LoadLibrary(Vec<u8>),
     /// The new keyspace is whole: put it in place and call [`Replication::loaded`].
     LoadCommit,
     /// Drop the new keyspace.
@@ -229,6 +231,8 @@ pub type Actions = Vec<Action>;
 #[derive(Debug)]
 pub struct Replication {
     settings: ReplicationSettings,
+    /// The code of libraries of functions, for who wants those and no keys.
+    libraries: Arc<[Arc<[u8]>]>,
     random: Random,
     history: History,
     log: ReplicationLog,
@@ -260,6 +264,7 @@ impl Replication {
         let history = History { id: random.repl_id(), earlier: None };
         Self {
             log: ReplicationLog::new(0, settings.backlog_bytes),
+            libraries: Arc::default(),
             settings,
             random,
             history,
@@ -300,6 +305,11 @@ impl Replication {
     /// The settings in force.
     pub const fn settings(&self) -> &ReplicationSettings {
         &self.settings
+    }
+
+    /// The code of all libraries of functions, now.
+    pub fn set_libraries(&mut self, libraries: Arc<[Arc<[u8]>]>) {
+        self.libraries = libraries;
     }
 
     /// Changes settings (`CONFIG SET`).

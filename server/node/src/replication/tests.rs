@@ -163,6 +163,7 @@ impl World {
                         loading.load(&key.key, &key.value, None).expect("a fresh key");
                     }
                 }
+                Action::LoadLibrary(_) => panic!("there are no functions"),
                 Action::LoadCommit => {
                     node.keys = node.loading.take().expect("begun");
                     node.repl.loaded(now, &mut more);
