@@ -39,8 +39,8 @@ pub use slot::{SLOTS, Slot, hash_tag};
 pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
 pub use usage::{KeyUsage, Usage};
 pub use value::{
-    Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Spread, Value, ValueParts, ValueView,
-    ZsetView,
+    Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Spread, Value, ValueParts,
+    ValueView, ZsetView,
 };
 
 use crate::io::WallMs;
