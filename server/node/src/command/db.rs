@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::eviction::Candidates;
 use super::notify::{Notification, Notifications, class};
 use super::waits::KeyWaits;
 use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
-use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Usage, Value};
+use crate::keyspace::{
+    Dataset, Element, EncodingLimits, Entry, Env, HashSeed, Keyspace, Place, Snapshot, Spread, Usage, Value,
+};
 use crate::random::Random;
 use crate::resp::write_command;
 
@@ -67,6 +70,8 @@ pub struct Db {
     pub expiry: ExpiryMode,
     /// What the running command hands on.
     pub propagated: Propagated,
+    /// The code of the libraries of functions, for files and replicas.
+    pub libraries: Arc<[Arc<[u8]>]>,
     /// Keys on their way to another server: they may be read, and nothing may change them. Whatever their database:
     /// a namesake in another one is held up for a moment, which harms nobody.
     pub frozen: BTreeSet<Vec<u8>>,
@@ -80,6 +85,8 @@ pub struct Db {
 /// Commands to hand on to replicas and the append-only file, in their protocol.
 #[derive(Debug, Default)]
 pub struct Propagated {
+    /// Nobody wants what is added now: no replica and no file.
+    pub unwanted: bool,
     bytes: Vec<u8>,
     ends: Vec<End>,
     /// Number of the database that commands added now are meant for.
@@ -92,6 +99,7 @@ struct End {
     at: usize,
     db: u32,
     in_file: bool,
+    for_replicas: bool,
 }
 
 /// One command to hand on.
@@ -101,21 +109,39 @@ pub struct PropagatedCommand<'a> {
     pub bytes: &'a [u8],
     /// The database that must be selected where it is executed.
     pub db: u32,
-    /// The append-only file gets it too, not only the replicas.
+    /// The append-only file gets it.
     pub in_file: bool,
+    /// The replicas get it.
+    pub for_replicas: bool,
 }
 
 impl Propagated {
     /// Adds a command.
     pub fn push<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
+        if self.unwanted {
+            return;
+        }
         write_command(&mut self.bytes, args);
-        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true });
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true, for_replicas: true });
+    }
+
+    /// The commands from the one with this number on go to the file, or to the replicas, only if these say so.
+    pub fn restrict_from(&mut self, first: usize, in_file: bool, for_replicas: bool) {
+        if !in_file && !for_replicas {
+            let kept = first.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| end.at);
+            self.ends.truncate(first);
+            self.bytes.truncate(kept);
+        }
+        for end in self.ends.iter_mut().skip(first) {
+            end.in_file &= in_file;
+            end.for_replicas &= for_replicas;
+        }
     }
 
     /// Adds a command that changes no data (`PUBLISH`): it goes to replicas, not to the append-only file.
     pub fn push_for_replicas<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
         write_command(&mut self.bytes, args);
-        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: false });
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: false, for_replicas: true });
     }
 
     /// How many commands.
@@ -135,6 +161,7 @@ impl Propagated {
             bytes: &self.bytes[start..end.at],
             db: end.db,
             in_file: end.in_file,
+            for_replicas: end.for_replicas,
         })
     }
 
@@ -147,6 +174,14 @@ impl Propagated {
 }
 
 impl Db {
+    /// Cluster mode or not; there must be no keys yet.
+    pub fn serve_cluster(&mut self, is_cluster: bool) {
+        debug_assert!(self.all().all(|(_, keys)| keys.is_empty()));
+        self.is_cluster = is_cluster;
+        let spread = if is_cluster { Spread::ByName } else { Spread::ByHash };
+        self.keys = Keyspace::within(Env { spread, ..self.keys.env() });
+    }
+
     /// An empty dataset of so many databases, the first of them selected.
     pub fn new(seed: HashSeed, limits: EncodingLimits, random: Random, databases: u32) -> Self {
         Self {
@@ -171,6 +206,7 @@ impl Db {
             candidates: Candidates::default(),
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
+            libraries: Arc::default(),
             frozen: BTreeSet::new(),
             waits: KeyWaits::default(),
             notifications: Notifications::default(),
@@ -204,7 +240,7 @@ impl Db {
             debug_assert!(false, "there is no database {db}");
             return;
         };
-        let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::new(env.seed, env.limits)));
+        let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::within(env)));
         self.others_bytes = self.others_bytes + self.keys.used_memory() - next.used_memory();
         next.take_settings_of(&self.keys);
         self.note_births();
@@ -237,7 +273,7 @@ impl Db {
 
     /// A frozen view of all databases.
     pub fn snapshot(&self, now: WallMs) -> Snapshot {
-        let snapshot = Snapshot::of(self.all());
+        let snapshot = Snapshot::of(self.all()).with_libraries(self.libraries.clone());
         if self.evicts_by_use { snapshot.with_usage(self.usage, now) } else { snapshot }
     }
 
@@ -294,7 +330,7 @@ impl Db {
             }
             self.within(number, |db| {
                 let env = db.keys.env();
-                let new = new.map_or_else(|| Keyspace::new(env.seed, env.limits), |new| *new);
+                let new = new.map_or_else(|| Keyspace::within(env), |new| *new);
                 db.watches.replaced(number, &db.keys, Some(&new), now);
                 let old = std::mem::replace(&mut db.keys, new);
                 db.keys.take_settings_of(&old);
@@ -328,17 +364,19 @@ impl Db {
 
     /// The entry of a key that is there for the caller: an expired one is deleted or hidden. Its access is noted.
     pub fn find(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        self.settle(key, now)?;
-        let entry = self.keys.get(key)?;
+        let place = self.settle(key, now)?;
+        let entry = self.keys.get_at(place, key)?;
         let random = &mut self.random;
         entry.touch(self.usage, now.wall, || random.below(1_000_000));
         Some(entry)
     }
 
-    /// As [`Self::find`], and its access is not noted.
-    fn settle(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
-        if expired {
+    /// The place of a key, none of one whose time has come: that is deleted or hidden. Whether there is anything at the
+    /// place is not looked at if no key expires, which spares most commands a lookup.
+    fn settle(&mut self, key: &[u8], now: Now) -> Option<Place> {
+        let place = self.keys.place(key);
+        let due = |entry: &Entry| entry.expire_at().is_some_and(|at| at <= now.wall);
+        if self.keys.expiring() > 0 && self.keys.get_at(place, key).is_some_and(due) {
             match self.expiry {
                 ExpiryMode::Delete if self.frozen.contains(key) => return None,
                 ExpiryMode::Delete => {
@@ -349,7 +387,7 @@ impl Db {
                 ExpiryMode::Ignore => {}
             }
         }
-        self.keys.get(key)
+        Some(place)
     }
 
     /// The value of a key that is there for the caller, as [`Self::find`].
@@ -359,29 +397,42 @@ impl Db {
 
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
-        self.look(key, now)?;
-        let entry = self.keys.get(key)?;
-        let random = &mut self.random;
-        entry.touch(self.usage, now.wall, || random.below(1_000_000));
+        let (usage, place) = (self.usage, self.settle(key, now));
+        let (entry, random) = self.count_lookup(place, key);
+        let entry = entry?;
+        entry.touch(usage, now.wall, || random.below(1_000_000));
         Some(entry.value())
     }
 
     /// As [`Self::read`], for a command that looks at a key without using its value: its access is not noted.
     pub fn look(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        if self.settle(key, now).is_none() {
-            self.misses += 1;
-            self.notify(class::KEY_MISS, "keymiss", key);
-            return None;
+        let place = self.settle(key, now);
+        self.count_lookup(place, key).0
+    }
+
+    /// Looks at a place, and counts whether something was there; gives it, and the randomness of this dataset.
+    fn count_lookup(&mut self, place: Option<Place>, key: &[u8]) -> (Option<&Entry>, &mut Random) {
+        if self.notifications.wanted != 0 {
+            self.note_births();
         }
-        self.hits += 1;
-        self.keys.get(key)
+        let entry = place.and_then(|place| self.keys.get_at(place, key));
+        if entry.is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            if self.notifications.wanted != 0 {
+                self.notifications.note(class::KEY_MISS, self.selected, "keymiss", key);
+            }
+        }
+        (entry, &mut self.random)
     }
 
     /// As [`Self::look`], and nobody is told of a miss: for OBJECT.
     pub fn inspect(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        let found = self.settle(key, now).is_some();
-        *(if found { &mut self.hits } else { &mut self.misses }) += 1;
-        self.keys.get(key).filter(|_| found)
+        let place = self.settle(key, now);
+        let entry = place.and_then(|place| self.keys.get_at(place, key));
+        *(if entry.is_some() { &mut self.hits } else { &mut self.misses }) += 1;
+        entry
     }
 
     /// What is noted of accesses from now on. What was noted until now means something else then, for a while.

@@ -1,0 +1,7 @@
+mod broken;
+mod bugs;
+mod cycles;
+mod elle;
+mod random;
+mod reference;
+mod words;

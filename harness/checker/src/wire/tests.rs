@@ -1,0 +1,4 @@
+mod bench;
+mod decoding;
+mod recorded;
+mod stories;
