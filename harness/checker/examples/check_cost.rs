@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use generate::{Load, Mix};
 use slotstorm_checker::answer::Answer;
-use slotstorm_checker::linear::*;
-use slotstorm_checker::record::bin::*;
+use slotstorm_checker::linear::{
+    Limits, List, NEVER, NIL, Op, Register, Set, counter, keyed, list, queue, register, set,
+};
+use slotstorm_checker::record::bin::{BinKind, BinOp, BinReader, Group, write_group, write_header};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -96,7 +98,7 @@ fn judge<H: Sync>(keys: &[H], check: impl Fn(&H) -> Answer + Sync) {
     let before = memory("VmRSS:");
     let start = processor_time();
     let answers = keyed(&vec![1; keys.len()], 1, |key| check(&keys[key]));
-    report(processor_time() - start, None, &answers, before);
+    report(processor_time().saturating_sub(start), None, &answers, before);
 }
 
 fn report(check: Duration, read: Option<Duration>, answers: &[Answer], before: u64) {
@@ -131,11 +133,14 @@ fn memory(field: &str) -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
+/// One key's operations, and what its reads saw.
+type Made<K> = (Vec<Op<K>>, Vec<u64>);
+
 fn write_file<K: BinKind>(
     file: &str,
     ops: &str,
     keys: &str,
-    make: fn(&Load) -> (Vec<Op<K>>, Vec<u64>),
+    make: fn(&Load) -> Made<K>,
 ) -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(file)?);
     write_header::<K>(&mut out)?;
@@ -156,11 +161,11 @@ fn read_file<K: BinKind>(file: &str, check: fn(&Group<K>) -> Answer) -> Result<(
     loop {
         let start = processor_time();
         let group = reader.next_group::<K>()?;
-        read += processor_time() - start;
+        read += processor_time().saturating_sub(start);
         let Some(group) = group else { break };
         let start = processor_time();
         answers.push(check(&group));
-        checked += processor_time() - start;
+        checked += processor_time().saturating_sub(start);
     }
     report(checked, Some(read), &answers, before);
     Ok(())

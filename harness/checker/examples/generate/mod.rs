@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use slotstorm_checker::linear::*;
+use slotstorm_checker::linear::{Counter, List, NEVER, NIL, Op, Queue, Register, Set, Status, UNSEEN};
 
 /// What is generated.
 #[derive(Clone, Copy, Debug)]
