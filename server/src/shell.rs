@@ -650,14 +650,13 @@ impl<M: Machine> Shell<M> {
             if outbox.is_empty() {
                 break Wrote::All;
             }
-            let (slices, used) = gather(outbox, self.durable);
-            if used == 0 {
-                break Wrote::Gated;
-            }
             if sent >= WRITE_BYTES {
                 break Wrote::Enough;
             }
-            match connection.stream.write_vectored(&slices[..used]) {
+            let Some(written) = send(&mut connection.stream, outbox, self.durable) else {
+                break Wrote::Gated;
+            };
+            match written {
                 Ok(len) => {
                     outbox.advance(len);
                     sent += len;
@@ -725,6 +724,18 @@ enum Wrote {
     Enough,
     Blocked,
     Failed,
+}
+
+/// Gives the kernel what may leave now; none if nothing may.
+fn send(stream: &mut TcpStream, outbox: &Outbox, durable: Ticket) -> Option<io::Result<usize>> {
+    let mut slices = outbox.sendable(durable, 2);
+    let first = slices.next()?;
+    if slices.next().is_none() {
+        // The rule. Making a list of one slice, here and in the kernel, costs more than a short command.
+        return Some(stream.write(first));
+    }
+    let (slices, used) = gather(outbox, durable);
+    Some(stream.write_vectored(&slices[..used]))
 }
 
 /// The slices that may leave now, on the stack.

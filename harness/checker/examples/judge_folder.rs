@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         history: open("history.jsonl")?,
         views: open("views.jsonl")?,
         stream: open("stream.jsonl")?,
+        bus: open("bus.jsonl").ok(),
     })?;
     let read = begun.elapsed();
     let begun = Instant::now();

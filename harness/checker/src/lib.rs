@@ -3,16 +3,19 @@
 //! The judge shares no code with the judged: nothing here knows `slotstorm-node`. Rooms: `record` the typed lines
 //! that a run leaves behind, and their reader · `slots` key hashing · `timeline` what follows from the record before
 //! anything is judged (who was down, cut, master, and when) · `check` one file per check, each a function from record
-//! and timeline to a [`record::verdict`] entry · `answer` what checks of consistency say ·
-//! `txn` transactional anomalies · `judge` all of them under the declared expectation.
+//! and timeline to a [`record::verdict`] entry · `answer` what checks of consistency say · `linear` linearizability of
+//! one object · `txn` transactional anomalies · `wire` the judge of the cluster bus · `judge` all of them under the
+//! declared expectation.
 
 pub mod answer;
 pub mod check;
 mod judge;
+pub mod linear;
 pub mod record;
 pub mod slots;
 pub mod timeline;
 pub mod txn;
+pub mod wire;
 
 pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
 

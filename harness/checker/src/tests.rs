@@ -1,5 +1,6 @@
 //! Stories: what happened, and what the judge says of it.
 
+mod bin;
 mod elements;
 mod expectations;
 mod losses;

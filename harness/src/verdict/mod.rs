@@ -20,6 +20,7 @@ pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Ver
         history: open(folder, "history.jsonl")?,
         views: open_or_empty(folder, "views.jsonl")?,
         stream: open_or_empty(folder, "stream.jsonl")?,
+        bus: if folder.join("bus.jsonl").exists() { Some(open(folder, "bus.jsonl")?) } else { None },
     })
     .with_context(|| format!("{} cannot be judged", folder.display()))?;
     Ok(slotstorm_checker::judge_with(&record, options))

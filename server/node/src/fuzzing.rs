@@ -2,9 +2,11 @@
 //! (`tests/corpora`) go through in every `cargo test`: one body a target, for both. A body panics where the
 //! code under it breaks a promise; foreign bytes that are refused are no fault.
 
-use crate::aof::Manifest;
+use crate::aof::{AofItem, AofLoader, AofNames, DiskQueue, LoadWhat, Manifest};
 use crate::cluster::bus::{self, FrameReader, HEADER_LEN};
 pub use crate::cluster::{bus_node, nodes_conf_text as nodes_conf};
+use crate::config::{Config, KEYS, Source};
+use crate::io::{DiskOp, Effect, Effects, Ticket};
 use crate::keyspace::stream::{Keep, NewId, NodeLimits, Stream, StreamId, Trim};
 use crate::keyspace::{Env, Value};
 use crate::rdb::{RdbDecoder, VERSION, crc64, dump};
@@ -14,7 +16,7 @@ use crate::resp::{RequestLimits, RequestParser, write_command};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. A folder of this name in `tests/corpora` holds a target's kept inputs.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("bus_frame", bus_frame),
     ("bus_node", bus_node),
     ("nodes_conf", nodes_conf),
@@ -22,6 +24,8 @@ pub const TARGETS: [Target; 7] = [
     ("resp_request", resp_request),
     ("stream", stream),
     ("aof_manifest", aof_manifest),
+    ("aof", aof),
+    ("config", config),
 ];
 
 /// A stream of the bus: cut into frames, decoded, encoded, decoded again the same; nothing held that did not come.
@@ -192,6 +196,75 @@ pub fn resp_request(bytes: &[u8]) {
 pub fn aof_manifest(text: &[u8]) {
     let Ok(manifest) = Manifest::parse(text) else { return };
     assert_eq!(Manifest::parse(manifest.to_text().as_bytes()).as_ref(), Ok(&manifest));
+}
+
+/// The only file of an AOF, base or increment by its first bytes: in pieces and whole it gives the same items, the same
+/// end and the same cut, and what is left after a cut is loaded without one.
+pub fn aof(bytes: &[u8]) {
+    let whole = load_aof(&mut std::iter::once(bytes));
+    assert_eq!(load_aof(&mut pieces(bytes)), whole);
+    if let AofEnd { left: Some(left), loaded: Ok(_), items } = whole {
+        let again = load_aof(&mut std::iter::once(&bytes[..left as usize]));
+        assert_eq!(again, AofEnd { items, left: None, loaded: Ok(left) });
+    }
+}
+
+/// What became of an append-only file.
+#[derive(Debug, PartialEq)]
+struct AofEnd {
+    items: Vec<String>,
+    /// Where the file was cut.
+    left: Option<u64>,
+    /// Bytes loaded, or why not.
+    loaded: Result<u64, String>,
+}
+
+fn load_aof(pieces: &mut dyn Iterator<Item = &[u8]>) -> AofEnd {
+    let (mut effects, mut last_ticket) = (Effects::default(), Ticket(0));
+    let mut end = AofEnd { items: Vec::new(), left: None, loaded: Err("it goes on".into()) };
+    let mut disk = DiskQueue::new(&mut effects, &mut last_ticket);
+    let mut loader = AofLoader::new(AofNames::default(), LoadWhat::Everything, true, &mut disk);
+    let manifest: &[u8] = b"file appendonly.aof.1.incr.aof seq 1 type i\n";
+    // An end that comes with no bytes, as a shell may tell it.
+    let pieces = pieces.map(|piece| (piece, false)).chain([(&b""[..], true)]);
+    for (bytes, eof) in std::iter::once((manifest, true)).chain(pieces) {
+        let mut sink = |item: AofItem<'_>| {
+            end.items.push(match item {
+                AofItem::Command(command) => format!("{:?}", command.to_vec()),
+                other => format!("{other:?}"),
+            });
+        };
+        match loader.file_chunk(bytes, eof, false, &mut disk, &mut sink) {
+            Ok(None) => {}
+            Ok(Some(loaded)) => end.loaded = Ok(loaded.incremental_bytes),
+            Err(error) => {
+                end.loaded = Err(error.to_string());
+                break;
+            }
+        }
+    }
+    for effect in &effects.list {
+        if let Effect::Disk { op: DiskOp::Truncate { len, .. }, .. } = effect {
+            end.left = Some(*len);
+        }
+    }
+    end
+}
+
+/// A configuration file: refused, or CONFIG REWRITE's text of it says the same, as does its text of an empty file.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let load = |text: &str| {
+        let source = Source { file: text, ..Source::default() };
+        Config::load(source, &mut |_| Err("no files here".into()))
+    };
+    let Ok(config) = load(text) else { return };
+    for rewritten in [config.rewrite(text, false), config.rewrite("", false), config.rewrite(text, true)] {
+        let again = load(&rewritten).unwrap_or_else(|error| panic!("{rewritten:?}: {error}"));
+        for &key in KEYS {
+            assert_eq!(again.value(key), config.value(key), "{} of {rewritten:?}", key.directive().name);
+        }
+    }
 }
 
 /// The bytes cut into pieces of a size that follows from them.

@@ -272,6 +272,7 @@ impl Judge<'_> {
             to: by.iter().filter_map(|op| op.completed).max().unwrap_or(0),
             nodes: nodes.into_iter().map(str::to_owned).collect(),
             witness: by.iter().flat_map(|op| op.witness()).collect(),
+            bus: Vec::new(),
         });
     }
 

@@ -1,9 +1,9 @@
-//! Protocol invariants that the nodes' own views must keep, each with a name and a count of how often it was
-//! evaluated; and servers that crashed.
+//! Protocol invariants that the nodes' own views and what they say on the bus must keep, each with a name and a count of
+//! how often it was evaluated; and servers that crashed.
 
 use std::collections::BTreeMap;
 
-use super::LISTED;
+use super::{LISTED, wire};
 use crate::record::verdict::{Finding, Invariants, SplitBrain, Validity};
 use crate::record::{FailoverMode, Nanos, NodeId, Phase, Record, Seen, View};
 use crate::slots;
@@ -35,6 +35,7 @@ pub fn check(record: &Record, timeline: &Timeline, split_brain: &SplitBrain) -> 
     watch.equal_epochs(split_brain);
     watch.entry.takeovers =
         timeline.promotions.iter().map(|promotion| timeline.takeover(record, promotion)).collect();
+    watch.wire();
     watch.decide()
 }
 
@@ -195,6 +196,22 @@ impl Watch<'_> {
         }
     }
 
+    /// What the judge of the bus found is put among the rest.
+    fn wire(&mut self) {
+        let Some(mut seen) = wire::check(self.record, self.timeline) else { return };
+        for (name, rule) in &seen.rules {
+            self.entry.watched.insert(name.clone(), rule.judged);
+        }
+        for finding in std::mem::take(&mut seen.findings) {
+            let list =
+                if finding.excused { &mut self.entry.outside_model } else { &mut self.entry.violations };
+            if list.len() < LISTED {
+                list.push(finding);
+            }
+        }
+        self.entry.wire = Some(seen);
+    }
+
     fn count(&mut self, name: &str) {
         match self.entry.watched.get_mut(name) {
             Some(count) => *count += 1,
@@ -224,6 +241,7 @@ impl Watch<'_> {
             to,
             nodes: nodes.iter().map(|&node| self.record.node_name(node).to_owned()).collect(),
             witness: Vec::new(),
+            bus: Vec::new(),
         });
     }
 

@@ -7,6 +7,7 @@ mod erasure;
 pub mod invariants;
 pub mod lost_writes;
 pub mod split_brain;
+pub mod wire;
 
 use crate::record::{KeyId, Nanos, OpKind, Operation, Outcome, Record};
 

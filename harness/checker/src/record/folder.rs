@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use super::{
-    Body, Event, FaultStep, Kind, Nanos, Op, Phase, Process, ReplicaCompare, RunInfo, Speaker, StreamLine,
-    View,
+    Body, BusLine, Event, FaultStep, Kind, Nanos, Op, Phase, Process, ReplicaCompare, RunInfo, Speaker,
+    StreamLine, View,
 };
 use crate::slots;
 
@@ -37,6 +37,8 @@ pub struct Record {
     pub compares: Vec<CompareEvent>,
     pub views: Vec<View>,
     pub stream: Vec<StreamLine>,
+    /// What passed on the cluster bus, in file order (witnesses count lines); absent: it was not watched.
+    pub bus: Option<Vec<BusLine>>,
     /// The latest time on any line.
     pub end: Nanos,
     /// Files whose last line was cut off by a crash (`file:line`); that line is left out.
@@ -260,6 +262,17 @@ impl RecordBuilder {
         self.name(&line.from);
         self.name(&line.to);
         self.record.stream.push(line);
+    }
+
+    /// The bus was watched, though it may have no line.
+    pub fn bus_watched(&mut self) {
+        self.record.bus.get_or_insert_default();
+    }
+
+    /// Takes a line of the cluster bus.
+    pub fn bus(&mut self, line: BusLine) {
+        self.record.end = self.record.end.max(line.time);
+        self.record.bus.get_or_insert_default().push(line);
     }
 
     /// Notes that a file's last line was cut off.

@@ -5,12 +5,16 @@
 //! |---|---|---|
 //! | `run.json` | [`RunInfo`] | the whole file: plan, seed, topology, versions |
 //! | `history.jsonl` | [`Event`] | an operation's invocation or completion, a fault's step, a measured stall, a phase |
+//! | `history.bin` | [`bin::Group`] | not lines: the same operations as fixed-size records, grouped by key |
 //! | `views.jsonl` | [`View`] | one node's answer to one poll (or that it did not answer) |
 //! | `stream.jsonl` | [`StreamLine`] | what passed on one replication link: its base, then elements with offsets |
+//! | `bus.jsonl` | [`BusLine`] | what one node said to another on the cluster bus, where a rule needs it |
 //! | `verdict.json` | [`verdict::Verdict`] | the whole file |
 //!
 //! Times are nanoseconds of the controller's monotonic clock since the run's start. Nodes are named `n1`, `n2`, ...
 
+pub mod bin;
+mod bus;
 mod folder;
 mod history;
 mod info;
@@ -19,6 +23,7 @@ mod stream;
 pub mod verdict;
 mod view;
 
+pub use bus::*;
 pub use folder::*;
 pub use history::*;
 pub use info::*;

@@ -13,7 +13,8 @@ use serde::de::{Deserializer, Visitor};
 
 use super::folder::{Completion, OpExtras};
 use super::{
-    Event, Kind, Nanos, OpKind, Process, ReadResult, Record, RecordBuilder, RunInfo, StreamLine, View,
+    BusLine, Event, Kind, Nanos, OpKind, Process, ReadResult, Record, RecordBuilder, RunInfo, StreamLine,
+    View,
 };
 
 /// Why a run's folder could not be read. All of these are about the folder that the user named.
@@ -27,19 +28,21 @@ pub enum ReadError {
     Io { file: &'static str, line: u64, source: io::Error },
 }
 
-/// The opened files of a run's folder. An absent `views.jsonl` or `stream.jsonl` is an empty reader.
+/// The opened files of a run's folder. An absent `views.jsonl` or `stream.jsonl` is an empty reader; without `bus.jsonl`
+/// the cluster bus was not watched.
 #[derive(Debug)]
-pub struct Sources<'a, H, V, S> {
+pub struct Sources<'a, H, V, S, B> {
     /// The whole text of `run.json`.
     pub run: &'a str,
     pub history: H,
     pub views: V,
     pub stream: S,
+    pub bus: Option<B>,
 }
 
 /// Reads it all.
-pub fn read_folder<H: BufRead, V: BufRead, S: BufRead>(
-    sources: Sources<'_, H, V, S>,
+pub fn read_folder<H: BufRead, V: BufRead, S: BufRead, B: BufRead>(
+    sources: Sources<'_, H, V, S, B>,
 ) -> Result<Record, ReadError> {
     let info: RunInfo = serde_json::from_str(sources.run).map_err(|error| ReadError::Line {
         file: "run.json",
@@ -58,6 +61,14 @@ pub fn read_folder<H: BufRead, V: BufRead, S: BufRead>(
         builder.stream(line);
         Ok(())
     })?;
+    if let Some(bus) = sources.bus {
+        builder.bus_watched();
+        each_line("bus.jsonl", bus, &mut builder, |builder, line| {
+            let line: BusLine = parse(line, "what passed on the cluster bus")?;
+            builder.bus(line);
+            Ok(())
+        })?;
+    }
     Ok(builder.finish())
 }
 

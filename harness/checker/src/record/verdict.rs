@@ -154,7 +154,7 @@ pub struct Elements {
 }
 
 /// Something a checker points at.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it is: `duplicate`, `phantom`, `misorder`, `stale`, an invariant's name ...
     pub what: String,
@@ -168,6 +168,9 @@ pub struct Finding {
     pub nodes: Vec<String>,
     /// History indexes that show it.
     pub witness: Vec<u64>,
+    /// Lines of `bus.jsonl` that show it, from 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bus: Vec<u64>,
 }
 
 /// Two masters of one slot.
@@ -254,7 +257,7 @@ pub struct Recovery {
     pub took_s: Option<f64>,
 }
 
-/// Protocol invariants, watched in the views.
+/// Protocol invariants, watched in the views and on the cluster bus.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Invariants {
     pub valid: Validity,
@@ -268,4 +271,45 @@ pub struct Invariants {
     /// Violations of guarantees that a fault had voided: listed, not invalid.
     pub outside_model: Vec<Finding>,
     pub takeovers: Vec<Takeover>,
+    /// What was seen on the cluster bus; absent: it was not watched. Its findings are among the violations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
+}
+
+/// The cluster bus: what passed, and how often each rule was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    /// Frames by type, and their bytes.
+    pub frames: BTreeMap<String, u64>,
+    pub bytes: u64,
+    /// Votes given: one each voter, epoch and candidate.
+    pub votes: u64,
+    /// Elections: one each candidate and epoch in which it asked for votes.
+    pub elections: u64,
+    /// Replicas that became masters: one each node and epoch; and how many of these by TAKEOVER.
+    pub promotions: u64,
+    pub takeovers: u64,
+    /// Broadcasts of FAIL: one each sender and subject.
+    pub failures: u64,
+    /// Equal claims that the protocol repairs by itself, since one of the two had taken its epoch alone.
+    pub collisions: u64,
+    /// By rule.
+    pub rules: BTreeMap<String, RuleCount>,
+    /// Connections that could not be followed to their end, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// What broke a rule, until it is put among the violations.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+/// How often a rule was looked at. None judged and none unknown: it was not seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCount {
+    pub judged: u64,
+    pub broken: u64,
+    pub unknown: u64,
+    /// Why some are unknown (the first reason).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }

@@ -16,6 +16,7 @@ fn read(scene: &Scene, history: &str) -> Result<Record, ReadError> {
         history: history.as_bytes(),
         views: lines(&scene.views).as_bytes(),
         stream: lines(&scene.stream).as_bytes(),
+        bus: None::<&[u8]>,
     })
 }
 
@@ -72,7 +73,59 @@ fn a_wrong_line_is_named_with_what_was_expected() {
     assert!(error(&garbage).contains("an event of the history"), "{}", error(&garbage));
 }
 
+#[test]
+fn the_bus_is_read_line_by_line_or_was_not_watched() {
+    let scene = story();
+    let with = |bus: Option<&[u8]>| {
+        read_folder(Sources {
+            run: &serde_json::to_string(&scene.info).unwrap(),
+            history: lines(&scene.events).as_bytes(),
+            views: lines(&scene.views).as_bytes(),
+            stream: lines(&scene.stream).as_bytes(),
+            bus,
+        })
+    };
+    assert_eq!(judge(&with(None).unwrap()).checks.invariants.wire, None, "an old folder");
+    let frame = r#"{"time":5,"from":"n1","to":"n2","conn":3,"what":"frame","kind":"ping","opened":4,"id":"a","current":1,"config":1,"of":"","slots":[[0,5]],"flags":"master"}"#;
+    let tally = r#"{"time":9,"from":"","to":"","conn":0,"what":"tally","frames":{"ping":7},"bytes":15792}"#;
+    let whole = format!("{frame}\n{tally}\n{}", &frame[..40]);
+    let record = with(Some(whole.as_bytes())).unwrap();
+    assert_eq!((record.bus.as_ref().unwrap().len(), &record.torn[..]), (2, &["bus.jsonl:3".to_owned()][..]));
+    let wire = judge(&record).checks.invariants.wire.unwrap();
+    assert_eq!((wire.frames["ping"], wire.bytes), (7, 15792));
+    let wrong = format!("{frame}\n{{}}\n");
+    let error = with(Some(wrong.as_bytes())).unwrap_err().to_string();
+    assert!(error.starts_with("bus.jsonl, line 2: expected what passed on the cluster bus"), "{error}");
+}
+
 proptest! {
+    #[test]
+    fn no_line_of_the_bus_makes_the_judge_panic(edits in prop::collection::vec((0usize..3000, any::<char>()), 0..8)) {
+        // Numbers, ids and slots at their ends, in lines that are still lines.
+        let line = |id: &str, kind: &str, epoch: u64| format!(
+            r#"{{"time":{epoch},"from":"n1","to":"n2","conn":3,"what":"frame","kind":"{kind}","id":"{id}","current":{epoch},"config":{epoch},"of":"","slots":[[0,65535],[9,3]],"subject":"{id}","epoch":7,"pfail":["{id}"]}}"#
+        );
+        let kinds = ["ping", "auth-req", "auth-ack", "fail", "update", "meet", "nonsense"];
+        let epochs = [u64::MAX, 0, 1, u64::MAX - 1];
+        let mut text: Vec<char> = kinds
+            .iter()
+            .flat_map(|kind| epochs.iter().map(move |&epoch| line(if epoch == 0 { "" } else { "b" }, kind, epoch) + "\n"))
+            .flat_map(|line| line.chars().collect::<Vec<_>>())
+            .collect();
+        for (at, with) in edits {
+            let at = at % text.len();
+            text[at] = with;
+        }
+        let scene = Scene::new("set");
+        let text: String = text.into_iter().collect();
+        for line in text.lines() {
+            let mut builder = RecordBuilder::new(scene.info.clone());
+            let whole = text.lines().filter(|other| *other <= line);
+            whole.filter_map(|line| serde_json::from_str(line).ok()).for_each(|line| builder.bus(line));
+            let _ = judge(&builder.finish());
+        }
+    }
+
     #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..4000usize) {
         let scene = story();
@@ -80,7 +133,8 @@ proptest! {
         let at = cut.min(text.len());
         text.splice(at..at, bytes);
         let run = serde_json::to_string(&scene.info).unwrap();
-        let sources = Sources { run: &run, history: &text[..], views: &b""[..], stream: &b""[..] };
+        let bus = None::<&[u8]>;
+        let sources = Sources { run: &run, history: &text[..], views: &b""[..], stream: &b""[..], bus };
         if let Ok(record) = read_folder(sources) {
             let _ = judge(&record);
         }

@@ -283,6 +283,7 @@ fn the_judge_believes_an_honest_server_and_catches_a_forgetful_one() {
             history: history.as_bytes(),
             views: views.as_bytes(),
             stream: std::io::empty(),
+            bus: None::<std::io::Empty>,
         };
         slotstorm_checker::judge(&read_folder(sources).unwrap())
     };

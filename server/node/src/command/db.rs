@@ -8,7 +8,9 @@ use super::notify::{Notification, Notifications, class};
 use super::waits::KeyWaits;
 use super::watches::{Watched, Watches};
 use crate::io::{ConnId, Now, WallMs};
-use crate::keyspace::{Dataset, Element, EncodingLimits, Entry, HashSeed, Keyspace, Snapshot, Usage, Value};
+use crate::keyspace::{
+    Dataset, Element, EncodingLimits, Entry, Env, HashSeed, Keyspace, Place, Snapshot, Spread, Usage, Value,
+};
 use crate::random::Random;
 use crate::resp::write_command;
 
@@ -80,6 +82,8 @@ pub struct Db {
 /// Commands to hand on to replicas and the append-only file, in their protocol.
 #[derive(Debug, Default)]
 pub struct Propagated {
+    /// Nobody wants what is added now: no replica and no file.
+    pub unwanted: bool,
     bytes: Vec<u8>,
     ends: Vec<End>,
     /// Number of the database that commands added now are meant for.
@@ -108,6 +112,9 @@ pub struct PropagatedCommand<'a> {
 impl Propagated {
     /// Adds a command.
     pub fn push<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
+        if self.unwanted {
+            return;
+        }
         write_command(&mut self.bytes, args);
         self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true });
     }
@@ -147,6 +154,14 @@ impl Propagated {
 }
 
 impl Db {
+    /// Cluster mode or not; there must be no keys yet.
+    pub fn serve_cluster(&mut self, is_cluster: bool) {
+        debug_assert!(self.all().all(|(_, keys)| keys.is_empty()));
+        self.is_cluster = is_cluster;
+        let spread = if is_cluster { Spread::ByName } else { Spread::ByHash };
+        self.keys = Keyspace::within(Env { spread, ..self.keys.env() });
+    }
+
     /// An empty dataset of so many databases, the first of them selected.
     pub fn new(seed: HashSeed, limits: EncodingLimits, random: Random, databases: u32) -> Self {
         Self {
@@ -204,7 +219,7 @@ impl Db {
             debug_assert!(false, "there is no database {db}");
             return;
         };
-        let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::new(env.seed, env.limits)));
+        let mut next = place.take().unwrap_or_else(|| Box::new(Keyspace::within(env)));
         self.others_bytes = self.others_bytes + self.keys.used_memory() - next.used_memory();
         next.take_settings_of(&self.keys);
         self.note_births();
@@ -294,7 +309,7 @@ impl Db {
             }
             self.within(number, |db| {
                 let env = db.keys.env();
-                let new = new.map_or_else(|| Keyspace::new(env.seed, env.limits), |new| *new);
+                let new = new.map_or_else(|| Keyspace::within(env), |new| *new);
                 db.watches.replaced(number, &db.keys, Some(&new), now);
                 let old = std::mem::replace(&mut db.keys, new);
                 db.keys.take_settings_of(&old);
@@ -328,17 +343,19 @@ impl Db {
 
     /// The entry of a key that is there for the caller: an expired one is deleted or hidden. Its access is noted.
     pub fn find(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        self.settle(key, now)?;
-        let entry = self.keys.get(key)?;
+        let place = self.settle(key, now)?;
+        let entry = self.keys.get_at(place, key)?;
         let random = &mut self.random;
         entry.touch(self.usage, now.wall, || random.below(1_000_000));
         Some(entry)
     }
 
-    /// As [`Self::find`], and its access is not noted.
-    fn settle(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        let expired = self.keys.get(key)?.expire_at().is_some_and(|at| at <= now.wall);
-        if expired {
+    /// The place of a key, none of one whose time has come: that is deleted or hidden. Whether there is anything at the
+    /// place is not looked at if no key expires, which spares most commands a lookup.
+    fn settle(&mut self, key: &[u8], now: Now) -> Option<Place> {
+        let place = self.keys.place(key);
+        let due = |entry: &Entry| entry.expire_at().is_some_and(|at| at <= now.wall);
+        if self.keys.expiring() > 0 && self.keys.get_at(place, key).is_some_and(due) {
             match self.expiry {
                 ExpiryMode::Delete if self.frozen.contains(key) => return None,
                 ExpiryMode::Delete => {
@@ -349,7 +366,7 @@ impl Db {
                 ExpiryMode::Ignore => {}
             }
         }
-        self.keys.get(key)
+        Some(place)
     }
 
     /// The value of a key that is there for the caller, as [`Self::find`].
@@ -359,29 +376,42 @@ impl Db {
 
     /// As [`Self::find`], for a reading command: counts hits and misses and notes the access.
     pub fn read(&mut self, key: &[u8], now: Now) -> Option<&Value> {
-        self.look(key, now)?;
-        let entry = self.keys.get(key)?;
-        let random = &mut self.random;
-        entry.touch(self.usage, now.wall, || random.below(1_000_000));
+        let (usage, place) = (self.usage, self.settle(key, now));
+        let (entry, random) = self.count_lookup(place, key);
+        let entry = entry?;
+        entry.touch(usage, now.wall, || random.below(1_000_000));
         Some(entry.value())
     }
 
     /// As [`Self::read`], for a command that looks at a key without using its value: its access is not noted.
     pub fn look(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        if self.settle(key, now).is_none() {
-            self.misses += 1;
-            self.notify(class::KEY_MISS, "keymiss", key);
-            return None;
+        let place = self.settle(key, now);
+        self.count_lookup(place, key).0
+    }
+
+    /// Looks at a place, and counts whether something was there; gives it, and the randomness of this dataset.
+    fn count_lookup(&mut self, place: Option<Place>, key: &[u8]) -> (Option<&Entry>, &mut Random) {
+        if self.notifications.wanted != 0 {
+            self.note_births();
         }
-        self.hits += 1;
-        self.keys.get(key)
+        let entry = place.and_then(|place| self.keys.get_at(place, key));
+        if entry.is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            if self.notifications.wanted != 0 {
+                self.notifications.note(class::KEY_MISS, self.selected, "keymiss", key);
+            }
+        }
+        (entry, &mut self.random)
     }
 
     /// As [`Self::look`], and nobody is told of a miss: for OBJECT.
     pub fn inspect(&mut self, key: &[u8], now: Now) -> Option<&Entry> {
-        let found = self.settle(key, now).is_some();
-        *(if found { &mut self.hits } else { &mut self.misses }) += 1;
-        self.keys.get(key).filter(|_| found)
+        let place = self.settle(key, now);
+        let entry = place.and_then(|place| self.keys.get_at(place, key));
+        *(if entry.is_some() { &mut self.hits } else { &mut self.misses }) += 1;
+        entry
     }
 
     /// What is noted of accesses from now on. What was noted until now means something else then, for a while.

@@ -21,7 +21,7 @@ impl Dataset {
         let (env, usage) = (self.env, self.usage);
         let place = self.databases.get_mut(number as usize)?;
         Some(place.get_or_insert_with(|| {
-            let mut keys = Box::new(Keyspace::new(env.seed, env.limits));
+            let mut keys = Box::new(Keyspace::within(env));
             keys.set_usage(usage);
             keys
         }))

@@ -7,8 +7,16 @@ pub struct HashSeed(pub u64, pub u64);
 
 impl HashSeed {
     /// The position of `bytes` in hash order: the upper half of SipHash-1-3.
+    #[inline]
     pub fn hash(self, bytes: &[u8]) -> u32 {
-        (self.sip13(bytes) >> 32) as u32
+        self.both(bytes).0
+    }
+
+    /// The position of `bytes` in hash order, and another hash that has nothing to do with it.
+    #[inline]
+    pub fn both(self, bytes: &[u8]) -> (u32, u32) {
+        let hash = self.sip13(bytes);
+        ((hash >> 32) as u32, hash as u32)
     }
 
     fn sip13(self, bytes: &[u8]) -> u64 {
@@ -18,19 +26,20 @@ impl HashSeed {
             self.0 ^ 0x6c79_6765_6e65_7261,
             self.1 ^ 0x7465_6462_7974_6573,
         ];
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(word);
-            let word = u64::from_le_bytes(eight);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            let word = u64::from_le_bytes(*word);
             v[3] ^= word;
             round(&mut v);
             v[0] ^= word;
         }
-        let mut last = [0; 8];
-        last[..words.remainder().len()].copy_from_slice(words.remainder());
-        last[7] = bytes.len() as u8;
-        let last = u64::from_le_bytes(last);
+        // The rest is the upper part of the last eight bytes, if there are so many: one load instead of a copy.
+        let tail = match (rest.len() as u32, bytes.last_chunk()) {
+            (0, _) => 0,
+            (len, Some(eight)) => u64::from_le_bytes(*eight) >> (64 - 8 * len),
+            (_, None) => rest.iter().rev().fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
+        };
+        let last = tail | u64::from(bytes.len() as u8) << 56;
         v[3] ^= last;
         round(&mut v);
         v[0] ^= last;
@@ -58,10 +67,22 @@ const fn round(v: &mut [u64; 4]) {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{DefaultHasher, Hasher};
+
     use super::*;
 
     #[test]
-    #[allow(deprecated)] // std's SipHash-2-4 is the only keyed one of std; ours is checked by its properties
+    fn it_is_siphash_1_3_of_any_length() {
+        let bytes: Vec<u8> = (100..140).collect();
+        for len in 0..=bytes.len() {
+            // Which is what std's hasher is, with a key of zeros.
+            let mut theirs = DefaultHasher::new();
+            theirs.write(&bytes[..len]);
+            assert_eq!(HashSeed(0, 0).sip13(&bytes[..len]), theirs.finish(), "{len} bytes");
+        }
+    }
+
+    #[test]
     fn the_seed_and_every_byte_matter() {
         let seed = HashSeed(1, 2);
         assert_eq!(seed.hash(b"key:1"), seed.hash(b"key:1"));

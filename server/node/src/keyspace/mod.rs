@@ -39,8 +39,8 @@ pub use slot::{SLOTS, Slot, hash_tag};
 pub use snapshot::{DatabaseSnapshot, Snapshot, SnapshotKey};
 pub use usage::{KeyUsage, Usage};
 pub use value::{
-    Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Value, ValueParts, ValueView,
-    ZsetView,
+    Element, EncodingLimits, Env, HashView, ListView, PartsError, SetView, Spread, Value, ValueParts,
+    ValueView, ZsetView,
 };
 
 use crate::io::WallMs;
@@ -163,6 +163,13 @@ impl Entry {
     }
 }
 
+/// Where a key belongs: what is computed of its name, once for all that a command does with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    slot: Slot,
+    hash: u32,
+}
+
 /// All keys of one database.
 #[derive(Debug)]
 pub struct Keyspace {
@@ -188,10 +195,15 @@ enum Garbage {
 }
 
 impl Keyspace {
-    /// An empty keyspace.
+    /// An empty keyspace of a node in a cluster.
     pub fn new(seed: HashSeed, limits: EncodingLimits) -> Self {
+        Self::within(Env { seed, limits, spread: Spread::ByName })
+    }
+
+    /// An empty keyspace.
+    pub fn within(env: Env) -> Self {
         Self {
-            env: Env { seed, limits },
+            env,
             slots: vec![Trie::default(); SLOTS],
             len: 0,
             expiring: 0,
@@ -288,25 +300,45 @@ impl Keyspace {
         self.slots[slot.index()].len()
     }
 
+    /// Where a key belongs.
+    #[inline]
+    pub fn place(&self, key: &[u8]) -> Place {
+        let (hash, other) = self.env.seed.both(key);
+        let slot = match self.env.spread {
+            Spread::ByName => Slot::of_key(key),
+            Spread::ByHash => Slot((other % SLOTS as u32) as u16),
+        };
+        Place { slot, hash }
+    }
+
     /// The entry of a key, expired or not.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.slots[Slot::of_key(key).index()].get(self.env.seed.hash(key), key)
+        self.get_at(self.place(key), key)
+    }
+
+    /// The same, for a key whose place is known.
+    pub fn get_at(&self, Place { slot, hash }: Place, key: &[u8]) -> Option<&Entry> {
+        self.slots[slot.index()].get(hash, key)
     }
 
     /// Sets key, value and expiry, whatever was there.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<WallMs>, now: WallMs) {
+        self.set_at(self.place(key), key, value, expire_at, now);
+    }
+
+    fn set_at(&mut self, place: Place, key: &[u8], value: Value, expire_at: Option<WallMs>, now: WallMs) {
         // A counter of accesses outlives the value that was accessed.
         let counted = match self.usage {
             Usage::Recency => None,
-            Usage::Frequency { .. } => self.get(key).map(Entry::usage_bits),
+            Usage::Frequency { .. } => self.get_at(place, key).map(Entry::usage_bits),
         };
         let entry = Entry {
             key: ByteStr::new(key),
             holding: Holding::new(value, expire_at),
-            hash: self.env.seed.hash(key),
+            hash: place.hash,
             usage: AtomicU32::new(counted.unwrap_or_else(|| self.usage.fresh(now))),
         };
-        self.put(entry);
+        self.put(place.slot, entry);
     }
 
     /// The time at which keys are loaded: they count as used then, if the file does not say when they were.
@@ -331,9 +363,17 @@ impl Keyspace {
 
     /// Changes a value in place; an aggregate left empty is removed with its key. `None` without such a key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value, Env) -> R) -> Option<R> {
-        let slot = Slot::of_key(key);
-        let hash = self.env.seed.hash(key);
-        let entry = self.slots[slot.index()].get_mut(hash, key)?;
+        self.update_at(self.place(key), key, change).ok()
+    }
+
+    /// As [`Self::update`]; gives `change` back without such a key.
+    fn update_at<R, F: FnOnce(&mut Value, Env) -> R>(
+        &mut self,
+        Place { slot, hash }: Place,
+        key: &[u8],
+        change: F,
+    ) -> Result<R, F> {
+        let Some(entry) = self.slots[slot.index()].get_mut(hash, key) else { return Err(change) };
         let before = entry.size();
         let result = change(entry.holding.value_mut(), self.env);
         let after = entry.size();
@@ -342,7 +382,7 @@ impl Keyspace {
         if empty {
             self.remove(key);
         }
-        Some(result)
+        Ok(result)
     }
 
     /// As [`Self::update`], on `fresh` if there is no such key.
@@ -353,17 +393,15 @@ impl Keyspace {
         now: WallMs,
         change: impl FnOnce(&mut Value, Env) -> R,
     ) -> R {
-        if self.get(key).is_some() {
-            // The entry is there: `update` cannot miss it.
-            if let Some(result) = self.update(key, change) {
-                return result;
-            }
-            unreachable!("the key was found a line above")
-        }
+        let place = self.place(key);
+        let change = match self.update_at(place, key, change) {
+            Ok(result) => return result,
+            Err(change) => change,
+        };
         let mut value = fresh();
         let result = change(&mut value, self.env);
         if !value.is_empty() {
-            self.set(key, value, None, now);
+            self.set_at(place, key, value, None, now);
         }
         result
     }
@@ -375,8 +413,8 @@ impl Keyspace {
 
     /// Removes a key and gives its value.
     pub fn take(&mut self, key: &[u8]) -> Option<Value> {
-        let slot = Slot::of_key(key);
-        let entry = self.slots[slot.index()].remove(self.env.seed.hash(key), key)?;
+        let Place { slot, hash } = self.place(key);
+        let entry = self.slots[slot.index()].remove(hash, key)?;
         self.bytes -= entry.size();
         self.len -= 1;
         self.forget_expiry(slot, &entry);
@@ -385,8 +423,7 @@ impl Keyspace {
 
     /// Sets or clears the expiry of a key; false if it is not there.
     pub fn set_expiry(&mut self, key: &[u8], expire_at: Option<WallMs>) -> bool {
-        let slot = Slot::of_key(key);
-        let hash = self.env.seed.hash(key);
+        let Place { slot, hash } = self.place(key);
         let Some(entry) = self.slots[slot.index()].get_mut(hash, key) else { return false };
         let old = entry.expire_at();
         if let (Holding::Until(held), Some(at)) = (&mut entry.holding, expire_at) {
@@ -565,8 +602,7 @@ impl Keyspace {
         }
     }
 
-    fn put(&mut self, entry: Entry) {
-        let slot = Slot::of_key(&entry.key);
+    fn put(&mut self, slot: Slot, entry: Entry) {
         let (hash, expire_at) = (entry.hash, entry.expire_at());
         self.bytes += entry.size();
         let name = self.births.is_some().then(|| entry.key.to_vec());

@@ -9,7 +9,18 @@ pub struct IntText {
 
 impl IntText {
     /// The decimal text of `value`.
+    #[inline]
     pub fn new(value: i64) -> Self {
+        // Nearly all that is written are lengths and counts of one digit.
+        if let Ok(digit @ 0..10) = u8::try_from(value) {
+            let mut bytes = [0; 20];
+            bytes[19] = b'0' + digit;
+            return Self { bytes, start: 19 };
+        }
+        Self::longer(value)
+    }
+
+    fn longer(value: i64) -> Self {
         let mut bytes = [0; 20];
         let mut start = bytes.len();
         let mut rest = value.unsigned_abs();

@@ -166,7 +166,7 @@ proptest! {
 
     #[test]
     fn hashes_behave_as_maps_in_both_encodings(ops in prop::collection::vec((any::<bool>(), 0u16..60, 0usize..80), 0..300), limit in 0usize..40) {
-        let env = Env { seed: HashSeed(1, 2), limits: EncodingLimits { hash_max_listpack_entries: limit, ..EncodingLimits::default() } };
+        let env = Env { seed: HashSeed(1, 2), limits: EncodingLimits { hash_max_listpack_entries: limit, ..EncodingLimits::default() }, ..Env::default() };
         let mut hash = hashtable::Hash::default();
         let mut model = BTreeMap::new();
         for (put, field, len) in ops {

@@ -54,6 +54,19 @@ pub struct Env {
     pub seed: HashSeed,
     /// Limits of small encodings.
     pub limits: EncodingLimits,
+    /// How keys are spread over slots.
+    pub spread: Spread,
+}
+
+/// How a keyspace spreads keys over its slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// As a Redis Cluster does, by name or hash tag: slots are moved, counted and dropped.
+    #[default]
+    ByName,
+    /// Outside a cluster nobody asks for slots: the hash that is computed anyway does, and many keys of one hash tag
+    /// are spread as well as others.
+    ByHash,
 }
 
 impl Env {

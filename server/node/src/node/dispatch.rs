@@ -76,14 +76,11 @@ impl Node {
         };
         let mut used = 0;
         self.last_reading_ns = self.stopwatch.read();
+        let mut parser = std::mem::take(&mut client.parser);
         while client.blocked.is_none() && !client.closing && used < buffer.len() {
             let rest = &buffer[used..];
-            let mut parser = std::mem::take(&mut client.parser);
             match parser.parse(rest, limits) {
-                Ok(None) => {
-                    client.parser = parser;
-                    break;
-                }
+                Ok(None) => break,
                 Ok(Some(consumed)) => {
                     let args = parser.args(rest);
                     let step = if args.is_empty() {
@@ -96,7 +93,6 @@ impl Node {
                         self.execute(conn, client, args)
                     };
                     parser.next();
-                    client.parser = parser;
                     match step {
                         Step::Done => used += consumed,
                         Step::Later(why) => client.blocked = Some(why),
@@ -118,19 +114,20 @@ impl Node {
                 }
             }
         }
+        client.parser = parser;
         if client.closing { buffer.len() } else { used }
     }
 
     /// Moves the replies so far to the outbox; gives how many bytes wait there.
     pub(super) fn flush_scratch(&mut self, conn: ConnId) -> usize {
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.send(conn, self.tickets.reply_gate(), &scratch);
+        let waiting = self.send(conn, self.tickets.reply_gate(), &scratch);
         scratch.clear();
         if scratch.capacity() > 1 << 20 {
             scratch = Vec::new();
         }
         self.scratch = scratch;
-        self.conns.get(&conn).map_or(0, |state| state.outbox.len())
+        waiting
     }
 
     /// One request: run it, and put its reply, if it is to have one, in the scratch buffer.
@@ -485,6 +482,7 @@ impl Node {
     ) -> Result<Option<Wait>, Fault> {
         let Run::Data(handler) = spec.run else { return Ok(None) };
         let dirty = self.db.dirty;
+        self.db.propagated.unwanted = !self.replication.wants_commands() && !self.files.wants_commands();
         let mut call = Call {
             now: self.now,
             args,
@@ -502,10 +500,11 @@ impl Node {
         if self.db.dirty > dirty && self.is_replica() && blocking != Blocking::Never {
             self.note_own_expiries(spec, args);
         }
-        if self.db.dirty > dirty && !rewritten {
+        if self.db.dirty > dirty && !rewritten && !self.db.propagated.unwanted {
             let all: Vec<&[u8]> = args.iter().collect();
             self.db.propagated.push(all.into_iter());
         }
+        self.db.propagated.unwanted = false;
         outcome.map(|()| wait)
     }
 

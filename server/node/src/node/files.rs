@@ -181,6 +181,11 @@ impl Files {
         }
     }
 
+    /// True if [`Self::append`] keeps what it is given.
+    pub const fn wants_commands(&self) -> bool {
+        self.aof.is_some() && !self.aof_detached
+    }
+
     /// Refuses writes while they could not be kept.
     pub fn check_writable(&self, config: &Config) -> Result<(), Fault> {
         if let Some(error) = self.aof().and_then(AofWriter::write_error) {

@@ -248,7 +248,7 @@ impl Node {
         let run_id = String::from_utf8_lossy(&random.hex::<40>()).into_owned();
         let databases = config.uint(Key::Databases) as u32;
         let mut db = Db::new(HashSeed(seed(1), seed(2)), encoding_limits(&config), db_random, databases);
-        db.is_cluster = config.flag(Key::ClusterEnabled);
+        db.serve_cluster(config.flag(Key::ClusterEnabled));
         db.want_notifications(class::wanted(config.text(Key::NotifyKeyspaceEvents)));
         let mut node = Self {
             now,
@@ -627,19 +627,21 @@ impl Node {
         }
     }
 
-    /// Puts bytes in an outbox.
-    fn send(&mut self, conn: ConnId, gate: Ticket, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        if let Some(state) = self.conns.get_mut(&conn) {
+    /// Puts bytes in an outbox; gives how many wait there.
+    fn send(&mut self, conn: ConnId, gate: Ticket, bytes: &[u8]) -> usize {
+        let Some(state) = self.conns.get_mut(&conn) else { return 0 };
+        if !bytes.is_empty() {
             self.client_bytes += bytes.len();
             state.outbox.write(gate, bytes);
             if state.outbox.len() >= self.output_alarm {
                 self.alarming.push(conn);
             }
-            self.list(conn);
+            if !state.listed {
+                state.listed = true;
+                self.dirty.push(conn);
+            }
         }
+        state.outbox.len()
     }
 
     /// Writes one reply to a client that is not being served.

@@ -255,6 +255,16 @@ fn length_line(
     too_big: ProtocolError,
 ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
     let line = &buffer[start..];
+    // Nearly all lengths have one or two digits; a zero in front is no length.
+    match *line {
+        [_, digit @ b'1'..=b'9', b'\r', _, ..] => {
+            return Ok(Some((Some(i64::from(digit - b'0')), start + 4)));
+        }
+        [_, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', _, ..] => {
+            return Ok(Some((Some(i64::from(ten - b'0') * 10 + i64::from(one - b'0')), start + 5)));
+        }
+        _ => {}
+    }
     let window = &line[..line.len().min(INLINE_MAX + 1)];
     match window.iter().position(|&byte| byte == b'\r') {
         None if window.len() > INLINE_MAX => Err(too_big),

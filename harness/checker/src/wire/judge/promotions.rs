@@ -1,0 +1,198 @@
+//! A replica becomes master by an election: its header then claims its old master's slots with the epoch in which a
+//! majority voted for it. A TAKEOVER needs no votes. And two nodes never claim a slot with the same epoch, unless one
+//! of them minted it alone (TAKEOVER, a bump): such a collision is repaired by the protocol itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+
+use super::{Broken, Heard, Node, Rule, WireJudge, names};
+use crate::record::Nanos;
+use crate::slots;
+use crate::timeline::{SECOND, seconds};
+
+/// How long a request for a manual failover lives.
+const MANUAL_LIVES: Nanos = 5 * SECOND;
+
+/// A replica turned master on some connection, and no majority had voted for it.
+#[derive(Clone, Debug)]
+struct Unelected {
+    /// It was promoted after this.
+    after: Nanos,
+    time: Nanos,
+    majority: usize,
+    /// The best election of it: epoch, voters, lines.
+    best: Option<(u64, Vec<Node>, Vec<u64>)>,
+    lines: Vec<u64>,
+}
+
+/// How a node came to claim slots with an epoch.
+#[derive(Clone, Debug)]
+struct Claim {
+    line: u64,
+    time: Nanos,
+    slots: Arc<Vec<(u16, u16)>>,
+    /// It was promoted with it.
+    promoted: bool,
+    /// It took the epoch alone: it had been a master with a smaller one.
+    minted: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Promotions {
+    seen: BTreeSet<(Node, u64)>,
+    unelected: BTreeMap<(Node, u64), Unelected>,
+    /// By epoch and node.
+    claims: BTreeMap<(u64, Node), Claim>,
+}
+
+impl WireJudge {
+    /// Looks for a promotion: a replica's next header on the same connection is a master's.
+    pub(super) fn on_role(&mut self, heard: &Heard<'_>) {
+        let now = &heard.now;
+        let Some(before) = heard.before.as_ref().filter(|before| before.of.is_some()) else { return };
+        if !now.claims() {
+            return;
+        }
+        let key = (now.node, now.config);
+        let known = self.promotions.seen.contains(&key);
+        if slots::overlap(&before.slots, &now.slots).is_empty() {
+            if !known {
+                self.promotions.seen.insert(key);
+                self.unknown(Rule::Promotion, "a replica became master of other slots than its master's");
+            }
+            return;
+        }
+        let since = heard.made_after.saturating_sub(self.memory());
+        let Some(majority) = self.members.majority(since) else {
+            return self.unknown(Rule::Promotion, "not all slots had an owner");
+        };
+        // The epoch may have been bumped since it was won; it is newer than the old master's in any case.
+        let elected =
+            self.votes.of(now.node, before.config, now.config).any(|(_, votes)| votes.len() >= majority);
+        if elected {
+            if !known {
+                self.promotions.seen.insert(key);
+                self.report.promotions += 1;
+                self.count(Rule::Promotion);
+            }
+            return;
+        }
+        let best =
+            self.votes.of(now.node, before.config, now.config).max_by_key(|(_, votes)| votes.len()).map(
+                |(epoch, votes)| (epoch, votes.keys().copied().collect(), votes.values().copied().collect()),
+            );
+        let unelected = Unelected {
+            after: heard.made_after,
+            time: heard.time,
+            majority,
+            best,
+            lines: vec![before.line, heard.line],
+        };
+        self.promotions.unelected.entry(key).or_insert(unelected);
+        if !known {
+            self.promotions.seen.insert(key);
+            self.report.promotions += 1;
+        }
+    }
+
+    /// Notes who claims what with which epoch.
+    pub(super) fn on_claim(&mut self, heard: &Heard<'_>) {
+        let now = &heard.now;
+        if !now.claims() || now.config == 0 {
+            return;
+        }
+        if now.line != heard.line {
+            return; // as before
+        }
+        self.members.claim(now.node, &now.slots, now.config);
+        let was_replica = heard.before.as_ref().is_some_and(|before| before.of.is_some());
+        let rose =
+            heard.before.as_ref().is_some_and(|before| before.of.is_none() && before.config < now.config);
+        let claim = self.promotions.claims.entry((now.config, now.node)).or_insert_with(|| Claim {
+            line: heard.line,
+            time: heard.time,
+            slots: now.slots.clone(),
+            promoted: false,
+            minted: false,
+        });
+        claim.slots = now.slots.clone();
+        claim.promoted |= was_replica;
+        claim.minted |= rose;
+    }
+
+    /// TAKEOVER explains a promotion without votes; it may be recorded a little after it was seen.
+    pub(super) fn settle_promotions(&mut self) {
+        for ((node, epoch), unelected) in std::mem::take(&mut self.promotions.unelected) {
+            let name = self.members.name(node).to_owned();
+            if self.took_over(&name, unelected.after, unelected.time) {
+                self.report.takeovers += 1;
+                self.promotions.claims.entry((epoch, node)).and_modify(|claim| claim.minted = true);
+                continue;
+            }
+            if self.lost.iter().any(|(_, to)| *to == name) {
+                self.unknown(Rule::Promotion, "the votes for the node could not be followed");
+                continue;
+            }
+            self.count(Rule::Promotion);
+            let Unelected { time, majority, best, mut lines, .. } = unelected;
+            let votes = match best {
+                Some((election, voters, voted)) => {
+                    lines.extend(voted);
+                    format!("{} voted for it in epoch {election}", names(&self.members, voters))
+                }
+                None => "nobody had voted for it since".to_owned(),
+            };
+            let text = format!(
+                "{name} became master with epoch {epoch} by {}, but {votes} (a majority is {majority})",
+                seconds(time)
+            );
+            let broken = Broken { text, from: time, to: time, nodes: vec![name], lines, voided: false };
+            self.broken(Rule::Promotion, broken);
+        }
+    }
+
+    pub(super) fn settle_claims(&mut self) {
+        let claims = std::mem::take(&mut self.promotions.claims);
+        for (&(epoch, node), claim) in &claims {
+            self.count(Rule::EqualEpochs);
+            for (&(_, other), second) in claims.range((Excluded((epoch, node)), Included((epoch, Node::MAX))))
+            {
+                self.pair(epoch, (node, claim), (other, second));
+            }
+        }
+    }
+
+    fn pair(&mut self, epoch: u64, (one, first): (Node, &Claim), (other, second): (Node, &Claim)) {
+        let both = slots::overlap(&first.slots, &second.slots);
+        let elected_twice = first.promoted && second.promoted;
+        if both.is_empty() && !elected_twice {
+            return;
+        }
+        let alone = |node: Node, claim: &Claim| {
+            claim.minted
+                || self.took_over(self.members.name(node), claim.time.saturating_sub(SECOND), claim.time)
+        };
+        if alone(one, first) || alone(other, second) {
+            self.report.collisions += 1;
+            return;
+        }
+        let (a, b) = (self.members.name(one).to_owned(), self.members.name(other).to_owned());
+        let text = match both.first() {
+            Some((first, last)) => {
+                format!("{a} and {b} both claimed slots {first}-{last} with epoch {epoch}")
+            }
+            None => format!("{a} and {b} both became masters with epoch {epoch}"),
+        };
+        let voided = [&a, &b].into_iter().any(|name| self.facts.forgot(name).is_some());
+        let (from, to) = (first.time.min(second.time), first.time.max(second.time));
+        let lines = vec![first.line, second.line];
+        self.broken(Rule::EqualEpochs, Broken { text, from, to, nodes: vec![a, b], lines, voided });
+    }
+
+    /// A TAKEOVER can have made what happened in this interval.
+    fn took_over(&self, name: &str, after: Nanos, time: Nanos) -> bool {
+        let lives = MANUAL_LIVES + 2 * self.options.node_timeout;
+        self.facts.took_over_within(name, after.saturating_sub(lives), time.saturating_add(MANUAL_LIVES))
+    }
+}

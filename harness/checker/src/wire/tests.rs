@@ -1,0 +1,3 @@
+mod bench;
+mod decoding;
+mod stories;
