@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod check;
+pub mod foreign;
 mod judge;
 pub mod linear;
 pub mod record;
