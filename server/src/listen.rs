@@ -201,6 +201,13 @@ pub fn dial(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     }
 }
 
+/// The address behind a name, an IPv4 one if there is one. It waits for the resolver, as Redis does.
+pub fn look_up(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// Options of every connection: no delay of small writes, and probes after `keepalive_s` of silence if not 0.
 pub fn tune(stream: &TcpStream, keepalive_s: u64) {
     let socket = socket2::SockRef::from(stream);

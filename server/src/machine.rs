@@ -31,6 +31,11 @@ pub trait Machine {
     /// True once data is loaded: the ready line is logged.
     fn is_ready(&self) -> bool;
 
+    /// Bytes that the argument which is arriving on a connection still lacks.
+    fn missing_bytes(&self, _conn: ConnId) -> usize {
+        0
+    }
+
     /// The letter of the log's role column: `M` or `S`.
     fn log_role(&self) -> char;
 }
@@ -66,6 +71,10 @@ impl Machine for Node {
 
     fn is_ready(&self) -> bool {
         Self::is_ready(self)
+    }
+
+    fn missing_bytes(&self, conn: ConnId) -> usize {
+        Self::missing_bytes(self, conn)
     }
 
     fn log_role(&self) -> char {

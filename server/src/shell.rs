@@ -24,7 +24,7 @@ use slotstorm_node::io::{ConnId, Effect, Effects, Input, Mono, Now, Outbox, Plan
 use crate::clock::Clock;
 use crate::disk::{DiskThread, Done, Job, ReadPiece};
 use crate::files::FileStore;
-use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, tune};
+use crate::listen::{ListenSocket, Listener, dial, listen, listen_on, look_up, tune};
 use crate::log::{Log, level_named};
 use crate::machine::Machine;
 use crate::oom::OomScore;
@@ -33,6 +33,8 @@ use crate::signals::Signals;
 
 /// Bytes read from one socket in one turn.
 const READ_BYTES: usize = 64 * 1024;
+/// How many buffers of one long argument are read before others have their turn.
+const READS_OF_ARGUMENT: usize = 16;
 /// Bytes written to one socket in one turn.
 const WRITE_BYTES: usize = 1024 * 1024;
 /// Slices of one writev.
@@ -414,6 +416,17 @@ impl<M: Machine> Shell<M> {
         }
     }
 
+    fn dial(&mut self, conn: ConnId, begun: io::Result<TcpStream>) {
+        match begun {
+            Ok(stream) => {
+                if !self.watch(conn, stream, State::Dialling) {
+                    self.dial_failed(conn, &ErrorKind::OutOfMemory.into());
+                }
+            }
+            Err(error) => self.dial_failed(conn, &error),
+        }
+    }
+
     fn dial_failed(&mut self, conn: ConnId, error: &io::Error) {
         let input = Input::ConnectFailed { conn, error: error.to_string() };
         self.machine.input(self.clock.now(), input, &mut self.effects);
@@ -435,25 +448,40 @@ impl<M: Machine> Shell<M> {
             if waiting > OUTBOX_STOP_BYTES {
                 continue; // `write` puts it back in the list
             }
+            self.read(now, conn);
+        }
+    }
+
+    /// Takes what has come on a connection: one buffer of it, or more while a long argument is arriving.
+    fn read(&mut self, now: Now, conn: ConnId) {
+        for _ in 0..READS_OF_ARGUMENT {
+            let Some(connection) = self.connections.get_mut(&conn) else { return };
             match connection.stream.read(&mut self.buffer) {
-                Ok(0) => self.lost(conn),
+                Ok(0) => return self.lost(conn),
                 Ok(len) => {
                     // A short read has emptied the socket; only an end of stream would come without a new
                     // edge.
-                    connection.readable = len == self.buffer.len() || connection.read_closed;
-                    if connection.readable {
+                    let is_full = len == self.buffer.len();
+                    connection.readable = is_full || connection.read_closed;
+                    if connection.readable && !connection.queued {
                         connection.queued = true;
                         self.ready.push_back(conn);
                     }
                     let input = Input::Received { conn, bytes: &self.buffer[..len] };
                     self.machine.input(now, input, &mut self.effects);
+                    if !is_full || self.machine.missing_bytes(conn) == 0 {
+                        return;
+                    }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return connection.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    connection.queued = true;
-                    self.ready.push_back(conn);
+                    if !connection.queued {
+                        connection.queued = true;
+                        self.ready.push_back(conn);
+                    }
+                    return;
                 }
-                Err(_) => self.lost(conn),
+                Err(_) => return self.lost(conn),
             }
         }
     }
@@ -496,14 +524,10 @@ impl<M: Machine> Shell<M> {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Connect { conn, addr, source } => match dial(addr, source) {
-                Ok(stream) => {
-                    if !self.watch(conn, stream, State::Dialling) {
-                        self.dial_failed(conn, &ErrorKind::OutOfMemory.into());
-                    }
-                }
-                Err(error) => self.dial_failed(conn, &error),
-            },
+            Effect::Connect { conn, addr, source } => self.dial(conn, dial(addr, source)),
+            Effect::ConnectByName { conn, host, port, source } => {
+                self.dial(conn, look_up(&host, port).and_then(|addr| dial(addr, source)));
+            }
             Effect::Close { conn, flush } => self.close(conn, flush),
             Effect::Disk { ticket, op } => self.disk.push(Job::Op { ticket, op }),
             Effect::Read { name } => self.disk.push(Job::ReadNext { name }),

@@ -6,6 +6,7 @@
 //! * [`Fabric`] carries connections under [`Policy`]s: bytes, FIN and RST go in, the same come out, later or
 //!   never.
 //! * [`ReplicationTap`] follows one replication link and says at which offset each of our elements passed.
+//! * [`BusTape`] is a copy of what passes on the cluster bus, if it is asked for.
 //! * [`FrameScanner`] finds the messages in a cluster bus stream.
 
 mod bus;
@@ -13,6 +14,7 @@ mod commands;
 mod engine;
 mod link;
 mod tap;
+mod tape;
 
 pub use bus::{FrameError, FrameHead, FrameScanner};
 pub use engine::{
@@ -20,3 +22,4 @@ pub use engine::{
 };
 pub use link::*;
 pub use tap::{ReplicationTap, StreamEvent, StreamWhat};
+pub use tape::{BusPassed, BusPiece, BusTape};

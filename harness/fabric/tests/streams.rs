@@ -37,7 +37,7 @@ struct Peer {
 
 impl Bench {
     fn new() -> Self {
-        let options = FabricOptions { seed: 1, queue_bytes: 4096 };
+        let options = FabricOptions { seed: 1, queue_bytes: 4096, tape_bus: false };
         Self { fabric: Fabric::new(options), now: 0, conns: Vec::new(), takes: usize::MAX }
     }
 

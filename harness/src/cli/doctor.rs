@@ -140,6 +140,7 @@ fn proxy_story(claim: &Claim) -> anyhow::Result<Duration> {
         callers: BTreeMap::from([(IpAddr::V4(plan.client_ip(0)), caller)]),
         seed: 0,
         clock: Instant::now(),
+        bus: None,
     })?;
     let change = |policy| vec![LinkChange { from: caller, to: node, planes: Plane::ALL.to_vec(), policy }];
     let apply = |policy| run_local(proxy.apply(change(policy)));

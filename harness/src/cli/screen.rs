@@ -137,10 +137,11 @@ fn lines(verdict: &Verdict) -> Vec<Line> {
             valid: checks.invariants.valid,
             name: "invariants",
             text: format!(
-                "{} violated, {} crashes, {} takeovers",
+                "{} violated, {} crashes, {} takeovers; {}",
                 checks.invariants.violations.len(),
                 checks.invariants.crashes,
-                checks.invariants.takeovers.len()
+                checks.invariants.takeovers.len(),
+                checks.invariants.bus()
             ),
             reason: checks.invariants.reason.clone(),
         },

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use slotstorm_fabric::{ConnInfo, Endpoint, LinkChange, Nanos, PairStats, StreamEvent, Touched};
+use slotstorm_fabric::{BusTape, ConnInfo, Endpoint, LinkChange, Nanos, PairStats, StreamEvent, Touched};
 use tokio::sync::oneshot;
 
 pub use limits::{ensure_open_files, sockets_needed};
@@ -45,6 +45,8 @@ pub struct ProxyOptions {
     pub seed: u64,
     /// The run's origin: all times are nanoseconds since it.
     pub clock: Instant,
+    /// Who gets a copy of what passes on the bus, in pieces of a tenth of a second.
+    pub bus: Option<Sender<BusTape>>,
 }
 
 /// One listening address and what stands behind it.
@@ -266,8 +268,13 @@ pub fn run_alone(args: &[OsString]) -> ExitCode {
         return ExitCode::from(254);
     };
     let route = Route { listen, target, to: Endpoint::Node(1), bus: false };
-    let options =
-        ProxyOptions { routes: vec![route], callers: BTreeMap::new(), seed: 0, clock: Instant::now() };
+    let options = ProxyOptions {
+        routes: vec![route],
+        callers: BTreeMap::new(),
+        seed: 0,
+        clock: Instant::now(),
+        bus: None,
+    };
     match Proxy::start(options) {
         Ok(handle) => {
             let _keep = handle;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,9 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::{setsockopt, sockopt};
-use slotstorm_fabric::{ConnId, Dir, End, Endpoint, Fabric, FabricOptions, Listener, Nanos, Offer, Output};
+use slotstorm_fabric::{
+    BusTape, ConnId, Dir, End, Endpoint, Fabric, FabricOptions, Listener, Nanos, Offer, Output,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Control, ProxiedConn, ProxyError, ProxyOptions, Route, Shared, Stall, owner};
@@ -27,6 +29,10 @@ const BACKLOG: i32 = 4096;
 const TICK: Nanos = 10_000_000;
 /// Lateness from here on is recorded.
 const STALL_MIN: Nanos = 5_000_000;
+
+/// The tape of the bus is handed over this often, or when it is this long: who takes it need not wake for each frame.
+const TAPE_EVERY: Nanos = 100_000_000;
+const TAPE_BYTES: usize = 1024 * 1024;
 
 const WAKER: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
@@ -71,6 +77,8 @@ pub(super) struct Shell {
     /// Listeners that could not accept for want of files.
     starved: Vec<usize>,
     next_tick: Nanos,
+    bus: Option<Sender<BusTape>>,
+    next_tape: Nanos,
     stopping: bool,
 }
 
@@ -98,12 +106,18 @@ impl Shell {
             callers: options.callers,
             orders,
             shared,
-            fabric: Fabric::new(FabricOptions { seed: options.seed, ..FabricOptions::default() }),
+            fabric: Fabric::new(FabricOptions {
+                seed: options.seed,
+                tape_bus: options.bus.is_some(),
+                ..FabricOptions::default()
+            }),
             conns: Vec::new(),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             again: Vec::new(),
             starved: Vec::new(),
             next_tick: 0,
+            bus: options.bus,
+            next_tape: 0,
             stopping: false,
         })
     }
@@ -135,7 +149,12 @@ impl Shell {
                 self.act(now, output);
             }
             self.publish();
+            if now >= self.next_tape || self.fabric.bus_bytes() >= TAPE_BYTES {
+                self.next_tape = now + TAPE_EVERY;
+                self.hand_over_tape();
+            }
         }
+        self.hand_over_tape();
         let ids: Vec<ConnId> = self.conns.iter().flatten().map(|conn| conn.id).collect();
         for id in ids {
             self.close(id, true);
@@ -440,6 +459,16 @@ impl Shell {
         let seen = self.fabric.take_stream_events();
         if !seen.is_empty() {
             self.shared.stream.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
+        }
+    }
+
+    fn hand_over_tape(&mut self) {
+        if let Some(bus) = &self.bus {
+            let tape = self.fabric.take_bus_tape();
+            // Who took it may be gone: the run is over then.
+            if !tape.is_empty() && bus.send(tape).is_err() {
+                self.bus = None;
+            }
         }
     }
 

@@ -46,7 +46,7 @@ impl Bench {
         let callers = [(ip(net, 1), N1), (ip(net, 2), N2), (ip(net, 200), C0)];
         let callers = callers.map(|(ip, end)| (IpAddr::V4(ip), end)).into();
         let clock = Instant::now();
-        let proxy = Proxy::start(ProxyOptions { routes, callers, seed: 7, clock }).unwrap();
+        let proxy = Proxy::start(ProxyOptions { routes, callers, seed: 7, clock, bus: None }).unwrap();
         Self { proxy, clock, net, server, bus, listen, listen_bus }
     }
 
@@ -456,8 +456,13 @@ fn stopping_resets_everything_and_frees_the_addresses() {
 fn a_taken_address_is_a_clear_error() {
     let bench = Bench::new(19);
     let route = Route { listen: bench.listen, target: bench.listen_bus, to: N2, bus: false };
-    let options =
-        ProxyOptions { routes: vec![route], callers: BTreeMap::new(), seed: 0, clock: Instant::now() };
+    let options = ProxyOptions {
+        routes: vec![route],
+        callers: BTreeMap::new(),
+        seed: 0,
+        clock: Instant::now(),
+        bus: None,
+    };
     let error = Proxy::start(options).err().unwrap().to_string();
     assert!(error.contains(&bench.listen.to_string()), "{error}");
 }

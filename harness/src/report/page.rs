@@ -38,6 +38,7 @@ pub struct Page {
     findings: Vec<FindingRow>,
     takeovers: Vec<Vec<String>>,
     watched: Vec<(String, u64)>,
+    bus: Vec<(String, String)>,
     latency: Vec<Vec<String>>,
     command: String,
     storm: String,
@@ -154,6 +155,7 @@ impl Page {
             findings: findings(verdict),
             takeovers: checks.invariants.takeovers.iter().map(takeover_row).collect(),
             watched: checks.invariants.watched.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            bus: bus(verdict),
             latency: latency(story),
             command: info.command.join(" "),
             storm: stored.storm.clone(),
@@ -265,7 +267,12 @@ fn check_cards(verdict: &Verdict) -> Vec<Check> {
         card(
             "Invariants",
             c.invariants.valid,
-            format!("{} broken, {} crashes", c.invariants.violations.len(), c.invariants.crashes),
+            format!(
+                "{} broken, {} crashes; {}",
+                c.invariants.violations.len(),
+                c.invariants.crashes,
+                c.invariants.bus()
+            ),
             &c.invariants.reason,
         ),
     ]
@@ -539,6 +546,17 @@ fn findings(verdict: &Verdict) -> Vec<FindingRow> {
     let elements = c.elements.findings.iter().map(|f| row("elements", f));
     let convergence = c.convergence.findings.iter().map(|f| row("convergence", f));
     invariants.chain(outside).chain(elements).chain(convergence).take(ROWS).collect()
+}
+
+/// The rules of the cluster bus, and the frames that passed.
+fn bus(verdict: &Verdict) -> Vec<(String, String)> {
+    let Some(wire) = &verdict.checks.invariants.wire else {
+        return vec![("the bus".into(), "not watched".into())];
+    };
+    let rules = wire.rules.iter().map(|(name, rule)| (name.clone(), rule.told()));
+    let frames = wire.frames.iter().map(|(kind, count)| (format!("frames: {kind}"), count.to_string()));
+    let lost = wire.lost.iter().map(|lost| ("could not be followed".into(), lost.clone()));
+    rules.chain(lost.take(ROWS)).chain(frames).collect()
 }
 
 fn takeover_row(takeover: &Takeover) -> Vec<String> {

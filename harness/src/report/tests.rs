@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use slotstorm_checker::record::verdict::{Loss, ShardAvailability, Takeover, Validity, Verdict};
+use slotstorm_checker::record::verdict::{
+    Loss, RuleCount, ShardAvailability, Takeover, Validity, Verdict, Wire,
+};
 use slotstorm_checker::record::{
     Action, Body, Event, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Op, Phase, Process, Row, RunInfo,
     Seen, Speaker, View,
@@ -172,6 +174,10 @@ fn verdict() -> Verdict {
         ..Loss::default()
     });
     verdict.checks.invariants.takeovers.push(takeover);
+    let one = |judged| RuleCount { judged, ..RuleCount::default() };
+    let rules = [("one-vote-per-epoch".to_owned(), one(2)), ("fail-by-a-majority".to_owned(), one(0))].into();
+    let frames = [("ping".to_owned(), 4713)].into();
+    verdict.checks.invariants.wire = Some(Wire { votes: 2, elections: 1, rules, frames, ..Wire::default() });
     verdict.checks.availability.shards.push(ShardAvailability {
         shard: 0,
         slots: vec![(0, 5460)],
@@ -214,6 +220,10 @@ fn the_page_tells_the_loss_and_needs_nothing_from_outside() {
     let html = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(html.contains("1 acknowledged write on shard 0 vanished after n4 took over."));
     assert!(html.contains("4712 &#62; 4711") || html.contains("4712 &gt; 4711"), "offsets of the loss");
+    assert!(html.contains("on the bus 2 votes in 1 elections"), "the bus");
+    assert!(html.contains("one-vote-per-epoch: 2 judged, 0 broken"), "a rule that was seen");
+    assert!(html.contains("fail-by-a-majority: not seen"), "a rule that was not");
+    assert!(html.contains("frames: ping: 4713"));
     assert!(!html.contains("set:<7>"), "text of the record is escaped");
     for outside in ["src=\"http", "href=\"http", "url(http", "<script", "<link"] {
         assert!(!html.contains(outside), "the page holds {outside}");

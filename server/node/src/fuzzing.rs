@@ -162,7 +162,7 @@ fn change_stream(mut stream: Stream) {
 pub fn resp_request(bytes: &[u8]) {
     // Above that length an inline request may be refused before its end is seen.
     let bytes = &bytes[..bytes.len().min(60_000)];
-    let limits = RequestLimits { max_bulk_bytes: 1 << 20, max_args: 1 << 20 };
+    let limits = RequestLimits { max_bulk_bytes: 1 << 20, max_args: 1 << 20, unauthenticated: false };
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let (mut parser, mut buffer, mut requests) = (RequestParser::default(), Vec::new(), Vec::new());
         for piece in pieces {

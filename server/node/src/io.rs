@@ -233,6 +233,8 @@ impl Default for SnapshotFormat {
 pub enum Effect {
     /// Dial `addr`, from `source` if given; answer with `Connected` or `ConnectFailed`.
     Connect { conn: ConnId, addr: SocketAddr, source: Option<IpAddr> },
+    /// The same where the host is a name, which has to be looked up.
+    ConnectByName { conn: ConnId, host: String, port: u16, source: Option<IpAddr> },
     /// Close the connection; with `flush` after its outbox is written. No `Closed` follows.
     Close { conn: ConnId, flush: bool },
     /// Do this on the disk thread; answer `DiskDone` with this ticket.

@@ -6,7 +6,7 @@
 //!
 //! Rooms, callers above callees: `node` owns all others · `command` one table of commands, a file a family ·
 //! `cluster` the bus, gossip, elections, slots · `migrate` keys on their way to another server · `replication` both ends of PSYNC · `rdb`, `aof` the files ·
-//! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `resp` the client protocol · `config` the
+//! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `script` Lua · `resp` the client protocol · `config` the
 //! table of directives · `io` the words the node and its shell speak.
 
 pub mod acl;
@@ -25,3 +25,4 @@ pub mod random;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
+pub mod script;

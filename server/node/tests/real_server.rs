@@ -287,7 +287,7 @@ impl Ours {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Dial { addr } => {
-                let conn = self.adopt(TcpStream::connect(addr).unwrap(), 1);
+                let conn = self.adopt(TcpStream::connect((addr.host(), addr.port())).unwrap(), 1);
                 self.repl.dialing(conn);
                 self.event(|repl, now, actions| repl.connected(conn, now, actions));
             }
@@ -324,6 +324,7 @@ impl Ours {
                     loading.load(&key.key, &key.value, key.expire_at_ms.map(WallMs)).unwrap();
                 }
             }
+            Action::LoadLibrary(_) => panic!("the server has no functions"),
             Action::LoadCommit => {
                 self.keys = self.loading.take().unwrap();
                 self.event(Replication::loaded);

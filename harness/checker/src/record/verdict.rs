@@ -303,6 +303,33 @@ pub struct Wire {
     pub findings: Vec<Finding>,
 }
 
+impl Invariants {
+    /// What the bus showed, in a few words.
+    pub fn bus(&self) -> String {
+        let Some(wire) = &self.wire else { return "bus not watched".to_owned() };
+        let unknown: u64 = wire.rules.values().map(|rule| rule.unknown).sum();
+        let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
+        format!(
+            "on the bus {} votes in {} elections, {} promotions, {} FAILs{unknown}",
+            wire.votes, wire.elections, wire.promotions, wire.failures
+        )
+    }
+}
+
+impl RuleCount {
+    /// What became of the rule, in words.
+    pub fn told(&self) -> String {
+        let mut parts = Vec::new();
+        if self.judged > 0 {
+            parts.push(format!("{} judged, {} broken", self.judged, self.broken));
+        }
+        if self.unknown > 0 {
+            parts.push(format!("{} unknown ({})", self.unknown, self.why));
+        }
+        if parts.is_empty() { "not seen".to_owned() } else { parts.join(", ") }
+    }
+}
+
 /// How often a rule was looked at. None judged and none unknown: it was not seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleCount {

@@ -48,8 +48,8 @@ struct Said {
     current: u64,
     config: u64,
     of: Option<String>,
-    slots: Vec<(u16, u16)>,
-    flags: String,
+    bitmap: Vec<u8>,
+    flags: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,16 +192,15 @@ fn header(header: &Header<'_>, said: &mut Said, opened: Option<Nanos>, told: &mu
         told.of = Some(said.of.clone().unwrap_or_default());
         changed = true;
     }
-    let slots = header.slots();
-    if first || said.slots != slots {
-        told.slots = Some(slots.clone());
-        said.slots = slots;
+    if said.bitmap != header.bitmap {
+        header.bitmap.clone_into(&mut said.bitmap);
+        told.slots = Some(header.slots());
         changed = true;
     }
-    let flags = words(header.flags);
-    if said.flags != flags {
-        told.flags = Some(flags.clone());
+    let flags = WORDS.iter().fold(0, |known, (bit, _)| known | (header.flags & bit));
+    if first || said.flags != flags {
         said.flags = flags;
+        told.flags = Some(words(flags));
         changed = true;
     }
     if first {
@@ -239,17 +238,18 @@ impl Suspicions<'_> {
     }
 }
 
+const WORDS: [(u16, &str); 7] = [
+    (flag::MASTER, "master"),
+    (flag::REPLICA, "slave"),
+    (flag::PFAIL, "fail?"),
+    (flag::FAIL, "fail"),
+    (flag::HANDSHAKE, "handshake"),
+    (flag::NO_ADDRESS, "noaddr"),
+    (flag::NO_FAILOVER, "nofailover"),
+];
+
 /// Flags in the words of CLUSTER NODES.
 fn words(flags: u16) -> String {
-    let known = [
-        (flag::MASTER, "master"),
-        (flag::REPLICA, "slave"),
-        (flag::PFAIL, "fail?"),
-        (flag::FAIL, "fail"),
-        (flag::HANDSHAKE, "handshake"),
-        (flag::NO_ADDRESS, "noaddr"),
-        (flag::NO_FAILOVER, "nofailover"),
-    ];
-    let words: Vec<&str> = known.iter().filter(|(bit, _)| flags & bit != 0).map(|&(_, word)| word).collect();
+    let words: Vec<&str> = WORDS.iter().filter(|(bit, _)| flags & bit != 0).map(|&(_, word)| word).collect();
     if words.is_empty() { "noflags".to_owned() } else { words.join(",") }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::slots;
+use crate::slots;
 
 /// Length of the header.
 pub(super) const HEADER: usize = 2256;

@@ -28,7 +28,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use links::{PairStats, Touched};
 
-use crate::{Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent, StreamWhat};
+use crate::{
+    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent,
+    StreamWhat,
+};
 use flow::{Flow, Gate, Sink, Step};
 use links::Links;
 
@@ -43,11 +46,13 @@ pub struct FabricOptions {
     /// Bytes that one direction may queue before its source is read no more. A delay needs its bandwidth
     /// times the delay, so this is part of what a delay means.
     pub queue_bytes: usize,
+    /// Whether what passes on the bus is copied for [`Fabric::take_bus_tape`].
+    pub tape_bus: bool,
 }
 
 impl Default for FabricOptions {
     fn default() -> Self {
-        Self { seed: 0, queue_bytes: 1024 * 1024 }
+        Self { seed: 0, queue_bytes: 1024 * 1024, tape_bus: false }
     }
 }
 
@@ -191,6 +196,7 @@ pub struct Fabric {
     listed: VecDeque<(ConnId, Dir)>,
     timers: BTreeSet<(Nanos, ConnId, Dir)>,
     stream: Vec<StreamEvent>,
+    tape: BusTape,
     /// The latest time that was told, for the ends of streams.
     now: Nanos,
 }
@@ -207,6 +213,7 @@ impl Fabric {
             listed: VecDeque::new(),
             timers: BTreeSet::new(),
             stream: Vec::new(),
+            tape: BusTape::default(),
             now: 0,
         }
     }
@@ -235,6 +242,10 @@ impl Fabric {
             tap: None,
             flows: [Flow::new(links[0], Sink::Waiting), Flow::new(links[1], Sink::Ready)],
         });
+        if self.options.tape_bus && known == Some(Plane::Bus) {
+            let (from, to, what) = (caller, callee, BusPassed::Opened);
+            self.tape.push(BusPiece { time: now, from, to, conn: id.serial, dialled: true, what });
+        }
         self.settle(now, id);
         id
     }
@@ -252,6 +263,9 @@ impl Fabric {
         }
         if conn.tap.is_some() {
             tap_bytes(&mut self.stream, conn, now, dir, bytes);
+        }
+        if self.options.tape_bus && conn.plane == Some(Plane::Bus) {
+            self.tape.push(bus_piece(conn, now, dir, BusPassed::Bytes(bytes)));
         }
         let flow = &mut conn.flows[dir.index()];
         if flow.straight() {
@@ -448,6 +462,16 @@ impl Fabric {
         std::mem::take(&mut self.stream)
     }
 
+    /// How many bytes passed on the bus since the last [`Fabric::take_bus_tape`].
+    pub fn bus_bytes(&self) -> usize {
+        self.tape.len()
+    }
+
+    /// What passed on the bus since the last call.
+    pub fn take_bus_tape(&mut self) -> BusTape {
+        std::mem::take(&mut self.tape)
+    }
+
     /// A node's first bytes: they tell the plane.
     fn offer_first(&mut self, now: Nanos, id: ConnId, bytes: &[u8]) -> Offer {
         let Some(conn) = get(&mut self.conns, id) else { return Offer::Taken };
@@ -576,6 +600,9 @@ impl Fabric {
         if let Some(what) = conn.tap.as_ref().and_then(|tap| tap.end()) {
             self.stream.push(stream_event(&conn, self.now, what));
         }
+        if self.options.tape_bus && conn.plane == Some(Plane::Bus) {
+            self.tape.push(bus_piece(&conn, self.now, Dir::Up, BusPassed::Closed));
+        }
         self.free.push(id.slot);
     }
 
@@ -696,4 +723,12 @@ fn tap_bytes(stream: &mut Vec<StreamEvent>, conn: &mut Conn, now: Nanos, dir: Di
 
 fn stream_event(conn: &Conn, time: Nanos, what: StreamWhat) -> StreamEvent {
     StreamEvent { time, from: conn.callee, to: conn.caller, conn: conn.id.serial, what }
+}
+
+fn bus_piece<'a>(conn: &Conn, time: Nanos, dir: Dir, what: BusPassed<'a>) -> BusPiece<'a> {
+    let (from, to) = match dir {
+        Dir::Up => (conn.caller, conn.callee),
+        Dir::Down => (conn.callee, conn.caller),
+    };
+    BusPiece { time, from, to, conn: conn.id.serial, dialled: dir == Dir::Up, what }
 }

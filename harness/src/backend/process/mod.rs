@@ -2,10 +2,11 @@
 //!
 //! `address` who is where · `sut` which program a node runs and its flags · `keeper` the child that is every server's
 //! parent · `servers` the controller's side of it · `network` the proxy · `mailbox` connections · `timer` sleeping ·
-//! `folder` and `recorder` what a run leaves behind · `self_test` the proof that no link bypasses the proxy.
+//! `folder`, `recorder` and `bus` what a run leaves behind · `self_test` the proof that no link bypasses the proxy.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: real clocks, files and sockets
 
 pub mod address;
+mod bus;
 pub mod folder;
 pub mod keeper;
 mod mailbox;
@@ -34,6 +35,7 @@ use slotstorm_fabric::{Endpoint, LinkChange};
 use tokio::sync::Notify;
 
 use self::address::{AddressPlan, BUS_OFFSET, Claim};
+use self::bus::BusWriter;
 use self::folder::RunFolder;
 use self::keeper::Spawn;
 pub use self::mailbox::TcpMailbox;
@@ -51,6 +53,9 @@ const STALL_WORTH_NOTING: Duration = Duration::from_millis(20);
 const STALL_TICK: Duration = Duration::from_millis(5);
 /// How often what the proxy saw on replication links is written down.
 const STREAM_TICK: Duration = Duration::from_millis(50);
+
+/// cluster-node-timeout where no directive sets it, as in Redis.
+const NODE_TIMEOUT_MS: u64 = 15_000;
 
 /// What a world of processes is made of.
 #[derive(Clone, Debug)]
@@ -100,6 +105,7 @@ struct Inner {
     folder: RefCell<Option<RunFolder>>,
     run_path: PathBuf,
     recorder: RefCell<Recorder>,
+    bus: RefCell<Option<BusWriter>>,
     servers: Servers,
     network: Network,
     /// What the proxy was told: each node's latest process.
@@ -129,12 +135,16 @@ impl ProcessWorld {
         let origin = Instant::now();
         let timers = Timers::start(origin).map_err(|error| harness(format!("no timer: {error}")))?;
         let claim = Claim::take(nodes, options.clients)?;
-        let network = Network::start(claim.plan, nodes, options.clients, options.seed, origin)?;
+        let (tape, tapes) = std::sync::mpsc::channel();
+        let network = Network::start(claim.plan, nodes, options.clients, options.seed, origin, tape)?;
         let folder = RunFolder::create(&options.results, &options.name, options.seed).map_err(|error| {
             harness(format!("cannot make a run's folder in {}: {error}", options.results.display()))
         })?;
-        let recorder = Recorder::create(folder.path())
-            .map_err(|error| harness(format!("cannot write in {}: {error}", folder.path().display())))?;
+        let unwritable = |error| harness(format!("cannot write in {}: {error}", folder.path().display()));
+        let recorder = Recorder::create(folder.path()).map_err(unwritable)?;
+        let node_timeout = options.directives.get("cluster-node-timeout").and_then(|text| text.parse().ok());
+        let node_timeout = Duration::from_millis(node_timeout.unwrap_or(NODE_TIMEOUT_MS)).as_nanos() as Nanos;
+        let bus = BusWriter::start(folder.path(), node_timeout, tapes).map_err(unwritable)?;
         let weak: Rc<RefCell<std::rc::Weak<Inner>>> = Rc::default();
         let told = weak.clone();
         let servers = Servers::start(&options.launcher, move |surprise| {
@@ -150,6 +160,7 @@ impl ProcessWorld {
             run_path: folder.path().to_owned(),
             folder: RefCell::new(Some(folder)),
             recorder: RefCell::new(recorder),
+            bus: RefCell::new(Some(bus)),
             servers,
             network,
             known_pids: RefCell::default(),
@@ -185,6 +196,10 @@ impl ProcessWorld {
         self.0.servers.stop().await;
         self.drain_stream();
         self.0.network.stop();
+        let bus = self.0.bus.borrow_mut().take();
+        if let Some(bus) = bus {
+            self.written(bus.finish());
+        }
     }
 
     /// Gives the run's folder its final name, and points `latest` at it. After [`Self::stop`].
@@ -370,6 +385,10 @@ impl ProcessWorld {
         }
         for trouble in self.0.network.troubles() {
             self.break_with(format!("the proxy: {trouble}"));
+        }
+        let bus = self.0.bus.borrow_mut().take_if(|bus| bus.has_ended());
+        if let Some(bus) = bus {
+            self.written(bus.finish());
         }
     }
 

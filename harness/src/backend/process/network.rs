@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use slotstorm_checker::record::{Nanos, StreamLine, StreamWhat, Touched};
-use slotstorm_fabric::{Endpoint, LinkChange, Plane, StreamEvent, StreamWhat as Passed};
+use slotstorm_fabric::{BusTape, Endpoint, LinkChange, Plane, StreamEvent, StreamWhat as Passed};
 
 use super::address::AddressPlan;
 use crate::backend::{BackendError, SeenBy};
@@ -15,13 +16,14 @@ use crate::proxy::{Proxy, ProxyError, ProxyHandle, ProxyOptions, Route};
 pub struct Network(RefCell<Option<ProxyHandle>>);
 
 impl Network {
-    /// Listens on every node's announced addresses.
+    /// Listens on every node's announced addresses; `bus` gets a copy of what passes on the cluster bus.
     pub fn start(
         plan: AddressPlan,
         nodes: u16,
         clients: u16,
         seed: u64,
         clock: Instant,
+        bus: Sender<BusTape>,
     ) -> Result<Self, BackendError> {
         let route = |node: u16, bus: bool| {
             let at = |seen_by| if bus { plan.bus(node, seen_by) } else { plan.node(node, seen_by) };
@@ -34,7 +36,8 @@ impl Network {
         };
         let routes = (1..=nodes).flat_map(|node| [route(node, false), route(node, true)]).collect();
         let callers = plan.callers(nodes, clients);
-        let handle = Proxy::start(ProxyOptions { routes, callers, seed, clock }).map_err(broken)?;
+        let handle =
+            Proxy::start(ProxyOptions { routes, callers, seed, clock, bus: Some(bus) }).map_err(broken)?;
         Ok(Self(RefCell::new(Some(handle))))
     }
 

@@ -94,6 +94,7 @@ impl Pair {
             callers: BTreeMap::from([(IpAddr::V4(ip(net, 1)), N1)]),
             seed: 0,
             clock: Instant::now(),
+            bus: None,
         });
         let master = Redis::start(target, &["--repl-diskless-sync", diskless]);
         master.ask("SADD before e1 e2");

@@ -17,12 +17,20 @@ pub struct CommandsEncoder {
     selected: Option<u32>,
     annotate_s: Option<u64>,
     keys_done: u64,
+    libraries_done: bool,
 }
 
 impl CommandsEncoder {
     /// Begins with the first key, behind an annotation of the time if one is given (Unix seconds).
     pub const fn new(snapshot: Snapshot, annotate_s: Option<u64>) -> Self {
-        Self { snapshot, position: Some((0, 0, 0, 0)), selected: None, annotate_s, keys_done: 0 }
+        Self {
+            snapshot,
+            position: Some((0, 0, 0, 0)),
+            selected: None,
+            annotate_s,
+            keys_done: 0,
+            libraries_done: false,
+        }
     }
 
     /// Keys that are written.
@@ -37,6 +45,11 @@ impl CommandsEncoder {
         };
         if let Some(second) = self.annotate_s.take() {
             out.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
+        }
+        if !std::mem::replace(&mut self.libraries_done, true) {
+            for library in self.snapshot.libraries() {
+                write_command(out, &[&b"FUNCTION"[..], b"LOAD", library]);
+            }
         }
         for (database, keys) in self.snapshot.databases().iter().enumerate().skip(first_database) {
             if self.selected != Some(keys.number()) {

@@ -28,6 +28,8 @@ pub enum AofItem<'a> {
     Database(u32),
     /// A key of a base in RDB form.
     Key(RdbKey),
+    /// The code of a library of functions, of a base in RDB form.
+    Library(Vec<u8>),
     /// A command to execute, without redirection, reply or propagation. Never SELECT, MULTI or EXEC.
     Command(Command<'a>),
 }
@@ -333,8 +335,8 @@ impl LoadingFile {
                 Ok(db) => sink(AofItem::Database(db)),
                 Err(_) => no_database = true,
             },
-            // Functions of a real server's AOF have no meaning here; what else there is are hints.
-            RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::Function(_) | RdbEvent::End => {}
+            RdbEvent::Function(code) => sink(AofItem::Library(code)),
+            RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         });
         fed.map_err(|error| AofLoadError::Rdb { name: self.path.clone(), error })?;
         if no_database {

@@ -65,6 +65,7 @@ fn load(files: &mut Files, piece: usize) -> Result<(Dataset, LoadedAof), AofLoad
                     let ValueParts::String(value) = key.value else { panic!("a string") };
                     dataset.insert(key.key, value);
                 }
+                AofItem::Library(_) => panic!("there are no functions"),
                 AofItem::Command(command) => {
                     let args = command.to_vec();
                     assert_eq!(args[0], b"APPEND");

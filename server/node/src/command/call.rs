@@ -21,6 +21,8 @@ use crate::resp::{Args, OwnedArgs, Reply};
 pub enum Blocking<'a> {
     /// No: in a transaction, or told by a master or a file.
     Never,
+    /// No, and it is an error to ask for it where that can be told: in a script.
+    InScript,
     /// Yes.
     May,
     /// It has waited, and runs again because this key changed; it looks at no other.
@@ -126,7 +128,7 @@ impl<'a> Call<'a> {
 
     /// Nothing is there: waits for these keys, or answers so where it may not wait.
     pub fn wait_for(&mut self, keys: Range<usize>, timeout_ms: u64, answer_nothing: fn(&mut Reply<'a>)) {
-        if self.blocking == Blocking::Never {
+        if matches!(self.blocking, Blocking::Never | Blocking::InScript) {
             answer_nothing(&mut self.reply);
         } else {
             self.wait = Some(Wait { keys, timeout_ms, args: None, minds_absence: false });

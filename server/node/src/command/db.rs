@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::eviction::Candidates;
 use super::notify::{Notification, Notifications, class};
@@ -69,6 +70,8 @@ pub struct Db {
     pub expiry: ExpiryMode,
     /// What the running command hands on.
     pub propagated: Propagated,
+    /// The code of the libraries of functions, for files and replicas.
+    pub libraries: Arc<[Arc<[u8]>]>,
     /// Keys on their way to another server: they may be read, and nothing may change them. Whatever their database:
     /// a namesake in another one is held up for a moment, which harms nobody.
     pub frozen: BTreeSet<Vec<u8>>,
@@ -96,6 +99,7 @@ struct End {
     at: usize,
     db: u32,
     in_file: bool,
+    for_replicas: bool,
 }
 
 /// One command to hand on.
@@ -105,8 +109,10 @@ pub struct PropagatedCommand<'a> {
     pub bytes: &'a [u8],
     /// The database that must be selected where it is executed.
     pub db: u32,
-    /// The append-only file gets it too, not only the replicas.
+    /// The append-only file gets it.
     pub in_file: bool,
+    /// The replicas get it.
+    pub for_replicas: bool,
 }
 
 impl Propagated {
@@ -116,13 +122,26 @@ impl Propagated {
             return;
         }
         write_command(&mut self.bytes, args);
-        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true });
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: true, for_replicas: true });
+    }
+
+    /// The commands from the one with this number on go to the file, or to the replicas, only if these say so.
+    pub fn restrict_from(&mut self, first: usize, in_file: bool, for_replicas: bool) {
+        if !in_file && !for_replicas {
+            let kept = first.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| end.at);
+            self.ends.truncate(first);
+            self.bytes.truncate(kept);
+        }
+        for end in self.ends.iter_mut().skip(first) {
+            end.in_file &= in_file;
+            end.for_replicas &= for_replicas;
+        }
     }
 
     /// Adds a command that changes no data (`PUBLISH`): it goes to replicas, not to the append-only file.
     pub fn push_for_replicas<T: AsRef<[u8]>>(&mut self, args: impl ExactSizeIterator<Item = T>) {
         write_command(&mut self.bytes, args);
-        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: false });
+        self.ends.push(End { at: self.bytes.len(), db: self.db, in_file: false, for_replicas: true });
     }
 
     /// How many commands.
@@ -142,6 +161,7 @@ impl Propagated {
             bytes: &self.bytes[start..end.at],
             db: end.db,
             in_file: end.in_file,
+            for_replicas: end.for_replicas,
         })
     }
 
@@ -186,6 +206,7 @@ impl Db {
             candidates: Candidates::default(),
             expiry: ExpiryMode::Delete,
             propagated: Propagated::default(),
+            libraries: Arc::default(),
             frozen: BTreeSet::new(),
             waits: KeyWaits::default(),
             notifications: Notifications::default(),
@@ -252,7 +273,7 @@ impl Db {
 
     /// A frozen view of all databases.
     pub fn snapshot(&self, now: WallMs) -> Snapshot {
-        let snapshot = Snapshot::of(self.all());
+        let snapshot = Snapshot::of(self.all()).with_libraries(self.libraries.clone());
         if self.evicts_by_use { snapshot.with_usage(self.usage, now) } else { snapshot }
     }
 

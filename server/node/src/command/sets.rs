@@ -129,7 +129,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
     }
     if !popped.is_empty() {
         call.shrunk(key, class::SET, "spop");
-        if popped.len() == len {
+        if count.is_some() && popped.len() == len {
             call.propagate(&[b"DEL", key]);
         } else {
             let args: Vec<&[u8]> =

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::call::{Call, is};
+use super::call::{Blocking, Call, is};
 use super::db::Db;
 use super::fault::{Fault, Outcome, SYNTAX, WRONG_TYPE, text};
 use super::notify::class;
@@ -26,6 +26,8 @@ struct Wish<'a> {
     by: Option<&'a [u8]>,
     /// BY a key without an asterisk: in the order of the source.
     unsorted: bool,
+    /// A script must get the same everywhere too.
+    for_script: bool,
     get: Vec<&'a [u8]>,
     store: Option<&'a [u8]>,
 }
@@ -81,7 +83,8 @@ pub(super) fn sort(call: &mut Call<'_>) -> Outcome {
 }
 
 fn wish<'a>(call: &Call<'a>) -> Result<Wish<'a>, Fault> {
-    let mut wish = Wish { count: -1, ..Wish::default() };
+    let for_script = call.blocking == Blocking::InScript;
+    let mut wish = Wish { count: -1, for_script, ..Wish::default() };
     let mut index = 2;
     while index < call.args.len() {
         let (word, left) = (call.arg(index), call.args.len() - index - 1);
@@ -133,7 +136,8 @@ fn sorted_items<'a>(db: &'a Db, now: Now, key: &[u8], wish: &Wish<'_>) -> Result
     let skip = (wish.skip.max(0) as usize).min(len);
     let count = usize::try_from(wish.count).unwrap_or(len).min(len - skip);
     // The order of a set says nothing: what is stored must be the same everywhere.
-    let set_to_store = wish.store.is_some() && matches!(value, Some(Value::Set(_)));
+    let needs_order = wish.store.is_some() || wish.for_script;
+    let set_to_store = needs_order && matches!(value, Some(Value::Set(_)));
     if wish.unsorted && !set_to_store {
         let elements = elements(value, wish.descending);
         return Ok(elements.skip(skip).take(count).map(Item::unweighed).collect());

@@ -2,7 +2,7 @@
 
 use super::call::{Blocking, Call, Wait, is};
 use super::db::Db;
-use super::fault::{Fault, NOT_INTEGER, Outcome, SYNTAX, WRONG_TYPE, text};
+use super::fault::{Fault, NOT_INTEGER, Outcome, SYNTAX, WRONG_TYPE, shown, text};
 use super::notify::class;
 use super::streams::{c_text, change, put_entries, put_entry, put_id, strict_id};
 use crate::keyspace::Value;
@@ -51,7 +51,7 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> Outcome {
 }
 
 fn read(call: &mut Call<'_>, for_group: bool) -> Outcome {
-    let options = Options::parse(call.args, for_group)?;
+    let options = Options::parse(call.args, for_group, call.blocking == Blocking::InScript)?;
     // Reading for a group is handed on as the changes that it makes.
     call.rewritten = true;
     if let Blocking::Woken(key) = call.blocking {
@@ -87,7 +87,7 @@ fn read(call: &mut Call<'_>, for_group: bool) -> Outcome {
         return Ok(());
     }
     match options.block_ms {
-        Some(timeout_ms) if call.blocking != Blocking::Never => {
+        Some(timeout_ms) if !matches!(call.blocking, Blocking::Never | Blocking::InScript) => {
             call.wait = Some(Wait {
                 keys: options.keys_at..options.keys_at + options.streams,
                 timeout_ms,
@@ -133,7 +133,7 @@ fn serve_woken(call: &mut Call<'_>, options: Options<'_>, key: &[u8]) -> Outcome
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, for_group: bool) -> Result<Self, Fault> {
+    fn parse(args: Args<'a>, for_group: bool, in_script: bool) -> Result<Self, Fault> {
         let arg = |at: usize| args.get(at).unwrap_or_default();
         let (mut block_ms, mut count, mut group, mut noack) = (None, 0, None, false);
         let mut at = 1;
@@ -141,6 +141,12 @@ impl<'a> Options<'a> {
             let (option, left) = (arg(at), args.len() - at - 1);
             match () {
                 () if is(option, "BLOCK") && left > 0 => {
+                    if in_script {
+                        let name = shown(arg(0), 128);
+                        return Err(Fault::new(format!(
+                            "ERR {name} command is not allowed with BLOCK option from scripts"
+                        )));
+                    }
                     at += 1;
                     block_ms = Some(block_timeout(arg(at))?);
                 }

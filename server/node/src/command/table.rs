@@ -25,8 +25,10 @@ pub enum Verb {
     Debug,
     Discard,
     Echo,
+    Eval,
     Exec,
     Failover,
+    Fcall,
     Function,
     Hello,
     Info,
@@ -53,6 +55,7 @@ pub enum Verb {
     SSubscribe,
     SUnsubscribe,
     Save,
+    Script,
     Select,
     Shutdown,
     SlowLog,
@@ -122,6 +125,11 @@ const fn node(name: &'static str, arity: i32, flags: u32, verb: Verb) -> Spec {
     Spec { name, arity, flags: flags | container(name), keys: NONE, run: Run::Node(verb) }
 }
 
+/// A command that runs a script: behind it the number of keys, and the keys.
+const fn script(name: &'static str, flags: u32, verb: Verb) -> Spec {
+    Spec { keys: TIMED_COUNTED, ..node(name, -3, flags, verb) }
+}
+
 /// Commands that stand for their sub-commands.
 const CONTAINERS: [&str; 15] = [
     "acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module", "object",
@@ -181,6 +189,8 @@ const W: u32 = WRITE;
 const B: u32 = NOSCRIPT | BLOCKING;
 const R: u32 = READONLY;
 const SERVED: u32 = LOADING | STALE;
+/// Of commands that run scripts.
+const SCRIPTED: u32 = NOSCRIPT | STALE;
 
 /// The table.
 #[rustfmt::skip] // one command a line
@@ -217,12 +227,18 @@ pub static TABLE: &[Spec] = &[
     node("discard", 1, NOSCRIPT | SERVED | FAST | ALLOW_BUSY, Verb::Discard),
     data("dump", 2, R, ONE, transfer::dump),
     node("echo", 2, SERVED | FAST, Verb::Echo),
+    script("eval", SCRIPTED | MAY_REPLICATE, Verb::Eval),
+    script("eval_ro", SCRIPTED | READONLY, Verb::Eval),
+    script("evalsha", SCRIPTED | MAY_REPLICATE, Verb::Eval),
+    script("evalsha_ro", SCRIPTED | READONLY, Verb::Eval),
     node("exec", 1, NOSCRIPT | SERVED, Verb::Exec),
     data("exists", -2, R | FAST, ALL, generic::exists),
     data("expire", -3, W | FAST, ONE, generic::expire),
     data("expireat", -3, W | FAST, ONE, generic::expireat),
     data("expiretime", 2, R | FAST, ONE, generic::expiretime),
     node("failover", -1, ADMIN | NOSCRIPT | STALE, Verb::Failover),
+    script("fcall", SCRIPTED | MAY_REPLICATE, Verb::Fcall),
+    script("fcall_ro", SCRIPTED | READONLY, Verb::Fcall),
     data("flushall", -1, W, NONE, databases::flushall),
     data("flushdb", -1, W, NONE, databases::flushdb),
     node("function", -2, 0, Verb::Function),
@@ -327,6 +343,7 @@ pub static TABLE: &[Spec] = &[
     node("save", 1, ADMIN | NOSCRIPT | NO_MULTI, Verb::Save),
     data("scan", -2, R, NONE, generic::scan),
     data("scard", 2, R | FAST, ONE, sets::scard),
+    node("script", -2, 0, Verb::Script),
     data("sdiff", -2, R, ALL, sets::sdiff),
     data("sdiffstore", -3, W | DENYOOM, ALL, sets::sdiffstore),
     node("select", 2, SERVED | FAST, Verb::Select),

@@ -64,8 +64,8 @@ impl Config {
     }
 
     /// Notes who the master is now: `replicaof` follows the role, so that CONFIG REWRITE keeps it.
-    pub fn note_master(&mut self, master: Option<std::net::SocketAddr>) {
-        let words = master.map(|addr| vec![addr.ip().to_string(), addr.port().to_string()]);
+    pub fn note_master(&mut self, master: Option<(String, u16)>) {
+        let words = master.map(|(host, port)| vec![host, port.to_string()]);
         self.put(Key::Replicaof, Value::Words(words.unwrap_or_default()));
     }
 }

@@ -7,8 +7,8 @@
 
 use super::value::Kind;
 use Kind::{
-    Addresses, Choice, DirName, EventClasses, FileName, Flag, Hostname, Int, Memory, MemoryOrPercent, Octal,
-    OomScores, OutputLimits, Percentiles, ReplicaOf, SavePoints, Switch, Text,
+    Addresses, Choice, Choices, DirName, EventClasses, FileName, Flag, Hostname, Int, Memory,
+    MemoryOrPercent, Octal, OomScores, OutputLimits, Percentiles, ReplicaOf, SavePoints, Switch, Text,
 };
 
 /// Flag bits of a [`Directive`].
@@ -259,7 +259,7 @@ directives! {
         "Sockets have one thread.";
     JemallocBgThread, "jemalloc-bg-thread", &[], Flag, "yes", ACCEPTED,
         "Another allocator is used.";
-    KeyLoadDelay, "key-load-delay", &[], Int { min: i32::MIN as i64, max: I32 }, "0", HIDDEN | ACCEPTED,
+    KeyLoadDelay, "key-load-delay", &[], Int { min: i32::MIN as i64, max: I32 }, "0", HIDDEN,
         "us to sleep per key while loading (Redis' tests).";
     LatencyMonitorThreshold, "latency-monitor-threshold", &[],
         Int { min: 0, max: i64::MAX }, "0", ACCEPTED,
@@ -409,10 +409,10 @@ directives! {
     SetProcTitle, "set-proc-title", &[], Flag, "yes", IMMUTABLE | ACCEPTED,
         "The process title is left alone.";
     ShutdownOnSigint, "shutdown-on-sigint", &[],
-        Choice(&["default", "save", "nosave", "now", "force"]), "default", ACCEPTED,
+        Choices(&["default", "save", "nosave", "now", "force"]), "default", ACCEPTED,
         "What SIGINT means for saving.";
     ShutdownOnSigterm, "shutdown-on-sigterm", &[],
-        Choice(&["default", "save", "nosave", "now", "force"]), "default", ACCEPTED,
+        Choices(&["default", "save", "nosave", "now", "force"]), "default", ACCEPTED,
         "What SIGTERM means for saving.";
     ShutdownTimeout, "shutdown-timeout", &[], Int { min: 0, max: I32 }, "10", NONE,
         "s that a shutdown waits for replicas to catch up.";

@@ -237,6 +237,28 @@ fn event_classes_are_shown_as_redis_does() {
 }
 
 #[test]
+fn a_directive_of_several_words_takes_them_in_any_order_and_shows_them_in_one() {
+    let mut config = loaded("shutdown-on-sigint force nosave");
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "nosave force");
+    config.set(&[("shutdown-on-sigint", "NOW save")], false).unwrap();
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "save now");
+    config.set(&[("shutdown-on-sigint", "default")], false).unwrap();
+    assert_eq!(config.shown(Key::ShutdownOnSigint), "default");
+    for wrong in ["", "later", "now later"] {
+        let error = config.set(&[("shutdown-on-sigint", wrong)], false).unwrap_err().to_string();
+        assert!(error.contains("argument(s) must be one of the following: default, save, nosave"), "{error}");
+    }
+}
+
+#[test]
+fn a_rewrite_of_everything_loads_the_same() {
+    let config = loaded("hz 20\nshutdown-on-sigterm nosave now");
+    let text = config.rewrite("hz 20\n", true);
+    assert!(text.contains("\nmaxmemory-policy noeviction\n"), "{text}");
+    assert_eq!(loaded(&text).get(&["*"]), config.get(&["*"]));
+}
+
+#[test]
 fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     let old = "# hello\n\nport 7000\nsave \"\"\n# tail comment\nhz 20\nhz 10\nmaxmemory 2mb\n\
                slave-priority 5\n\
@@ -252,7 +274,7 @@ fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     ];
     config.set(&pairs, false).unwrap();
     config.user_lines = vec!["default on nopass ~* &* +@all".to_owned()];
-    let new = config.rewrite(old);
+    let new = config.rewrite(old, false);
     assert_eq!(
         new,
         "# hello\n\nport 7000\nsave 5 6\n# tail comment\nhz 10\nmaxmemory 0\nreplica-priority 7\n\
@@ -263,7 +285,7 @@ fn a_rewrite_keeps_comments_and_order_and_says_each_directive_once() {
     // The node tells its users before each rewrite.
     again.user_lines.clone_from(&config.user_lines);
     assert_eq!(again.get(&["*"]), config.get(&["*"]));
-    assert_eq!(again.rewrite(&new), new, "a second rewrite changes nothing");
+    assert_eq!(again.rewrite(&new, false), new, "a second rewrite changes nothing");
 }
 
 #[test]
@@ -306,7 +328,7 @@ proptest! {
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
         config.set(&pairs, false).unwrap();
         config.set(&[("save", "")], false).unwrap();
-        let text = config.rewrite("");
+        let text = config.rewrite("", false);
         prop_assert_eq!(loaded(&text).get(&["*"]), config.get(&["*"]));
     }
 }

@@ -22,6 +22,8 @@ pub enum Kind {
     MemoryOrPercent,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Some of these words; the first one means none of the others.
+    Choices(&'static [&'static str]),
     /// Any text.
     Text,
     /// A file's name without a path.
@@ -109,6 +111,7 @@ impl Kind {
                 | Self::Percentiles
                 | Self::OomScores
                 | Self::ReplicaOf
+                | Self::Choices(_)
         )
     }
 
@@ -170,7 +173,7 @@ impl Kind {
             }
             Self::Choice(words) => match words.iter().find(|choice| choice.eq_ignore_ascii_case(word)) {
                 Some(choice) => Ok(Value::Text((*choice).to_owned())),
-                None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
+                None => Err(not_among(words)),
             },
             Self::Text => Ok(Value::Text(word.to_owned())),
             Self::FileName | Self::DirName if word.is_empty() || word.contains('/') => {
@@ -205,6 +208,15 @@ impl Kind {
                     return Err("Too many bind addresses specified.".into());
                 }
                 Ok(Value::Words(words.iter().filter(|word| !word.is_empty()).cloned().collect()))
+            }
+            Self::Choices(known) => {
+                let chosen = |choice: &str| words.iter().any(|word| word.eq_ignore_ascii_case(choice));
+                let strange = |word: &String| !known.iter().any(|choice| choice.eq_ignore_ascii_case(word));
+                if words.is_empty() || words.iter().any(strange) {
+                    return Err(not_among(known));
+                }
+                let named: Vec<&str> = known[1..].iter().copied().filter(|choice| chosen(choice)).collect();
+                Ok(Value::Text(if named.is_empty() { known[0].to_owned() } else { named.join(" ") }))
             }
             Self::SavePoints => save_points(words).ok_or_else(|| "Invalid save parameters".into()),
             Self::OutputLimits => output_limits(words, current),
@@ -284,7 +296,7 @@ impl Kind {
                 let name = |class| ["normal", "replica", "pubsub"][class];
                 changed.map(|class| limit_words(name(class), &limits[class])).collect()
             }
-            Value::Text(text) if !matches!(self, Self::Choice(_)) => vec![quoted(text)],
+            Value::Text(text) if !matches!(self, Self::Choice(_) | Self::Choices(_)) => vec![quoted(text)],
             Value::Int(bytes) if matches!(self, Self::Memory { .. }) => vec![short_memory(*bytes)],
             Value::SavePoints(points) if points.is_empty() => vec!["\"\"".to_owned()],
             Value::Words(words) if words.is_empty() => vec!["\"\"".to_owned()],
@@ -340,6 +352,10 @@ fn output_limits(words: &[String], current: &Value) -> Result<Value, String> {
         limits[class as usize] = OutputLimit { hard_bytes, soft_bytes, soft_s: soft_s as u64 };
     }
     Ok(Value::OutputLimits(limits))
+}
+
+fn not_among(words: &[&str]) -> String {
+    format!("argument(s) must be one of the following: {}", words.join(", "))
 }
 
 fn in_range(number: i64, min: i64, max: i64) -> Result<Value, String> {

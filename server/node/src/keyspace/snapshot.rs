@@ -12,6 +12,7 @@ pub struct Snapshot {
     databases: Arc<[DatabaseSnapshot]>,
     /// What entries note of their use, and when it was: a file tells it under policies that look at it.
     usage: Option<(Usage, WallMs)>,
+    libraries: Arc<[Arc<[u8]>]>,
 }
 
 /// One database of it; it has keys.
@@ -34,7 +35,7 @@ impl Snapshot {
             len: keys.len,
             expiring: keys.expiring,
         });
-        Self { databases: databases.collect(), usage: None }
+        Self { databases: databases.collect(), usage: None, libraries: Arc::default() }
     }
 
     /// Lets a file tell how much each key was used at this time.
@@ -42,6 +43,18 @@ impl Snapshot {
     pub const fn with_usage(mut self, usage: Usage, now: WallMs) -> Self {
         self.usage = Some((usage, now));
         self
+    }
+
+    /// Adds the code of libraries of functions, which are no keys but stand in the same files.
+    #[must_use]
+    pub fn with_libraries(mut self, libraries: Arc<[Arc<[u8]>]>) -> Self {
+        self.libraries = libraries;
+        self
+    }
+
+    /// The code of each library.
+    pub fn libraries(&self) -> &[Arc<[u8]>] {
+        &self.libraries
     }
 
     /// What a file tells of a key's use, if anything.

@@ -15,8 +15,6 @@ use crate::resp::{Args, Protocol, Reply};
 pub(super) enum Context {
     TopLevel,
     Multi,
-    /// For the room of scripts.
-    #[allow(dead_code)]
     Lua,
 }
 
@@ -292,15 +290,16 @@ pub(super) fn refused_at_exec(denied: Denied) -> Fault {
     ))
 }
 
-/// The reply to a command that a script may not call because its caller may not.
-#[allow(dead_code)] // for the room of scripts
-pub(super) fn refused_in_script(denied: Denied) -> Fault {
-    let reason = match denied {
-        Denied::Command => "can't run this command or subcommand",
-        Denied::Key(_) => "can't access at least one of the keys mentioned in the command arguments",
-        Denied::Channel(_) => "can't publish to the channel mentioned in the command",
-    };
-    Fault::new(format!("NOPERM The user executing the script {reason}"))
+/// Why a script may not call a command: because its caller may not.
+pub(super) fn not_for_script(denied: Denied) -> std::borrow::Cow<'static, str> {
+    match denied {
+        Denied::Command => "The user executing the script can't run this command or subcommand",
+        Denied::Key(_) => {
+            "The user executing the script can't access at least one of the keys mentioned in the command arguments"
+        }
+        Denied::Channel(_) => "The user executing the script can't publish to the channel mentioned in the command",
+    }
+    .into()
 }
 
 /// Names of clients are words.

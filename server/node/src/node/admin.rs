@@ -4,16 +4,13 @@ use super::client::{Blocked, Client};
 use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
-use super::{Node, encoding_limits, text};
+use super::{LOADING, Node, encoding_limits, text};
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
 use crate::config::Key;
 use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
-use crate::replication::RoleView;
+use crate::replication::{MasterAddr, RoleView};
 use crate::resp::Args;
-
-/// `FUNCTION DUMP` of a server without functions: version 10 and its checksum, as 7.0.15 sends it.
-const EMPTY_FUNCTION_DUMP: &[u8] = &[0x0a, 0x00, 0x5d, 0x9b, 0x5c, 0x40, 0x0f, 0x7f, 0xa2, 0xda];
 
 impl Node {
     pub(super) fn run_admin(
@@ -42,8 +39,11 @@ impl Node {
             }
             Verb::Debug if is(&args[1], "LOADAOF") => self.debug_loadaof(conn, client)?,
             Verb::Debug if is(&args[1], "RELOAD") => self.debug_reload(conn, client, args)?,
+            Verb::Debug if is(&args[1], "CONFIG-REWRITE-FORCE-ALL") && args.len() == 2 => {
+                return self.rewrite_config(conn, client, true);
+            }
             Verb::Debug => self.debug(client, args)?,
-            Verb::Shutdown => self.shutdown(client, args)?,
+            Verb::Shutdown => self.shutdown(conn, client, args)?,
             Verb::LastSave => {
                 let at = self.files.saves.last.0 / 1000;
                 self.reply(client).int(at as i64);
@@ -86,7 +86,6 @@ impl Node {
                 let value = self.cluster_command(&words, loading)?;
                 write_reply(&mut self.reply(client), &value);
             }
-            Verb::Function => self.function(client, args)?,
             Verb::Migrate => self.begin_migrate(conn, client, args)?,
             Verb::Memory => self.memory(client, args)?,
             other => {
@@ -117,12 +116,8 @@ impl Node {
         } else {
             let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
             let port = port.ok_or(text("ERR Invalid master port"))?;
-            // Names are for the shell's resolver, which there is none of; this one needs none.
-            let localhost = args[1].eq_ignore_ascii_case(b"localhost");
-            let ip = std::str::from_utf8(&args[1]).ok().and_then(|ip| ip.parse().ok());
-            let ip = ip.or(localhost.then_some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
-            let ip = ip.ok_or(text("ERR this server takes the master's address as an ip only"))?;
-            let master = std::net::SocketAddr::new(ip, port);
+            let host = std::str::from_utf8(&args[1]).map_err(|_| text("ERR Invalid master host"))?;
+            let master = MasterAddr::new(host, port);
             if self.replication.link_status().is_some_and(|link| link.master == master) {
                 self.reply(client).simple("OK Already connected to specified master");
                 return Ok(());
@@ -130,7 +125,10 @@ impl Node {
             self.abort_migrations();
             self.end_all_waits();
             self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
-            self.log(LogLevel::Notice, format!("REPLICAOF {ip}:{port} enabled (user request from '{peer}')"));
+            self.log(
+                LogLevel::Notice,
+                format!("REPLICAOF {host}:{port} enabled (user request from '{peer}')"),
+            );
         }
         self.note_master();
         self.db.expiry = self.expiry_mode();
@@ -157,7 +155,7 @@ impl Node {
             RoleView::Replica { master, state, offset } => {
                 reply.array(5);
                 reply.bulk(b"slave");
-                reply.bulk(master.ip().to_string().as_bytes());
+                reply.bulk(master.host().as_bytes());
                 reply.int(i64::from(master.port()));
                 reply.bulk(state.as_bytes());
                 reply.int(offset.map_or(-1, |offset| offset as i64));
@@ -193,6 +191,9 @@ impl Node {
                 }
                 let pairs: Vec<(&[u8], &[u8])> =
                     (2..args.len()).step_by(2).map(|index| (&args[index], &args[index + 1])).collect();
+                if self.files.is_loading() && pairs.iter().any(|(name, _)| is_fixed_while_loading(name)) {
+                    return Err(text(LOADING));
+                }
                 let before = self.config.clone();
                 let may_set_protected = self.allows(Key::EnableProtectedConfigs, client);
                 let changed = self.config.set(&pairs, may_set_protected);
@@ -223,17 +224,7 @@ impl Node {
             }
             b"rewrite" => {
                 arity(args.len() == 2)?;
-                let Some(path) = self.config.file.clone() else {
-                    return Err(text("ERR The server is running without a config file"));
-                };
-                if client.in_exec {
-                    return Err(text("ERR CONFIG REWRITE inside MULTI is not supported by this server"));
-                }
-                if self.is_rewriting_config() {
-                    return Ok(Step::Later(Blocked::Paused));
-                }
-                self.begin_config_rewrite(conn, path);
-                client.blocked = Some(Blocked::Disk);
+                return self.rewrite_config(conn, client, false);
             }
             b"help" => {
                 let mut reply = self.reply(client);
@@ -250,6 +241,27 @@ impl Node {
             }
             _ => return Err(Fault::subcommand(&args[1], "CONFIG")),
         }
+        Ok(Step::Done)
+    }
+
+    /// CONFIG REWRITE; `all`: with the defaults.
+    pub(super) fn rewrite_config(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        all: bool,
+    ) -> Result<Step, Fault> {
+        let Some(path) = self.config.file.clone() else {
+            return Err(text("ERR The server is running without a config file"));
+        };
+        if client.in_exec {
+            return Err(text("ERR CONFIG REWRITE inside MULTI is not supported by this server"));
+        }
+        if self.is_rewriting_config() {
+            return Ok(Step::Later(Blocked::Paused));
+        }
+        self.begin_config_rewrite(conn, path, all);
+        client.blocked = Some(Blocked::Disk);
         Ok(Step::Done)
     }
 
@@ -281,6 +293,10 @@ impl Node {
                     .filter(|seconds| *seconds >= 0.0)
                     .ok_or(text("ERR value is not a valid float"))?;
                 self.effects.push(Effect::Busy { us: (seconds * 1e6) as u64 });
+                // What follows in this turn happens after the sleep.
+                let ms = (seconds * 1e3) as u64;
+                self.now.mono = self.now.mono.plus_ms(ms);
+                self.now.wall.0 = self.now.wall.0.saturating_add(ms);
                 self.asked_busy_ns += (seconds * 1e9) as u64;
                 self.reply(client).ok();
             }
@@ -340,7 +356,7 @@ impl Node {
         Ok(())
     }
 
-    fn shutdown(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
+    fn shutdown(&mut self, conn: ConnId, client: &mut Client, args: Args<'_>) -> Result<(), Fault> {
         let words: Vec<&[u8]> = args.from(1).iter().collect();
         let has = |name: &str| words.iter().any(|word| is(word, name));
         let known = ["SAVE", "NOSAVE", "NOW", "FORCE", "ABORT"];
@@ -354,72 +370,23 @@ impl Node {
                 return Err(text("ERR No shutdown in progress."));
             }
             self.log(crate::io::LogLevel::Notice, "Shutdown manually aborted.");
+            self.refuse_shutdown();
             self.reply(client).ok();
             return Ok(());
         }
+        if let Some(running) = self.scripts.running.as_ref().filter(|_| !has("NOSAVE")) {
+            return Err(running.busy());
+        }
         let save = has("SAVE") || !has("NOSAVE") && !self.config.save_points().is_empty();
         self.shut_down(save);
+        // It is answered only if it fails.
+        client.blocked = Some(Blocked::Disk);
+        self.files.saves.shutdown_by = Some(conn);
         Ok(())
     }
+}
 
-    fn function(&mut self, client: &Client, args: Args<'_>) -> Result<(), Fault> {
-        match &args[1].to_ascii_lowercase()[..] {
-            b"dump" if args.len() == 2 => self.reply(client).bulk(EMPTY_FUNCTION_DUMP),
-            b"list" => {
-                let mut index = 2;
-                while let Some(option) = args.get(index) {
-                    let has_value = index + 1 < args.len();
-                    index += match () {
-                        () if is(option, "WITHCODE") => 1,
-                        () if is(option, "LIBRARYNAME") && has_value => 2,
-                        () if is(option, "LIBRARYNAME") => {
-                            return Err(text("ERR library name argument was not given"));
-                        }
-                        () => return Err(Fault::new(format!("ERR Unknown argument {}", shown(option, 128)))),
-                    };
-                }
-                self.reply(client).array(0);
-            }
-            b"flush" if args.len() <= 3 => {
-                let known = args.get(2).is_none_or(|how| is(how, "SYNC") || is(how, "ASYNC"));
-                if !known {
-                    return Err(text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
-                }
-                self.reply(client).ok();
-            }
-            b"restore" if args.len() == 3 || args.len() == 4 => {
-                let known = |how| ["FLUSH", "APPEND", "REPLACE"].iter().any(|name| is(how, name));
-                if !args.get(3).is_none_or(known) {
-                    return Err(text(
-                        "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
-                    ));
-                }
-                // Functions come with scripts; until then the empty payload is the only one there can be.
-                match crate::rdb::dump::check_trailer(&args[2]) {
-                    Err(error) => return Err(Fault::new(format!("ERR {error}"))),
-                    Ok([]) => self.reply(client).ok(),
-                    Ok(_) => return Err(text("ERR functions are not supported by this server")),
-                }
-            }
-            b"delete" if args.len() == 3 => return Err(text("ERR Library not found")),
-            b"kill" if args.len() == 2 => return Err(text("NOTBUSY No scripts in execution right now.")),
-            b"stats" if args.len() == 2 => {
-                let mut reply = self.reply(client);
-                reply.map(2);
-                reply.bulk(b"running_script");
-                reply.null();
-                reply.bulk(b"engines");
-                reply.map(1);
-                reply.bulk(b"LUA");
-                reply.map(2);
-                for count in ["libraries_count", "functions_count"] {
-                    reply.bulk(count.as_bytes());
-                    reply.int(0);
-                }
-            }
-            b"load" => return Err(text("ERR functions are not supported by this server")),
-            _ => return Err(Fault::subcommand(&args[1], "FUNCTION")),
-        }
-        Ok(())
-    }
+/// Settings that would move the files from under a load that is going on.
+fn is_fixed_while_loading(name: &[u8]) -> bool {
+    ["appendonly", "dir", "repl-diskless-load"].iter().any(|fixed| is(name, fixed))
 }

@@ -75,6 +75,9 @@ impl Node {
 
     /// A command or transaction is over: serves who waited for keys that it changed.
     pub(super) fn serve_waiting(&mut self) {
+        if self.scripts.is_under_way() {
+            return;
+        }
         while self.db.waits.has_changed() {
             for (db, key) in self.db.waits.take_changed() {
                 self.db.select(db);

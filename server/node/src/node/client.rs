@@ -28,8 +28,8 @@ pub enum ConnKind {
     Client(Option<Box<Client>>),
     /// The cluster bus, in either direction.
     Bus,
-    /// To the master.
-    MasterLink,
+    /// To the master; once connected, CLIENT LIST and CLIENT KILL treat it as a client, as in Redis.
+    MasterLink(Option<Box<Client>>),
     /// To the target of a MIGRATE.
     Migrate,
     /// Closed by this node; its last bytes are still on their way.
@@ -59,6 +59,10 @@ pub enum Blocked {
     Wait,
     /// For the end of a pause; the command that waits is still in the input.
     Paused,
+    /// Its own script runs.
+    Running,
+    /// Until the script of another ends; the command that waits is still in the input.
+    Script,
     /// Until it has read some of its replies.
     Output,
     /// For a file: SAVE or CONFIG REWRITE.
@@ -78,6 +82,17 @@ pub struct Transaction {
     /// A command was refused: EXEC will be too.
     pub failed: bool,
     pub bytes: usize,
+}
+
+/// A transaction that is being executed.
+#[derive(Debug)]
+pub struct Executing {
+    pub transaction: Transaction,
+    /// Number of the next command.
+    pub next: usize,
+    /// How EXEC was called.
+    pub call: Option<(&'static Spec, OwnedArgs)>,
+    pub began_ns: u64,
 }
 
 /// A client.
@@ -113,6 +128,8 @@ pub struct Client {
     pub transaction: Option<Transaction>,
     /// EXEC is running its commands: nothing may block.
     pub in_exec: bool,
+    /// The rest of its transaction, while a script of it runs.
+    pub exec: Option<Box<Executing>>,
     pub watching: Vec<Watched>,
     pub reply_mode: ReplyMode,
     pub subscriptions: BTreeSet<(Kind, Vec<u8>)>,
@@ -159,6 +176,7 @@ impl Client {
             input: Vec::new(),
             transaction: None,
             in_exec: false,
+            exec: None,
             watching: Vec::new(),
             reply_mode: ReplyMode::On,
             subscriptions: BTreeSet::new(),
@@ -169,6 +187,11 @@ impl Client {
             closing: false,
             over_soft_limit: None,
         }
+    }
+
+    /// Bytes that the argument which is arriving still lacks.
+    pub fn missing_bytes(&self) -> usize {
+        self.parser.arriving().map_or(0, |(start, len)| (start + len + 2).saturating_sub(self.input.len()))
     }
 
     /// Subscriptions of a kind.
@@ -192,11 +215,12 @@ impl Client {
 
     /// The line of `CLIENT LIST` and `CLIENT INFO`, without a line end.
     pub fn line(&self, context: &LineContext<'_>) -> String {
-        let LineContext { now, outbox_bytes, is_replica, user } = *context;
+        let LineContext { now, outbox_bytes, outbox_allocated, is_replica, is_master, user } = *context;
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_monitor, 'O'),
             (is_replica, 'S'),
+            (is_master, 'M'),
             (!self.subscriptions.is_empty(), 'P'),
             (self.transaction.is_some() || self.in_exec, 'x'),
             (
@@ -224,7 +248,12 @@ impl Client {
         let (fixed, listed) =
             if outbox_bytes <= REPLY_BUFFER { (outbox_bytes, 0) } else { (0, outbox_bytes) };
         let (request, arguments) = self.request_bytes;
-        let waiting = request.max(self.input.len());
+        let arrived = match self.parser.arriving() {
+            // Redis keeps the bytes of a long argument without what announced them.
+            Some((start, len)) if len >= BIG_ARGUMENT => self.input.len().saturating_sub(start),
+            _ => self.input.len(),
+        };
+        let waiting = request.max(arrived);
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
              multi={multi} qbuf={waiting} qbuf-free={} argv-mem={arguments} multi-mem={multi_mem} rbs={REPLY_BUFFER} \
@@ -243,13 +272,16 @@ impl Client {
             self.subscribed(Kind::Shard),
             self.input.capacity().saturating_sub(waiting),
             listed.div_ceil(REPLY_BUFFER),
-            self.memory(outbox_bytes),
+            self.memory(outbox_allocated),
             if outbox_bytes > 0 { "rw" } else { "r" },
             self.last_command,
             if self.protocol == Protocol::Resp2 { 2 } else { 3 },
         )
     }
 }
+
+/// An argument of so many bytes is long.
+const BIG_ARGUMENT: usize = 32 * 1024;
 
 /// Bytes of a reply that CLIENT LIST counts as `obl`; more is `omem`.
 const REPLY_BUFFER: usize = 16 * 1024;
@@ -269,7 +301,11 @@ pub struct Origin<'a> {
 pub struct LineContext<'a> {
     pub now: Mono,
     pub outbox_bytes: usize,
+    /// What its outbox costs: buffers are kept for the next reply.
+    pub outbox_allocated: usize,
     pub is_replica: bool,
+    /// The link to the master.
+    pub is_master: bool,
     /// Name of its user.
     pub user: &'a str,
 }

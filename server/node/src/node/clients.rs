@@ -6,7 +6,7 @@ use super::{Node, Pause, text};
 use crate::acl::UserId;
 use crate::command::{Fault, NOT_INTEGER, SYNTAX, is, shown, write_help};
 use crate::config::{Key, OutputClass, OutputLimit};
-use crate::io::{ConnId, LogLevel, Mono};
+use crate::io::{ConnId, LogLevel, Mono, Outbox};
 use crate::keyspace::number::parse_i64;
 use crate::resp::Args;
 
@@ -202,6 +202,7 @@ impl Node {
             until: old.map_or(until, |old| old.until.max(until)),
             all: all || old.is_some_and(|old| old.all),
         });
+        self.replicate(|replication, now, actions| replication.hold_stream(true, now, actions));
         self.reply(client).ok();
         Ok(())
     }
@@ -253,33 +254,38 @@ impl Node {
 
     /// A client's line of CLIENT LIST; it need not be in its place.
     pub(super) fn client_line(&self, conn: ConnId, client: &Client) -> String {
-        let outbox = self.conns.get(&conn).map_or(0, |state| state.outbox.len());
+        let outbox = self.conns.get(&conn).map(|state| &state.outbox);
         let user = self.acl.name(client.user);
         client.line(&LineContext {
             now: self.now.mono,
-            outbox_bytes: outbox,
+            outbox_bytes: outbox.map_or(0, Outbox::len),
+            outbox_allocated: outbox.map_or(0, Outbox::allocated),
             is_replica: self.replication.is_replica(conn),
+            is_master: self.replication.is_link(conn),
             user: &String::from_utf8_lossy(user),
         })
     }
 
     fn client_type(&self, conn: ConnId, client: &Client) -> ClientType {
         match () {
+            () if self.replication.is_link(conn) => ClientType::Master,
             () if self.replication.is_replica(conn) => ClientType::Replica,
             () if !client.subscriptions.is_empty() => ClientType::Pubsub,
             () => ClientType::Normal,
         }
     }
 
-    /// All clients; the one that is served now is not in its place.
+    /// All clients, and the master once its stream is applied; the one that is served now is not in its place.
     fn each_client<'a>(
         &'a self,
         conn: ConnId,
         client: &'a Client,
     ) -> impl Iterator<Item = (ConnId, &'a Client)> {
+        let follows = self.replication.link_status().is_some_and(|link| link.up);
         self.conns.iter().filter_map(move |(other, state)| match &state.kind {
             ConnKind::Client(Some(entry)) => Some((*other, &**entry)),
             ConnKind::Client(None) if *other == conn => Some((conn, client)),
+            ConnKind::MasterLink(Some(entry)) if follows => Some((*other, &**entry)),
             _ => None,
         })
     }

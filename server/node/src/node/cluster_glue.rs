@@ -57,12 +57,14 @@ struct Rest<'a> {
     replication: &'a Replication,
     conns: &'a BTreeMap<ConnId, Conn>,
     loading: bool,
+    /// A full resync is coming in: what this node holds has no place in its master's history.
+    resyncing: bool,
     now: Now,
 }
 
 impl Facts for Rest<'_> {
     fn replication_offset(&self) -> u64 {
-        self.replication.offset()
+        if self.resyncing { 0 } else { self.replication.offset() }
     }
 
     fn master_link(&self) -> MasterLink {
@@ -111,6 +113,7 @@ impl Node {
             replication: &self.replication,
             conns: &self.conns,
             loading: true,
+            resyncing: false,
             now: self.now,
         };
         let mut turn =
@@ -131,6 +134,7 @@ impl Node {
             replication: &self.replication,
             conns: &self.conns,
             loading: self.files.is_loading(),
+            resyncing: self.incoming.is_some(),
             now: self.now,
         };
         let mut turn =
@@ -223,7 +227,7 @@ impl Node {
         self.needs_cluster()?;
         let is_help = args.first().is_some_and(|word| word.eq_ignore_ascii_case(b"help"));
         if loading && !is_help {
-            return Err(text("LOADING Redis is loading the dataset in memory"));
+            return Err(text(super::LOADING));
         }
         self.with_cluster(|cluster, turn| cluster.command(args, turn)).ok_or(crate::command::CLUSTER_DISABLED)
     }

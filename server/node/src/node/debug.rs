@@ -54,6 +54,11 @@ impl Node {
                 self.files.flush_sleep_us = u64::try_from(us).unwrap_or(0);
                 self.reply(client).ok();
             }
+            b"set-disable-deny-scripts" if args.len() == 3 => {
+                let set = crate::keyspace::number::parse_i64(&args[2]).unwrap_or(0);
+                self.scripts.calls_anything = set != 0;
+                self.reply(client).ok();
+            }
             b"error" if args.len() == 3 => {
                 let error = shown(&args[2], 1024);
                 self.reply(client).error(&error);
@@ -82,6 +87,7 @@ impl Node {
                     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
                     "CHANGE-REPL-ID",
                     "CLUSTERLINK KILL <to|from|all> <node-id>",
+                    "CONFIG-REWRITE-FORCE-ALL",
                     "DICT-RESIZING <0|1>",
                     "DIGEST",
                     "DIGEST-VALUE <key> [<key> ...]",
@@ -189,6 +195,7 @@ impl Node {
         let mut dataset = self.db.fresh_dataset();
         let mut number = 0;
         let mut failure = None;
+        let mut libraries = Vec::new();
         loop {
             let piece = encoder.next_chunk(PIECE_BYTES);
             let read = decoder.feed(&piece.bytes, &mut |event| match event {
@@ -200,7 +207,8 @@ impl Node {
                         failure.get_or_insert(error);
                     }
                 }
-                _ => {}
+                RdbEvent::Function(code) => libraries.push(code),
+                RdbEvent::Aux { .. } | RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
             });
             read.map_err(|error| failed(&error))?;
             if piece.last {
@@ -210,6 +218,7 @@ impl Node {
         if let Some(failure) = failure {
             return Err(failed(&failure));
         }
+        self.take_libraries(&libraries).map_err(|error| failed(&error))?;
         self.dump(waiting, true);
         self.db.replace_all(dataset, self.now.wall);
         self.effects.push(Effect::Log {

@@ -1,9 +1,9 @@
 //! From bytes of a client to executed commands: parsing, the checks in Redis' order, transactions.
 
 use super::access::{Context, refused, refused_at_exec};
-use super::client::{Blocked, Client, ConnKind, ReplyMode, Transaction};
+use super::client::{Blocked, Client, ConnKind, Executing, ReplyMode, Transaction};
 use super::memory::Room;
-use super::{ExpiryMode, Node, STALL_BYTES, flag, text};
+use super::{ExpiryMode, LOADING, Node, STALL_BYTES, flag, text};
 use crate::cluster::{Query, Route};
 use crate::command::catalog::{Unresolved, resolve};
 use crate::command::{Blocking, Call, Fault, Run, Spec, Verb, Wait, shown};
@@ -36,6 +36,7 @@ impl Node {
             input.extend_from_slice(&bytes[used..]);
             0
         } else {
+            make_room_for(&mut input, bytes.len(), client.parser.arriving());
             input.extend_from_slice(bytes);
             self.execute_all(conn, &mut client, &input)
         };
@@ -53,7 +54,7 @@ impl Node {
             input.clear();
         }
         // Until all clients are added up again.
-        self.client_bytes += input.len().saturating_sub(held);
+        self.client_bytes = (self.client_bytes + input.len()).saturating_sub(held);
         client.input = input;
         client.request_bytes = (0, 0);
         self.flush_scratch(conn);
@@ -70,7 +71,7 @@ impl Node {
 
     /// Executes the complete requests at the start of `buffer`; gives how many bytes they took.
     fn execute_all(&mut self, conn: ConnId, client: &mut Client, buffer: &[u8]) -> usize {
-        let limits = RequestLimits {
+        let mut limits = RequestLimits {
             max_bulk_bytes: self.config.uint(Key::ProtoMaxBulkLen) as usize,
             ..RequestLimits::default()
         };
@@ -79,6 +80,7 @@ impl Node {
         let mut parser = std::mem::take(&mut client.parser);
         while client.blocked.is_none() && !client.closing && used < buffer.len() {
             let rest = &buffer[used..];
+            limits.unauthenticated = !client.authenticated && !self.acl.is_open();
             match parser.parse(rest, limits) {
                 Ok(None) => break,
                 Ok(Some(consumed)) => {
@@ -146,6 +148,8 @@ impl Node {
         let begins = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Multi)));
         let (began_ns, db) = (self.last_reading_ns, client.db);
         let (handled, outcome) = self.check_and_run(conn, client, resolved, args);
+        // What tells of a subscription is no reply: CLIENT REPLY does not silence it.
+        let pushes = outcome.is_ok() && handled == Handled::Run && spec.is_some_and(tells_of_subscriptions);
         let step = match outcome {
             Ok(step) => step,
             Err(fault) => {
@@ -161,23 +165,31 @@ impl Node {
             match handled {
                 Handled::Rejected => self.stats.per_command.of(spec).rejected += 1,
                 // What waits for keys is counted when it has its answer.
-                Handled::Run if client.blocked != Some(Blocked::Keys) => {
+                Handled::Run if matches!(spec.run, Run::Node(Verb::Eval | Verb::Fcall)) => {
+                    // Or when its script has ended; it counts its error itself.
+                    if client.blocked != Some(Blocked::Running) {
+                        self.script_call_done(client, spec, args, began_ns, reply_at);
+                    }
+                }
+                Handled::Run if !matches!(client.blocked, Some(Blocked::Keys | Blocked::Running)) => {
                     let failed = self.scratch.get(reply_at) == Some(&b'-');
                     self.command_done(client, spec, args, began_ns, failed);
                 }
                 Handled::Run | Handled::Queued => {}
             }
         }
-        if step == Step::Done {
+        if step == Step::Done && client.blocked != Some(Blocked::Running) {
             self.stats.commands += 1;
             // ASKING holds for one command; before MULTI it holds until the transaction ends.
             if !(asked_for_asking || begins || client.transaction.is_some()) {
                 client.asking = false;
             }
-            self.count_error(reply_at);
+            if handled != Handled::Run || !spec.is_some_and(runs_script) {
+                self.count_error(reply_at);
+            }
         }
         let mute = matches!(mode, ReplyMode::Off | ReplyMode::Skip) && client.reply_mode != ReplyMode::On;
-        if mute {
+        if mute && !pushes {
             self.scratch.truncate(reply_at);
         }
         if client.reply_mode == ReplyMode::Skip && step == Step::Done {
@@ -222,7 +234,8 @@ impl Node {
                 if self.db.waits.has_changed() {
                     self.serve_waiting();
                 }
-                if self.db.dirty != 0 && spec.has(flag::WRITE) || matches!(spec.run, Run::Node(Verb::Exec)) {
+                let may_write = spec.has(flag::WRITE) || spec.run.is(Verb::Exec) || runs_script(spec);
+                if self.db.dirty != 0 && may_write {
                     client.last_write_offset = self.replication.offset();
                 }
                 (Handled::Run, step)
@@ -233,12 +246,23 @@ impl Node {
                 let at_exec = spec.is_some_and(|spec| matches!(spec.run, Run::Node(Verb::Exec)));
                 if at_exec {
                     self.discard(conn, client);
-                } else if let Some(transaction) = &mut client.transaction {
+                    return (Handled::Rejected, Err(exec_aborted(fault)));
+                }
+                if let Some(transaction) = &mut client.transaction {
                     transaction.failed = true;
                 }
                 (Handled::Rejected, Err(fault))
             }
         }
+    }
+
+    /// What a script or its transaction did is handed on, once it has ended after its turns.
+    pub(super) fn after_command(&mut self, client: &mut Client) {
+        self.hand_on(true);
+        if self.db.waits.has_changed() {
+            self.serve_waiting();
+        }
+        client.last_write_offset = self.replication.offset();
     }
 
     fn check(
@@ -248,13 +272,17 @@ impl Node {
         resolved: Result<&'static Spec, Unresolved>,
         args: Args<'_>,
     ) -> Result<Checked, Fault> {
+        let waits = resolved.map_or(true, |spec| !spec.run.is(Verb::ReplConf));
+        let allows_busy = resolved.is_ok_and(|spec| spec.has(flag::ALLOW_BUSY));
+        // A script that is not slow yet holds up everything; what is wrong with a command is told before BUSY.
+        if waits && self.scripts.is_under_way() && self.yields_to_script(true)? {
+            return Ok(Checked::Later(Blocked::Script));
+        }
         let spec = resolved.map_err(|why| unknown(why, args))?;
         if !spec.accepts(args.len()) {
             if spec.run.is(Verb::Exec) {
                 // Redis ends a transaction by the way it is asked to.
-                return Err(text(
-                    "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
-                ));
+                return Err(text("wrong number of arguments for 'exec' command"));
             }
             return Err(Fault::arity(spec.name));
         }
@@ -283,34 +311,27 @@ impl Node {
             // EXEC must not wait for another server.
             return Err(text("ERR MIGRATE inside MULTI is not supported by this server"));
         }
-        let queued = |flags: u32| {
-            is_exec
-                && client
-                    .transaction
-                    .as_ref()
-                    .is_some_and(|transaction| transaction.commands.iter().any(|(spec, _)| spec.has(flags)))
-        };
-        let writes = spec.has(flag::WRITE) || queued(flag::WRITE);
-        let may_replicate = writes || spec.has(flag::MAY_REPLICATE) || queued(flag::MAY_REPLICATE);
+        // Scripts say themselves what they may do.
+        let flags = self.scripts.flags_of_call(spec, args);
+        let all_flags = flags | if is_exec { self.queued_flags(client) } else { 0 };
+        let has = |flag: u32| all_flags & flag != 0;
+        let writes = has(flag::WRITE);
+        let may_replicate = writes || has(flag::MAY_REPLICATE);
         self.db.expiry = self.expiry_mode();
         self.check_slots(client, spec, args, is_exec, writes)?;
+        self.scripts.memory_is_short = false;
         if self.config.uint(Key::Maxmemory) > 0 {
             let room = self.make_room();
             // A queue may grow without end too.
             let queues = client.transaction.is_some() && !is_exec && !is_immediate(spec);
-            if room == Room::None && (spec.has(flag::DENYOOM) || queued(flag::DENYOOM) || queues) {
+            self.scripts.memory_is_short = room == Room::None;
+            if room == Room::None && (has(flag::DENYOOM) || queues) {
                 return Err(text("OOM command not allowed when used memory > 'maxmemory'."));
             }
         }
         if writes && !self.is_replica() {
             self.files.check_writable(&self.config)?;
-            let wanted = self.config.uint(Key::MinReplicasToWrite) as usize;
-            if wanted > 0
-                && self.replication.good_replicas(self.config.uint(Key::MinReplicasMaxLag), self.now.mono)
-                    < wanted
-            {
-                return Err(text("NOREPLICAS Not enough good replicas to write."));
-            }
+            self.check_good_replicas()?;
         }
         if writes && self.is_replica() && self.config.flag(Key::ReplicaReadOnly) {
             return Err(text("READONLY You can't write against a read only replica."));
@@ -338,14 +359,23 @@ impl Node {
                 spec.name
             )));
         }
+        // What was queued is judged as the server is now.
+        let lacks = |needed: u32| {
+            let queued = client.transaction.as_ref().filter(|_| is_exec);
+            flags & needed == 0
+                || queued.is_some_and(|queued| queued.commands.iter().any(|(spec, _)| !spec.has(needed)))
+        };
         let link_down = self.replication.link_status().is_some_and(|link| !link.up);
-        if link_down && !self.config.flag(Key::ReplicaServeStaleData) && !spec.has(flag::STALE) {
+        if link_down && !self.config.flag(Key::ReplicaServeStaleData) && lacks(flag::STALE) {
             return Err(text(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             ));
         }
-        if self.files.is_loading() && !spec.has(flag::LOADING) {
-            return Err(text("LOADING Redis is loading the dataset in memory"));
+        if self.files.is_loading() && lacks(flag::LOADING) {
+            return Err(text(LOADING));
+        }
+        if waits && self.scripts.is_under_way() {
+            self.yields_to_script(allows_busy)?;
         }
         if self.holds_back(conn, client, spec, may_replicate, is_exec) {
             return Ok(Checked::Later(Blocked::Paused));
@@ -354,6 +384,12 @@ impl Node {
             return Ok(Checked::Later(Blocked::Frozen));
         }
         Ok(Checked::Run(spec))
+    }
+
+    /// Flags of the commands that wait for EXEC, all together.
+    fn queued_flags(&self, client: &Client) -> u32 {
+        let queued = client.transaction.iter().flat_map(|transaction| &transaction.commands);
+        queued.fold(0, |flags, (spec, args)| flags | self.scripts.flags_of_call(spec, args.view()))
     }
 
     /// Must the command wait for the end of a pause?
@@ -519,7 +555,12 @@ impl Node {
     }
 
     /// `EXEC`
-    pub(super) fn exec(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
+    pub(super) fn exec(
+        &mut self,
+        conn: ConnId,
+        client: &mut Client,
+        (spec, args): (&'static Spec, Args<'_>),
+    ) -> Result<(), Fault> {
         let Some(transaction) = client.transaction.take() else { return Err(text("ERR EXEC without MULTI")) };
         let watched_gone =
             !client.watching.is_empty() && self.db.is_broken(conn, &client.watching, self.now.wall);
@@ -534,7 +575,31 @@ impl Node {
         }
         Reply::new(&mut self.scratch, client.protocol).array(transaction.commands.len());
         client.in_exec = true;
-        for (spec, args) in &transaction.commands {
+        let began_ns = self.last_reading_ns;
+        client.exec = Some(Box::new(Executing { transaction, next: 0, call: None, began_ns }));
+        self.exec_commands(conn, client);
+        if let Some(executing) = &mut client.exec {
+            executing.call = Some((spec, args.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The rest of a transaction, behind a script that had to wait.
+    pub(super) fn exec_rest(&mut self, conn: ConnId, client: &mut Client) {
+        self.exec_commands(conn, client);
+        if client.blocked.is_none()
+            && let Some(executing) = client.exec.take()
+            && let Some((spec, args)) = executing.call
+        {
+            self.command_done(client, spec, args.view(), executing.began_ns, false);
+        }
+    }
+
+    /// Executes what is left of a transaction, until the end or a script that has to wait.
+    fn exec_commands(&mut self, conn: ConnId, client: &mut Client) {
+        let Some(mut executing) = client.exec.take() else { return };
+        while let Some((spec, args)) = executing.transaction.commands.get(executing.next) {
+            executing.next += 1;
             let reply_at = self.scratch.len();
             let flags_before = client.reply_mode;
             let began_ns = self.last_reading_ns;
@@ -551,16 +616,29 @@ impl Node {
             };
             self.feed_monitors(client, db, spec, args.view());
             client.reply_mode = flags_before;
+            if client.blocked == Some(Blocked::Running) {
+                client.exec = Some(executing);
+                return;
+            }
+            let fails = outcome.is_err();
             if let Err(fault) = outcome {
                 self.scratch.truncate(reply_at);
                 Reply::new(&mut self.scratch, client.protocol).error(&fault.0);
+            }
+            if runs_script(spec) {
+                self.script_call_done(client, spec, args.view(), began_ns, reply_at);
+                continue;
+            }
+            if fails {
                 self.count_error(reply_at);
             }
             let failed = self.scratch.get(reply_at) == Some(&b'-');
             self.command_done(client, spec, args.view(), began_ns, failed);
         }
         client.in_exec = false;
-        Ok(())
+        if executing.call.is_some() {
+            client.exec = Some(executing);
+        }
     }
 
     /// Ends a transaction without executing it.
@@ -578,6 +656,8 @@ impl Node {
     /// Lets the clients go on that a pause held back.
     pub(super) fn resume_paused(&mut self) {
         self.db.expiry = ExpiryMode::Delete;
+        let held = self.client_pause.is_some();
+        self.replicate(|replication, now, actions| replication.hold_stream(held, now, actions));
         self.resume_migrations();
         self.resume(Blocked::Paused);
     }
@@ -613,6 +693,11 @@ impl Node {
     pub(super) fn unblock_ok(&mut self, conn: ConnId) {
         self.unblock(conn, |reply: &mut Reply<'_>| reply.simple("OK"));
     }
+}
+
+/// EVAL, FCALL and their like.
+const fn runs_script(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Node(Verb::Eval | Verb::Fcall))
 }
 
 /// True for what is executed at once between MULTI and EXEC too.
@@ -655,4 +740,38 @@ fn unknown(why: Unresolved, args: Args<'_>) -> Fault {
     }
     let name = shown(&args[0], 128);
     Fault::new(format!("ERR unknown command '{name}', with args beginning with: {list}"))
+}
+
+/// What EXEC is refused with when it is refused for what it would do. A redirection stays one: the client follows it.
+fn exec_aborted(fault: Fault) -> Fault {
+    let redirects = ["MOVED ", "ASK ", "CROSSSLOT ", "TRYAGAIN ", "CLUSTERDOWN "];
+    if redirects.iter().any(|word| fault.0.starts_with(word)) {
+        return fault;
+    }
+    Fault::new(format!("EXECABORT Transaction discarded because of: {}", fault.0))
+}
+
+/// Room for `more` bytes of input. Where a long argument is arriving, the last step takes just what it needs: memory
+/// never is more than twice what has come, and a whole argument has nothing to spare.
+fn make_room_for(input: &mut Vec<u8>, more: usize, arriving: Option<(usize, usize)>) {
+    let needed = input.len() + more;
+    let Some((start, len)) = arriving else { return };
+    let whole = start + len + 2;
+    if needed > input.capacity() && (needed..=needed * 2).contains(&whole) {
+        input.reserve_exact(whole - input.len());
+    }
+}
+
+const fn tells_of_subscriptions(spec: &Spec) -> bool {
+    matches!(
+        spec.run,
+        Run::Node(
+            Verb::Subscribe
+                | Verb::PSubscribe
+                | Verb::SSubscribe
+                | Verb::Unsubscribe
+                | Verb::PUnsubscribe
+                | Verb::SUnsubscribe
+        )
+    )
 }

@@ -4,20 +4,19 @@
 //! and the node serves.
 #![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
-use std::net::SocketAddr;
-
 use super::Node;
-use super::replication_glue::{TOO_MANY_DATABASES, keep_key};
+use super::replication_glue::{TOO_MANY_DATABASES, keep_key, load_delay_us};
 use super::saving::Saves;
 use super::tickets::Purpose;
 use crate::aof::{
     AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
 };
 use crate::cluster::{Cluster, nodes_conf};
-use crate::command::{ExpiryMode, Fault, Run, lookup, text};
+use crate::command::{ExpiryMode, Fault, Run, Verb, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
 use crate::rdb::{RdbDecoder, RdbEvent};
+use crate::replication::MasterAddr;
 use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
 use crate::resp::{OwnedArgs, Protocol};
@@ -52,6 +51,15 @@ struct RdbLoad {
     merge: bool,
     /// Keys that were left out because their time had come, with their databases.
     expired: Vec<(u32, Vec<u8>)>,
+}
+
+/// What a file says of libraries of functions.
+#[derive(Debug)]
+pub(super) enum LibraryItem {
+    /// The code of one.
+    Code(Vec<u8>),
+    /// `FUNCTION LOAD` and its like.
+    Command(OwnedArgs),
 }
 
 /// `rdb_last_load_keys_...`
@@ -95,6 +103,8 @@ pub struct Files {
     old_dir: Option<String>,
     /// A client waits for the append-only file to be loaded again.
     reloading: Option<ConnId>,
+    /// The rewrite of the configuration file writes defaults too (`DEBUG CONFIG-REWRITE-FORCE-ALL`).
+    rewrites_all: bool,
 }
 
 impl Files {
@@ -113,6 +123,7 @@ impl Files {
             flush_sleep_us: 0,
             old_dir: None,
             reloading: None,
+            rewrites_all: false,
         }
     }
 
@@ -205,6 +216,23 @@ impl Files {
         Ok(())
     }
 
+    /// As [`Self::check_writable`], for a script that says that it writes.
+    pub fn check_scripts_may_write(&self, config: &Config) -> Result<(), Fault> {
+        if let Some(error) = self.aof().and_then(AofWriter::write_error) {
+            return Err(Fault::new(format!(
+                "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
+                 Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {}",
+                error.message
+            )));
+        }
+        self.check_writable(config).map_err(|_| {
+            text(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+            )
+        })
+    }
+
     pub const fn snapshot_id(&mut self) -> SnapshotId {
         let id = SnapshotId(self.next_snapshot);
         self.next_snapshot += 1;
@@ -278,6 +306,7 @@ impl Node {
     pub(super) fn reload_rdb(&mut self, waiting: ConnId, flush: bool, merge: bool) {
         if flush {
             self.db.flush_all(self.now.wall);
+            self.take_libraries_or_complain(&[]);
         }
         self.files.reloading = Some(waiting);
         self.load_rdb(merge);
@@ -369,6 +398,7 @@ impl Node {
         db.select(*loading_db);
         let mut scratch = Vec::new();
         let max_string_bytes = self.config.uint(Key::ProtoMaxBulkLen) as usize;
+        let mut libraries = Vec::new();
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let result = loader.file_chunk(bytes, eof, missing, &mut queue, &mut |item| match item {
             AofItem::Database(number) if number < db.databases() => {
@@ -383,10 +413,16 @@ impl Node {
                     failure.get_or_insert(error);
                 }
             }
+            AofItem::Library(code) => libraries.push(LibraryItem::Code(code)),
             AofItem::Command(command) => {
                 let args: OwnedArgs = command.args().collect();
                 scratch.clear();
                 let known = lookup(command.name()).filter(|spec| spec.accepts(args.view().len()));
+                if known.is_some_and(|spec| spec.run.is(Verb::Function)) {
+                    // They have nothing to do with keys: after those will do.
+                    libraries.push(LibraryItem::Command(args));
+                    return;
+                }
                 let Some((spec, Run::Data(handler))) = known.map(|spec| (spec, spec.run)) else {
                     failure.get_or_insert(format!(
                         "Unknown command '{}' reading the append only file",
@@ -411,6 +447,7 @@ impl Node {
                 db.propagated.clear();
             }
         });
+        let failure = failure.or_else(|| self.load_libraries(libraries, false).err());
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -462,6 +499,7 @@ impl Node {
             return self.loaded();
         }
         let mut failure = None;
+        let mut libraries = Vec::new();
         let (mut id, mut offset, mut stream_db) = (None, None, None);
         let wall = self.now.wall;
         let merge = load.merge;
@@ -469,6 +507,7 @@ impl Node {
         let is_replica = self.cluster.as_ref().is_some_and(Cluster::i_am_replica)
             || !self.config.words(Key::Replicaof).is_empty();
         let due = self.now.wall.0;
+        let loaded_before = self.files.load_counts.loaded;
         let counts = &mut self.files.load_counts;
         let expired = &mut load.expired;
         let db = &mut self.db;
@@ -509,11 +548,18 @@ impl Node {
                     failure.get_or_insert(error);
                 }
             }
-            _ => {}
+            RdbEvent::Function(code) => libraries.push(LibraryItem::Code(code)),
+            RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         });
+        let keys = (self.files.load_counts.loaded - loaded_before) as usize;
+        let us = load_delay_us(&self.config, keys);
+        if us > 0 {
+            self.effects.push(Effect::Busy { us });
+        }
         load.id = id.or(load.id);
         load.offset = offset.or(load.offset);
         load.stream_db = stream_db.filter(|&number| number < self.db.databases()).unwrap_or(load.stream_db);
+        let failure = failure.or_else(|| self.load_libraries(libraries, merge).err());
         if let Some(failure) = failure {
             return self.fatal(&failure);
         }
@@ -564,13 +610,8 @@ impl Node {
     fn follow_configured_master(&mut self) {
         let words = self.config.words(Key::Replicaof);
         let [host, port] = words else { return };
-        let addr = host.parse().ok().zip(port.parse().ok());
-        let Some((ip, port)) = addr else {
-            let text =
-                format!("replicaof {host} {port}: this server takes the master's address as an ip only");
-            return self.fatal(&text);
-        };
-        let master = SocketAddr::new(ip, port);
+        let Ok(port) = port.parse() else { return };
+        let master = MasterAddr::new(host, port);
         self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
         self.db.expiry = self.expiry_mode();
     }
@@ -666,9 +707,10 @@ impl Node {
     // ---- CONFIG REWRITE
 
     /// Asks for the old text; the rest follows when it is there.
-    pub(super) fn begin_config_rewrite(&mut self, conn: ConnId, path: String) {
+    pub(super) fn begin_config_rewrite(&mut self, conn: ConnId, path: String, all: bool) {
         self.effects.push(Effect::Read { name: path.clone() });
         self.files.rewriting = Some((conn, path, Vec::new()));
+        self.files.rewrites_all = all;
     }
 
     pub(super) const fn is_rewriting_config(&self) -> bool {
@@ -681,7 +723,7 @@ impl Node {
         let users = if has_acl_file { Vec::new() } else { self.acl.lines() };
         self.config.user_lines =
             users.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        let text = self.config.rewrite(&String::from_utf8_lossy(&old));
+        let text = self.config.rewrite(&String::from_utf8_lossy(&old), self.files.rewrites_all);
         let ticket = self.tickets.issue(Purpose::ConfigFile { waiting });
         let op = DiskOp::Replace { name, bytes: text.into_bytes(), sync: true };
         self.effects.push(Effect::Disk { ticket, op });

@@ -162,7 +162,7 @@ impl Node {
         let saves = &self.files.saves;
         let seconds = |took: Option<u64>| took.map_or(-1, |s| i64::try_from(s).unwrap_or(i64::MAX));
         let since = |since: Option<Mono>| seconds(since.map(|since| self.now.mono.ms_since(since) / 1000));
-        section.flag("loading", self.files.is_loading());
+        section.flag("loading", self.is_loading());
         section.flag("async_loading", self.is_loading_beside());
         section.line("current_cow_peak", 0);
         section.line("current_cow_size", 0);

@@ -157,6 +157,7 @@ impl Node {
             .map(|(number, keys)| (number, Keyspace::table_bytes(), keys.expiring() * 24))
             .collect();
         let keys = self.db.key_count();
+        let (cached, libraries) = (self.scripts.cached_bytes(), self.scripts.libraries.used_memory());
         let mut reply = self.reply(client);
         let int = |reply: &mut Reply<'_>, name: &str, value: usize| {
             reply.bulk(name.as_bytes());
@@ -176,8 +177,8 @@ impl Node {
         int(&mut reply, "clients.normal", facts.clients);
         int(&mut reply, "cluster.links", facts.links);
         int(&mut reply, "aof.buffer", facts.aof_buffer);
-        int(&mut reply, "lua.caches", 0);
-        int(&mut reply, "functions.caches", 0);
+        int(&mut reply, "lua.caches", cached);
+        int(&mut reply, "functions.caches", libraries);
         for (number, main, expires) in databases {
             reply.bulk(format!("db.{number}").as_bytes());
             reply.map(3);
@@ -239,6 +240,25 @@ impl Node {
         }
     }
 
+    /// What scripts and functions take.
+    fn script_lines(&self, section: &mut super::info::Section) {
+        let (eval, functions) = self.scripts.interpreter_bytes();
+        let (cached, libraries) = (self.scripts.cached_bytes(), self.scripts.libraries.used_memory());
+        section.line("used_memory_lua", eval);
+        section.line("used_memory_vm_eval", eval);
+        section.line("used_memory_lua_human", human(eval as u64));
+        section.line("used_memory_scripts_eval", cached);
+        section.line("number_of_cached_scripts", self.scripts.cache.len());
+        section.line("number_of_functions", self.scripts.libraries.function_count());
+        section.line("number_of_libraries", self.scripts.libraries.len());
+        section.line("used_memory_vm_functions", functions);
+        section.line("used_memory_vm_total", eval + functions);
+        section.line("used_memory_vm_total_human", human((eval + functions) as u64));
+        section.line("used_memory_functions", libraries);
+        section.line("used_memory_scripts", cached + libraries);
+        section.line("used_memory_scripts_human", human((cached + libraries) as u64));
+    }
+
     /// INFO's section Memory.
     pub(super) fn memory_section(&self, section: &mut super::info::Section) {
         let facts = self.memory_facts();
@@ -261,24 +281,7 @@ impl Node {
         section.line("allocator_resident", rss);
         section.line("total_system_memory", total);
         section.line("total_system_memory_human", human(total));
-        for name in ["used_memory_lua", "used_memory_vm_eval"] {
-            section.line(name, 0);
-        }
-        section.line("used_memory_lua_human", human(0));
-        for name in [
-            "used_memory_scripts_eval",
-            "number_of_cached_scripts",
-            "number_of_functions",
-            "number_of_libraries",
-            "used_memory_vm_functions",
-            "used_memory_vm_total",
-        ] {
-            section.line(name, 0);
-        }
-        section.line("used_memory_vm_total_human", human(0));
-        section.line("used_memory_functions", 0);
-        section.line("used_memory_scripts", 0);
-        section.line("used_memory_scripts_human", human(0));
+        self.script_lines(section);
         section.line("maxmemory", limit);
         section.line("maxmemory_human", human(limit));
         section.line("maxmemory_policy", self.config.text(Key::MaxmemoryPolicy));

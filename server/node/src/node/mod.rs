@@ -17,6 +17,7 @@ mod debug;
 mod debug_protocol;
 mod dispatch;
 mod files;
+mod functions;
 mod info;
 mod memory;
 mod memory_report;
@@ -26,6 +27,10 @@ mod outside;
 mod redact;
 mod replication_glue;
 mod saving;
+mod script_calls;
+mod script_commands;
+mod script_runs;
+mod scripts;
 mod session;
 mod slow;
 #[cfg(test)]
@@ -43,7 +48,7 @@ use crate::io::{
     ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
 };
 use crate::keyspace::stream::NodeLimits;
-use crate::keyspace::{Dataset, EncodingLimits, HashSeed};
+use crate::keyspace::{EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
@@ -53,6 +58,8 @@ use blocking::Deadlines;
 use client::{Blocked, Client, Conn, ConnKind, Origin};
 use command_stats::CommandStats;
 use files::{FileChunk, Files};
+use replication_glue::Incoming;
+use scripts::Scripts;
 use slow::Slow;
 use tickets::Tickets;
 
@@ -64,6 +71,8 @@ const FREE_UNITS: usize = 200;
 const CRON_MS: u64 = 100;
 /// A client with more unread replies than this is not served further...
 const STALL_BYTES: usize = 32 << 20;
+/// Redis' words for a node that does not have its data yet.
+const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 /// ... until less than this is left.
 const RESUME_BYTES: usize = 8 << 20;
 
@@ -119,8 +128,10 @@ impl Stats {
     /// Counts a reply that is an error.
     fn count_error(&mut self, reply: &[u8]) {
         let [b'-', rest @ ..] = reply else { return };
-        let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(rest.len());
-        let code = String::from_utf8_lossy(&rest[..end.min(32)]).into_owned();
+        // Codes end with a space, and are short.
+        let end = rest.iter().take(31).position(|&byte| byte == b' ');
+        let code =
+            end.map_or_else(|| "ERR".to_owned(), |end| String::from_utf8_lossy(&rest[..end]).into_owned());
         self.error_replies += 1;
         if self.errors.len() < 128 || self.errors.contains_key(&code) {
             *self.errors.entry(code).or_default() += 1;
@@ -215,9 +226,10 @@ pub struct Node {
     cluster: Option<Cluster>,
     replication: Replication,
     migrations: Migrations,
-    /// A dataset that a full resync fills, and whether a key of it was refused.
-    incoming: Option<(Dataset, Option<String>)>,
+    /// What a full resync brings.
+    incoming: Option<Incoming>,
     pubsub: PubSub,
+    scripts: Scripts,
     client_pause: Option<Pause>,
     failover_pause: Option<Mono>,
     active_expire: bool,
@@ -293,6 +305,7 @@ impl Node {
             migrations: Migrations::default(),
             incoming: None,
             pubsub: PubSub::default(),
+            scripts: Scripts::default(),
             client_pause: None,
             failover_pause: None,
             active_expire: true,
@@ -349,18 +362,24 @@ impl Node {
         for conn in std::mem::take(&mut self.wake) {
             self.serve(conn, &[]);
         }
-        self.expire_actively();
-        if self.more_eviction {
-            self.make_room();
+        self.go_on_with_script();
+        if !self.scripts.is_under_way() {
+            self.expire_actively();
+            if self.more_eviction {
+                self.make_room();
+            }
         }
         self.db.keys.free_some(FREE_UNITS);
         if !self.files.is_loading() {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
-        self.follow_flush();
-        self.start_wanted_rewrite();
-        let busy = self.is_saving_anything();
+        if !self.scripts.is_under_way() {
+            self.follow_flush();
+            self.start_wanted_rewrite();
+        }
+        // Nor is a dataset sent on which a script is at work.
+        let busy = self.is_saving_anything() || self.scripts.is_under_way();
         self.replication.hold_snapshots(busy);
         self.replicate(super::replication::Replication::flush);
         self.close_alarming_clients();
@@ -371,7 +390,8 @@ impl Node {
 
     /// When to call [`Self::end_of_batch`] though nothing happens.
     pub fn next_deadline(&self) -> Option<Mono> {
-        if self.more_expiry || self.more_eviction || self.db.keys.has_garbage() || !self.wake.is_empty() {
+        let more = self.more_expiry || self.more_eviction || self.db.keys.has_garbage();
+        if more || !self.wake.is_empty() || self.scripts.is_under_way() {
             return Some(self.now.mono.plus_ms(1));
         }
         let pause = self.client_pause.map(|pause| pause.until);
@@ -386,6 +406,7 @@ impl Node {
             self.deadlines.next(),
             pause,
             self.failover_pause,
+            self.load_due_at(),
         ]
         .into_iter()
         .flatten()
@@ -395,6 +416,14 @@ impl Node {
     /// What waits to be sent on a connection.
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.conns.get_mut(&conn).map(|conn| &mut conn.outbox)
+    }
+
+    /// Bytes that the argument which is arriving from a client still lacks.
+    pub fn missing_bytes(&self, conn: ConnId) -> usize {
+        match self.conns.get(&conn).map(|state| &state.kind) {
+            Some(ConnKind::Client(Some(client))) => client.missing_bytes(),
+            _ => 0,
+        }
     }
 
     /// All disk effects up to this one are done: bytes gated by them may leave.
@@ -492,7 +521,8 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_connected(conn, peer, local, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
+                self.add_master_client(conn, local, peer);
                 self.replicate(|replication, now, actions| replication.connected(conn, now, actions));
             }
             Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connected(conn, turn)),
@@ -506,7 +536,7 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
                 self.replicate(|replication, now, actions| {
                     replication.connect_failed(conn, error, now, actions);
                 });
@@ -526,8 +556,9 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
             }
-            Some(ConnKind::MasterLink) => {
+            Some(ConnKind::MasterLink(_)) => {
                 self.stats.replica_input_bytes += bytes.len() as u64;
+                self.note_master_heard(conn);
                 self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
             }
             Some(ConnKind::Migrate) => {
@@ -540,6 +571,8 @@ impl Node {
     fn flushed(&mut self, conn: ConnId, bytes: usize) {
         self.stats.output_bytes += bytes as u64;
         self.stats.writes += 1;
+        // What has left is held no more: keys must not be evicted for it.
+        self.client_bytes = self.client_bytes.saturating_sub(bytes);
         if self.replication.owns(conn) {
             self.stats.replica_output_bytes += bytes as u64;
             self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
@@ -567,7 +600,7 @@ impl Node {
             Some(ConnKind::Bus) => {
                 self.with_cluster(|cluster, _| cluster.link_closed(conn));
             }
-            Some(ConnKind::MasterLink | ConnKind::Client(_)) => {
+            Some(ConnKind::MasterLink(_) | ConnKind::Client(_)) => {
                 self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
             }
             Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.closed(conn, turn)),
@@ -613,6 +646,10 @@ impl Node {
         self.db.unwatch(conn, &client.watching);
         self.monitors.retain(|other| *other != conn);
         self.replication.cancel_wait(conn);
+        if let Some(running) = self.scripts.running.as_mut().filter(|running| running.conn == conn) {
+            // Its script goes on all the same.
+            running.orphan = Some(client);
+        }
     }
 
     // ---- output
@@ -694,6 +731,9 @@ impl Node {
         if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.replicate(super::replication::Replication::tick);
         }
+        if self.load_due_at().is_some_and(|due| due <= now) {
+            self.commit_load();
+        }
         if self.migrations.next_deadline(self.holds_writes()).is_some_and(|deadline| deadline <= now) {
             self.migrate(Migrations::tick);
         }
@@ -708,7 +748,9 @@ impl Node {
             self.client_cron();
             self.measure_clients();
             self.redirect_waiting();
-            self.file_cron();
+            if !self.scripts.is_under_way() {
+                self.file_cron();
+            }
             self.sample();
         }
     }
@@ -761,6 +803,10 @@ impl Node {
 
     /// Hands what was executed on to replicas and file; more than one command as a transaction.
     fn hand_on(&mut self, as_one: bool) {
+        // What a script has done so far is told when it has ended.
+        if self.scripts.is_under_way() {
+            return;
+        }
         self.publish_notifications();
         if self.db.propagated.is_empty() {
             return;
@@ -775,7 +821,9 @@ impl Node {
         }
         let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
         for command in propagated.iter() {
-            self.replication.propagate(Some(command.db), command.bytes);
+            if command.for_replicas {
+                self.replication.propagate(Some(command.db), command.bytes);
+            }
             if command.in_file {
                 self.files.append(Some(command.db), command.bytes, annotate);
             }

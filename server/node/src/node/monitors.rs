@@ -30,13 +30,25 @@ impl Node {
         }
     }
 
+    /// Tells the monitors of a call that runs a script, before what the script calls.
+    pub(super) fn show_to_monitors(&mut self, client: &Client, args: Args<'_>) {
+        if !self.monitors.is_empty() {
+            let from =
+                if client.is_unix { format!("unix:{}", client.unix_path()) } else { client.address.clone() };
+            self.write_to_monitors(&from, client.db, args);
+        }
+    }
+
     /// As [`Self::feed_monitors`]; `from` is an address, or `lua` for what a script calls.
     pub(super) fn feed_monitors_from(&mut self, from: &str, db: u32, spec: &'static Spec, args: Args<'_>) {
         let skips = spec.has(flag::ADMIN)
             || catalog().entry(spec).is_some_and(|(_, entry)| entry.is_flagged("skip_monitor"));
-        if self.monitors.is_empty() || skips {
-            return;
+        if !self.monitors.is_empty() && !skips {
+            self.write_to_monitors(from, db, args);
         }
+    }
+
+    fn write_to_monitors(&mut self, from: &str, db: u32, args: Args<'_>) {
         let ms = self.now.wall.0;
         let mut line = format!("+{}.{:06} [{db} {from}]", ms / 1000, ms % 1000 * 1000).into_bytes();
         let secret = redacted(args);

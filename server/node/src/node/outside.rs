@@ -18,6 +18,10 @@ pub(super) struct Unsettled {
     left: usize,
     /// What failed: the directive and Redis' words for it.
     failed: Option<(&'static str, &'static str)>,
+    /// What is in force, and must be undone if another setting fails.
+    in_force: Vec<Setting>,
+    /// One failed, and what was in force is being undone.
+    is_undone: bool,
 }
 
 impl Node {
@@ -38,7 +42,16 @@ impl Node {
         }
         let waiting = (!client.in_exec).then_some(conn);
         let left = wanted.len();
-        self.unsettled = Some(Unsettled { waiting, before, changed: changed.to_vec(), left, failed: None });
+        let changed = changed.to_vec();
+        self.unsettled = Some(Unsettled {
+            waiting,
+            before,
+            changed,
+            left,
+            failed: None,
+            in_force: Vec::new(),
+            is_undone: false,
+        });
         self.effects.list.extend(wanted.into_iter().map(|setting| Effect::Apply { setting }));
         if waiting.is_some() {
             client.blocked = Some(Blocked::Disk);
@@ -49,7 +62,11 @@ impl Node {
     /// The shell has done what it was asked for, or could not.
     pub(super) fn applied(&mut self, setting: Setting, well: bool) {
         let Some(mut unsettled) = self.unsettled.take() else { return };
-        if !well {
+        if unsettled.is_undone {
+            // It was in force before; nothing more can be done if it cannot be now.
+        } else if well {
+            unsettled.in_force.push(setting);
+        } else {
             unsettled.failed = Some(match setting {
                 Setting::Listening if unsettled.changed.contains(&Key::Port) => {
                     ("port", "Unable to listen on this port. Check server logs.")
@@ -62,6 +79,15 @@ impl Node {
         }
         unsettled.left -= 1;
         if unsettled.left > 0 {
+            self.unsettled = Some(unsettled);
+            return;
+        }
+        if unsettled.failed.is_some() && !unsettled.in_force.is_empty() {
+            self.config = unsettled.before.clone();
+            let undone = std::mem::take(&mut unsettled.in_force);
+            unsettled.left = undone.len();
+            unsettled.is_undone = true;
+            self.effects.list.extend(undone.into_iter().map(|setting| Effect::Apply { setting }));
             self.unsettled = Some(unsettled);
             return;
         }

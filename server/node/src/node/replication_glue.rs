@@ -1,17 +1,19 @@
 //! Wires the replication room: carrying out what it wants, applying the master's commands, loading a full resync.
 
+use std::net::SocketAddr;
+
 use super::Node;
-use super::client::{ConnKind, NOW_A_REPLICA};
+use super::client::{Client, ConnKind, NOW_A_REPLICA, Origin};
 use crate::aof::RewriteMode;
 use crate::command::{ExpiryMode, Fault, NOT_INTEGER, Run, SYNTAX, Verb, is, lookup, text};
 use crate::config::{Config, Key, OutputClass};
 use crate::io::{ConnId, Effect, LogLevel, Mono, WallMs};
 use crate::keyspace::number::parse_i64;
-use crate::keyspace::{Keyspace, PartsError};
+use crate::keyspace::{Dataset, Keyspace, PartsError};
 use crate::rdb::{RdbKey, SnapshotUse, aux_fields};
 use crate::replication::commands::{CommandBatch, selected_by};
 use crate::replication::failover::FailoverRequest;
-use crate::replication::{Action, Actions, Replication, ReplicationSettings};
+use crate::replication::{Action, Actions, MasterAddr, Replication, ReplicationSettings};
 use crate::resp::{Args, OwnedArgs, Protocol};
 
 /// The settings of the replication room, from the directives.
@@ -59,16 +61,50 @@ pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey, now: WallMs) -
     }
 }
 
+/// A full resync that is being loaded.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    dataset: Dataset,
+    /// The code of libraries of functions that came with it.
+    libraries: Vec<Vec<u8>>,
+    failure: Option<String>,
+    /// How much slower than it is this load has to look.
+    delay_us: u64,
+    /// It is whole, and will be put in place then.
+    commit_at: Option<Mono>,
+}
+
+impl Incoming {
+    const fn new(dataset: Dataset) -> Self {
+        Self { dataset, libraries: Vec::new(), failure: None, delay_us: 0, commit_at: None }
+    }
+}
+
+/// `key-load-delay`: so many microseconds a key, or so many keys a microsecond.
+pub(super) fn load_delay_us(config: &Config, keys: usize) -> u64 {
+    let keys = keys as u64;
+    match config.int(Key::KeyLoadDelay) {
+        delay @ 0.. => keys * delay as u64,
+        share => keys / share.unsigned_abs(),
+    }
+}
+
 impl Node {
     /// True while a full resync is loaded beside a dataset that is still served, as `repl-diskless-load swapdb` does.
     pub(super) fn is_loading_beside(&self) -> bool {
         self.incoming.is_some() && self.config.text(Key::ReplDisklessLoad) == "swapdb"
     }
 
+    /// True while this node does not have, or will soon give up, what it holds.
+    pub(super) fn is_loading(&self) -> bool {
+        self.files.is_loading() || self.incoming.is_some() && !self.is_loading_beside()
+    }
+
     /// `replicaof` says who the master is now.
     pub(super) fn note_master(&mut self) {
         if !self.config.flag(Key::ClusterEnabled) {
-            self.config.note_master(self.replication.link_status().map(|link| link.master));
+            let master = self.replication.link_status().map(|link| link.master);
+            self.config.note_master(master.map(|master| (master.host(), master.port())));
         }
     }
 
@@ -109,6 +145,24 @@ impl Node {
         done.map_err(text)
     }
 
+    /// The link to the master is connected: it gets the name and the number of a client.
+    pub(super) fn add_master_client(&mut self, conn: ConnId, local: SocketAddr, peer: SocketAddr) {
+        let id = self.next_client;
+        self.next_client += 1;
+        let client = Client::new(Origin { id, peer, local, unix_path: None }, self.now.mono, true);
+        if let Some(ConnKind::MasterLink(place)) = self.conns.get_mut(&conn).map(|state| &mut state.kind) {
+            *place = Some(Box::new(client));
+        }
+    }
+
+    pub(super) fn note_master_heard(&mut self, conn: ConnId) {
+        if let Some(ConnKind::MasterLink(Some(client))) =
+            self.conns.get_mut(&conn).map(|state| &mut state.kind)
+        {
+            client.last_active = self.now.mono;
+        }
+    }
+
     /// Calls the replication room and carries out what it wants.
     pub(super) fn replicate<R>(&mut self, call: impl FnOnce(&mut Replication, Mono, &mut Actions) -> R) -> R {
         let mut actions = Vec::new();
@@ -123,9 +177,12 @@ impl Node {
                 Action::Dial { addr } => {
                     let conn = self.next_conn;
                     self.next_conn = ConnId(conn.0 + 2);
-                    self.add_conn(conn, ConnKind::MasterLink);
+                    self.add_conn(conn, ConnKind::MasterLink(None));
                     let source = self.config.text(Key::BindSourceAddr).parse().ok();
-                    self.effects.push(Effect::Connect { conn, addr, source });
+                    self.effects.push(match addr {
+                        MasterAddr::Ip(addr) => Effect::Connect { conn, addr, source },
+                        MasterAddr::Name(host, port) => Effect::ConnectByName { conn, host, port, source },
+                    });
                     self.replication.dialing(conn);
                 }
                 Action::Close { conn, flush } => self.close(conn, flush),
@@ -164,18 +221,24 @@ impl Node {
                         );
                         self.cancel_dump();
                     }
-                    self.incoming = Some((self.db.fresh_dataset(), None));
+                    self.incoming = Some(Incoming::new(self.db.fresh_dataset()));
                 }
                 Action::LoadKeys { db, keys } => {
-                    if let Some((dataset, failure)) = &mut self.incoming {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.delay_us += load_delay_us(&self.config, keys.len());
                         for key in &keys {
-                            if let Err(error) = keep_key(dataset.database(db), key, self.now.wall) {
-                                failure.get_or_insert(error);
+                            if let Err(error) = keep_key(incoming.dataset.database(db), key, self.now.wall) {
+                                incoming.failure.get_or_insert(error);
                             }
                         }
                     }
                 }
-                Action::LoadCommit => self.commit_load(),
+                Action::LoadLibrary(code) => {
+                    if let Some(incoming) = &mut self.incoming {
+                        incoming.libraries.push(code);
+                    }
+                }
+                Action::LoadCommit => self.load_complete(),
                 Action::LoadAbort => self.incoming = None,
                 Action::Apply { db, batch } => self.apply(db, &batch),
                 Action::WaitDone { conn, replicas } => {
@@ -214,18 +277,35 @@ impl Node {
         self.replicate(|replication, now, actions| replication.snapshot_taken(id, false, now, actions));
     }
 
+    /// The master has sent everything.
+    fn load_complete(&mut self) {
+        let now = self.now.mono;
+        let delay_us = self.incoming.as_ref().map_or(0, |incoming| incoming.delay_us);
+        if let Some(incoming) = self.incoming.as_mut().filter(|_| delay_us > 0) {
+            incoming.commit_at = Some(now.plus_ms(delay_us / 1000));
+        } else {
+            self.commit_load();
+        }
+    }
+
+    /// When what has come may be put in place.
+    pub(super) fn load_due_at(&self) -> Option<Mono> {
+        self.incoming.as_ref().and_then(|incoming| incoming.commit_at)
+    }
+
     /// A full resync has come whole: it replaces what was there.
-    fn commit_load(&mut self) {
+    pub(super) fn commit_load(&mut self) {
         match self.incoming.take() {
-            Some((dataset, None)) => {
+            Some(Incoming { dataset, libraries, failure: None, .. }) => {
                 self.db.replace_all(dataset, self.now.wall);
+                self.take_libraries_or_complain(&libraries);
                 self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
                 if self.files.aof().is_some() {
                     self.rewrite_aof(RewriteMode::Restart);
                 }
             }
-            Some((_, Some(failure))) => {
+            Some(Incoming { failure: Some(failure), .. }) => {
                 self.replicate(|replication, now, actions| replication.load_failed(&failure, now, actions));
             }
             None => {}
@@ -233,7 +313,12 @@ impl Node {
     }
 
     /// Executes commands of the master, who has selected database `db` before them.
-    fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+    pub(super) fn apply(&mut self, mut db: u32, batch: &CommandBatch) {
+        if self.scripts.is_under_way() {
+            // Nobody may touch the data but the script.
+            self.scripts.held_batches.push((db, batch.clone()));
+            return;
+        }
         let served = std::mem::take(&mut self.scratch);
         self.db.expiry = ExpiryMode::Ignore;
         for command in batch.iter() {
@@ -245,6 +330,14 @@ impl Node {
             match spec.map(|spec| spec.run) {
                 Some(Run::Node(Verb::Publish)) if args.len() == 3 => {
                     self.deliver(false, &args[1], &args[2]);
+                }
+                Some(Run::Node(Verb::Function)) if args.len() > 1 => {
+                    if self.apply_function(args).is_err() {
+                        self.log_bad_stream(command.name());
+                    }
+                    let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
+                    self.files.append(Some(db), command.raw, annotate);
+                    self.stats.commands += 1;
                 }
                 Some(Run::Node(Verb::Select)) => db = selected_by(command).unwrap_or(db),
                 Some(Run::Node(_)) => {}

@@ -55,6 +55,8 @@ pub(super) struct Saves {
     rewrite_failures: u32,
     rewrite_delay_min: u64,
     rewrite_not_before: Option<Mono>,
+    /// Who waits in SHUTDOWN.
+    pub(super) shutdown_by: Option<ConnId>,
 }
 
 impl Saves {
@@ -75,6 +77,7 @@ impl Saves {
             rewrite_failures: 0,
             rewrite_delay_min: 0,
             rewrite_not_before: None,
+            shutdown_by: None,
         }
     }
 
@@ -267,6 +270,7 @@ impl Node {
             } else {
                 self.exiting = false;
                 self.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
+                self.refuse_shutdown();
             }
         }
     }
@@ -463,6 +467,13 @@ impl Node {
     pub(super) fn terminate(&mut self) {
         let save = !self.config.save_points().is_empty();
         self.shut_down(save);
+    }
+
+    /// The process does not end: who asked for that is told.
+    pub(super) fn refuse_shutdown(&mut self) {
+        if let Some(conn) = self.files.saves.shutdown_by.take() {
+            self.unblock(conn, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
+        }
     }
 
     /// Ends the process, after a dump if one is wanted.

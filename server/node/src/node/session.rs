@@ -38,7 +38,11 @@ impl Node {
             Verb::Latency => self.latency_command(client, args)?,
             Verb::Client => self.client_command(conn, client, args)?,
             Verb::Multi => self.multi(client)?,
-            Verb::Exec => self.exec(conn, client)?,
+            Verb::Exec => self.exec(conn, client, (spec, args))?,
+            Verb::Eval => return self.eval(conn, client, spec, args),
+            Verb::Fcall => return self.fcall(conn, client, spec, args),
+            Verb::Script => self.script_command(client, args)?,
+            Verb::Function => self.function_command(client, args)?,
             Verb::Discard => {
                 if client.transaction.is_none() {
                     return Err(text("ERR DISCARD without MULTI"));

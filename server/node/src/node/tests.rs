@@ -2,6 +2,7 @@
 
 mod blocking;
 mod migrate;
+mod scripts;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -394,4 +395,63 @@ fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
         node.end_of_batch(now, &mut effects);
     }
     assert!(dials(&effects) >= 2, "the bus and the master");
+}
+
+#[test]
+fn client_reply_does_not_silence_what_is_no_reply() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no")]);
+    let (listener, speaker) = (bench.connect(), bench.connect());
+    assert_eq!(bench.ask(listener, "CLIENT REPLY OFF"), "");
+    assert_eq!(bench.ask(listener, "SUBSCRIBE news"), "*3|$9|subscribe|$4|news|:1|");
+    assert_eq!(bench.ask(speaker, "PUBLISH news hello"), ":1|");
+    assert_eq!(bench.sendable(listener), "*3|$7|message|$4|news|$5|hello|");
+    assert_eq!(bench.ask(listener, "PING"), "", "a reply is silenced");
+}
+
+#[test]
+fn exec_tells_why_it_may_not_do_what_was_queued() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no")]);
+    let (a, b) = (bench.connect(), bench.connect());
+    bench.ask(a, "MULTI");
+    assert_eq!(bench.ask(a, "SET k v"), "+QUEUED|");
+    bench.ask(b, "CONFIG SET min-replicas-to-write 1");
+    assert_eq!(
+        bench.ask(a, "EXEC"),
+        "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.|"
+    );
+    assert_eq!(bench.ask(a, "GET k"), "$-1|", "the transaction is over");
+}
+
+#[test]
+fn who_has_not_said_who_it_is_may_not_send_much() {
+    for (request, error) in [
+        ("*11\r\n", "-ERR Protocol error: unauthenticated multibulk length|"),
+        ("*1\r\n$16385\r\n", "-ERR Protocol error: unauthenticated bulk length|"),
+    ] {
+        let mut bench = Bench::new(&[("requirepass", "secret")]);
+        let (stranger, known) = (bench.connect(), bench.connect());
+        bench.send(stranger, request);
+        assert_eq!(bench.sendable(stranger), error);
+        assert_eq!(bench.ask(known, "AUTH secret"), "+OK|");
+        bench.send(known, request);
+        assert_eq!(bench.sendable(known), "", "it is heard out");
+    }
+}
+
+#[test]
+fn replies_that_have_left_do_not_count_against_maxmemory() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no"), ("maxmemory-policy", "allkeys-lru")]);
+    let conn = bench.connect();
+    bench.ask(conn, &format!("SET kept {}", "x".repeat(1 << 15)));
+    let used: usize = {
+        let info = bench.ask(conn, "INFO memory");
+        let line = info.split('|').find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        line.parse().unwrap()
+    };
+    bench.ask(conn, &format!("CONFIG SET maxmemory {}", used + (1 << 17)));
+    // No time passes: nobody has looked at all clients in between.
+    for _ in 0..100 {
+        bench.ask(conn, "GET kept");
+    }
+    assert_eq!(bench.ask(conn, "DBSIZE"), ":1|");
 }

@@ -224,6 +224,13 @@ pub(super) fn single_value(value_type: u8, bytes: &[u8]) -> Result<ValueParts, R
     }
 }
 
+/// Reads one string at the start of `bytes`; gives what follows it too.
+pub(super) fn single_string(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut input = Input { bytes, at: 0, short_by: 0 };
+    let string = input.string().ok()?;
+    Some((string, bytes.get(input.at..)?))
+}
+
 /// The first version of the format whose files end with a checksum.
 const FIRST_WITH_CHECKSUM: u32 = 5;
 

@@ -1,13 +1,15 @@
 //! The payload of DUMP and RESTORE (so of MIGRATE too): one value in RDB form with version and checksum.
 
-use super::decode::single_value;
 use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::decode::{single_string, single_value};
 
 use super::encode::{type_of, zset_listpack};
 use super::listpack::ListpackWriter;
 use super::stream::put_stream;
 use super::write::{StringWriter, put_integer_string, put_len};
-use super::{VERSION, crc64, value_type};
+use super::{VERSION, crc64, opcode, value_type};
 use crate::keyspace::{Element, Env, Value, ValueView};
 
 /// Bytes after the value: version (2) and checksum (8).
@@ -48,10 +50,15 @@ fn encode_with(value: ValueView<'_>, compress_below: usize) -> Vec<u8> {
     let mut out = Vec::new();
     out.push(type_of(value, true));
     put_value(&mut out, value, &mut StringWriter::new(compress_below));
-    out.extend_from_slice(&(VERSION as u16).to_le_bytes());
-    let crc = crc64(0, &out);
-    out.extend_from_slice(&crc.to_le_bytes());
+    seal(&mut out);
     out
+}
+
+/// Appends version and checksum.
+fn seal(out: &mut Vec<u8>) {
+    out.extend_from_slice(&(VERSION as u16).to_le_bytes());
+    let crc = crc64(0, out);
+    out.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Bytes of the value itself in a payload, as `DEBUG OBJECT` tells them.
@@ -71,6 +78,35 @@ pub fn check_trailer(payload: &[u8]) -> Result<&[u8], DumpError> {
         return Err(DumpError::VersionOrChecksum);
     }
     Ok(body)
+}
+
+/// The payload of `FUNCTION DUMP`.
+pub fn encode_libraries(libraries: &[Arc<[u8]>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut strings = StringWriter::new(usize::MAX);
+    for library in libraries {
+        out.push(opcode::FUNCTION);
+        strings.put(&mut out, library);
+    }
+    seal(&mut out);
+    out
+}
+
+/// The code of each library in what stands before such a payload's version and checksum; then the error, if there is
+/// one, in Redis' words.
+pub fn libraries_of(mut body: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, &'static str>> {
+    std::iter::from_fn(move || {
+        let (&kind, rest) = body.split_first()?;
+        body = &[];
+        if kind != opcode::FUNCTION {
+            return Some(Err("given type is not a function"));
+        }
+        let Some((code, rest)) = single_string(rest) else {
+            return Some(Err("Failed loading library payload"));
+        };
+        body = rest;
+        Some(Ok(code))
+    })
 }
 
 /// The value of a payload.

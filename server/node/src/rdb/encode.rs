@@ -152,6 +152,10 @@ impl SnapshotEncoder {
                 for (name, value) in &self.aux {
                     put_aux(out, name.as_bytes(), value.as_bytes());
                 }
+                for library in self.snapshot.libraries() {
+                    out.push(opcode::FUNCTION);
+                    strings.put(out, library);
+                }
                 (0, 0, 0, None)
             }
             Position::Key { database, slot, rank, element } => (database, slot, rank, element),

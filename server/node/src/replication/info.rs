@@ -1,12 +1,11 @@
 //! What INFO replication and ROLE say.
 
-use std::fmt::Write;
-use std::net::SocketAddr;
-
 use super::Replication;
+use super::address::MasterAddr;
 use super::identity::ReplId;
 use super::replicas::{Replica, Stage};
 use crate::io::Mono;
+use std::fmt::Write;
 
 /// Counters of INFO's section Stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub enum RoleView {
     /// `slave`
     Replica {
         /// The master.
-        master: SocketAddr,
+        master: MasterAddr,
         /// `connect`, `connecting`, `sync` or `connected`.
         state: &'static str,
         /// The applied offset; none while not connected, when ROLE says -1.
@@ -98,14 +97,14 @@ impl Replication {
             None => line("role", &"master"),
             Some(link) => {
                 line("role", &"slave");
-                line("master_host", &link.master.ip());
+                line("master_host", &link.master.host());
                 line("master_port", &link.master.port());
                 line("master_link_status", &if link.up { "up" } else { "down" });
                 let idle =
                     if link.up { (now.ms_since(link.last_io) / 1000).to_string() } else { "-1".into() };
                 line("master_last_io_seconds_ago", &idle);
                 line("master_sync_in_progress", &flag(link.state == "sync"));
-                line("slave_read_repl_offset", &self.offset());
+                line("slave_read_repl_offset", &self.read_offset());
                 line("slave_repl_offset", &self.offset());
                 if let Some((read, total)) = link.transfer {
                     line("master_sync_total_bytes", &total);

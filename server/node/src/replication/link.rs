@@ -3,8 +3,7 @@
 //! What this node holds is kept, with its id and offset, until a full resync has come whole. So at any moment the
 //! dataset, the id and the offset belong together, whatever happens to the link.
 
-use std::net::SocketAddr;
-
+use super::address::MasterAddr;
 use super::commands::{Command, CommandBatch, CommandParser, selected_by};
 use super::identity::{History, ReplId};
 use super::log::ReplicationLog;
@@ -23,7 +22,7 @@ const MARK_BYTES: usize = 40;
 /// The link to the master.
 #[derive(Debug)]
 pub(super) struct MasterLink {
-    addr: SocketAddr,
+    addr: MasterAddr,
     conn: Option<ConnId>,
     state: State,
     /// What this node holds has a name that a master may know.
@@ -106,10 +105,10 @@ struct Stream {
 }
 
 /// How the link stands, for the cluster's rules and INFO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkStatus {
     /// The master.
-    pub master: SocketAddr,
+    pub master: MasterAddr,
     /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
     pub state: &'static str,
     /// True while the stream is being applied.
@@ -124,12 +123,12 @@ pub struct LinkStatus {
 }
 
 impl MasterLink {
-    pub const fn new(addr: SocketAddr, can_resume: bool, now: Mono) -> Self {
+    pub const fn new(addr: MasterAddr, can_resume: bool, now: Mono) -> Self {
         Self { addr, conn: None, state: State::Dialing, can_resume, last_io: now, down_since: None }
     }
 
-    pub const fn addr(&self) -> SocketAddr {
-        self.addr
+    pub const fn addr(&self) -> &MasterAddr {
+        &self.addr
     }
 
     pub const fn conn(&self) -> Option<ConnId> {
@@ -175,7 +174,7 @@ impl MasterLink {
             _ => None,
         };
         LinkStatus {
-            master: self.addr,
+            master: self.addr.clone(),
             state,
             up: self.is_streaming(),
             down_since: self.down_since,
@@ -251,7 +250,7 @@ impl Replication {
         {
             link.state = State::Dialing;
             link.last_io = now;
-            actions.push(Action::Dial { addr: link.addr });
+            actions.push(Action::Dial { addr: link.addr.clone() });
         }
     }
 
@@ -262,7 +261,11 @@ impl Replication {
         let Some(link) = &self.link else { return };
         let overdue = now.ms_since(link.last_io) > timeout_ms;
         let why = match &link.state {
-            State::Idle { .. } | State::Committing { .. } => return,
+            State::Idle { .. } => return,
+            State::Committing { .. } => {
+                let keepalive = |conn| Action::Send { conn, bytes: b"\n".to_vec() };
+                return actions.extend(link.conn.map(keepalive));
+            }
             State::Dialing | State::Handshake { .. } => "Timeout connecting to the MASTER...",
             State::Transfer(_) => "Timeout receiving bulk data from MASTER...",
             State::Streaming(_) => "MASTER timeout: no data nor PING received...",
@@ -604,9 +607,33 @@ impl Replication {
         }
     }
 
+    /// Holds the master's stream back while clients are paused, or lets it go on.
+    pub fn hold_stream(&mut self, held: bool, now: Mono, actions: &mut Actions) {
+        self.stream_held = held;
+        if !held && let Some(conn) = self.link.as_ref().and_then(MasterLink::conn) {
+            let result = self.stream_bytes(conn, &[], actions);
+            self.end_on_fault(result, now, actions);
+        }
+    }
+
+    /// The offset up to which the master's stream is here, applied or not.
+    pub(super) fn read_offset(&self) -> u64 {
+        let waiting = match self.link.as_ref().map(|link| &link.state) {
+            Some(State::Streaming(stream)) => {
+                let transaction = stream.transaction.as_ref().map_or(0, |batch| batch.raw().len());
+                stream.parser.unfinished_bytes() + transaction
+            }
+            _ => 0,
+        };
+        self.log.end() + waiting as u64
+    }
+
     fn stream_bytes(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
         let Some(MasterLink { state: State::Streaming(stream), .. }) = &mut self.link else { return Ok(()) };
         stream.parser.feed(bytes);
+        if self.stream_held {
+            return Ok(());
+        }
         let databases = self.settings.databases;
         let mut batch = Batch { db: self.stream_db, commands: CommandBatch::default() };
         let result = loop {
@@ -806,10 +833,7 @@ impl Keys {
                     self.stream_db = db.filter(|&db| db < self.databases).unwrap_or(0);
                 }
             }
-            RdbEvent::Function(_) => actions.push(Action::Log(
-                LogLevel::Warning,
-                "Ignoring a function library in the master's dataset: functions are not supported".to_owned(),
-            )),
+            RdbEvent::Function(code) => actions.push(Action::LoadLibrary(code)),
             RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         }
     }

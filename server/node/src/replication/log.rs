@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// Chunks at or under this size are merged when many lie side by side, so that a long run of single writes does
 /// not cost an allocation each for as long as it stays in the backlog.
 const SMALL_CHUNK_BYTES: usize = 1024;
+/// A batch that is longer is cut: what left the window long ago must not stay because a late byte of its batch does.
+const MAX_CHUNK_BYTES: usize = 32 * 1024;
 /// How many small chunks are merged into one.
 const MERGE_COUNT: usize = 64;
 
@@ -95,9 +97,13 @@ impl ReplicationLog {
     /// `keep_from` needs.
     pub fn seal(&mut self, keep_from: Option<u64>) {
         if !self.open.is_empty() {
-            let bytes: Arc<[u8]> = Arc::from(&self.open[..]);
-            self.small_at_tail = if bytes.len() <= SMALL_CHUNK_BYTES { self.small_at_tail + 1 } else { 0 };
-            self.chunks.push_back(Chunk { start: self.end - bytes.len() as u64, bytes });
+            let is_small = self.open.len() <= SMALL_CHUNK_BYTES;
+            self.small_at_tail = if is_small { self.small_at_tail + 1 } else { 0 };
+            let mut start = self.end - self.open.len() as u64;
+            for piece in self.open.chunks(MAX_CHUNK_BYTES) {
+                self.chunks.push_back(Chunk { start, bytes: Arc::from(piece) });
+                start += piece.len() as u64;
+            }
             self.open.clear();
             self.open.shrink_to(64 * 1024);
             if self.small_at_tail == MERGE_COUNT {
@@ -176,6 +182,17 @@ mod tests {
         assert_eq!((log.first(), log.end()), (500, 1000));
         log.seal(None);
         assert!(log.first() >= 980);
+    }
+
+    #[test]
+    fn a_long_batch_does_not_stay_for_its_last_bytes() {
+        let mut log = ReplicationLog::new(0, 10);
+        let batch: Vec<u8> = (0..5 * MAX_CHUNK_BYTES).map(|n| n as u8).collect();
+        log.append(&batch);
+        log.seal(None);
+        assert!(log.end() - log.first() <= MAX_CHUNK_BYTES as u64);
+        let tail = log.first() as usize;
+        assert_eq!(after(&log, log.first()), &batch[tail..]);
     }
 
     #[test]

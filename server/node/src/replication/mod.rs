@@ -31,6 +31,7 @@
 //!   [`Replication::loaded`], or with [`Replication::load_failed`] if a key was refused; on `loaded`, restart the
 //!   AOF (`AofWriter::restart`), because what it holds is another history.
 
+mod address;
 pub mod commands;
 pub mod failover;
 pub mod identity;
@@ -44,9 +45,10 @@ mod waits;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use address::MasterAddr;
 pub use info::{RoleView, SyncCounts};
 pub use link::LinkStatus;
 
@@ -139,7 +141,7 @@ pub enum Action {
     /// Dial the master: choose a [`ConnId`], push `Effect::Connect` and call [`Replication::dialing`].
     Dial {
         /// The master.
-        addr: SocketAddr,
+        addr: MasterAddr,
     },
     /// Close a connection; with `flush` after its outbox is written.
     Close {
@@ -192,6 +194,8 @@ pub enum Action {
         /// The keys.
         keys: Vec<RdbKey>,
     },
+    /// The master's dataset has this library of functions.
+    LoadLibrary(Vec<u8>),
     /// The new keyspace is whole: put it in place and call [`Replication::loaded`].
     LoadCommit,
     /// Drop the new keyspace.
@@ -227,6 +231,8 @@ pub type Actions = Vec<Action>;
 #[derive(Debug)]
 pub struct Replication {
     settings: ReplicationSettings,
+    /// The code of libraries of functions, for who wants those and no keys.
+    libraries: Arc<[Arc<[u8]>]>,
     random: Random,
     history: History,
     log: ReplicationLog,
@@ -240,6 +246,8 @@ pub struct Replication {
     stream_db: u32,
     replicas: Replicas,
     link: Option<MasterLink>,
+    /// What the master sends is taken, but not applied.
+    stream_held: bool,
     waits: Waits,
     failover: Option<failover::Failover>,
     pings_paused: bool,
@@ -256,6 +264,7 @@ impl Replication {
         let history = History { id: random.repl_id(), earlier: None };
         Self {
             log: ReplicationLog::new(0, settings.backlog_bytes),
+            libraries: Arc::default(),
             settings,
             random,
             history,
@@ -264,6 +273,7 @@ impl Replication {
             stream_db: 0,
             replicas: Replicas::default(),
             link: None,
+            stream_held: false,
             waits: Waits::default(),
             failover: None,
             pings_paused: false,
@@ -295,6 +305,11 @@ impl Replication {
     /// The settings in force.
     pub const fn settings(&self) -> &ReplicationSettings {
         &self.settings
+    }
+
+    /// The code of all libraries of functions, now.
+    pub fn set_libraries(&mut self, libraries: Arc<[Arc<[u8]>]>) {
+        self.libraries = libraries;
     }
 
     /// Changes settings (`CONFIG SET`).
@@ -373,9 +388,10 @@ impl Replication {
 
     /// Makes this node a replica of `addr`, from either role. What it holds stays until a full resync has come
     /// whole; if the new master knows this node's history, the stream just goes on.
-    pub fn set_master(&mut self, addr: SocketAddr, now: Mono, actions: &mut Actions) {
+    pub fn set_master(&mut self, addr: impl Into<MasterAddr>, now: Mono, actions: &mut Actions) {
+        let addr = addr.into();
         let can_resume = match self.link.take() {
-            Some(link) if link.addr() == addr => {
+            Some(link) if *link.addr() == addr => {
                 self.link = Some(link);
                 return;
             }
@@ -392,7 +408,7 @@ impl Replication {
         };
         self.drop_replicas(actions);
         self.waits.abort(actions);
-        self.link = Some(MasterLink::new(addr, can_resume, now));
+        self.link = Some(MasterLink::new(addr.clone(), can_resume, now));
         actions.push(Action::Log(LogLevel::Notice, format!("Connecting to MASTER {addr}")));
         actions.push(Action::Dial { addr });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::identity::ReplId;
 use super::transfer::Transfer;
@@ -41,6 +42,8 @@ pub(super) struct Hints {
     pub rdb_only: bool,
     /// Wants a snapshot without keys (`redis-cli --functions-rdb`).
     pub without_keys: bool,
+    /// And with functions, of such a snapshot.
+    pub with_functions: bool,
 }
 
 /// How far a replica is.
@@ -215,8 +218,9 @@ impl Replication {
                     }
                 }
             } else if is("rdb-filter-only") {
-                // What is named is all that is wanted; of functions there are none.
+                // What is named is all that is wanted.
                 let mut words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+                hints.with_functions = words.clone().next().is_some();
                 if let Some(other) = words.find(|word| !word.eq_ignore_ascii_case(b"functions")) {
                     let other = String::from_utf8_lossy(other);
                     let text = format!("-ERR Unsupported rdb-filter-only option: {other}");
@@ -344,7 +348,9 @@ impl Replication {
             let answer = format!("+FULLRESYNC {} {}\r\n", self.history.id, self.log.end());
             bytes.extend_from_slice(answer.as_bytes());
         }
-        let rdb = SnapshotEncoder::new(Snapshot::default(), Vec::new()).next_chunk(usize::MAX).bytes;
+        let libraries = if replica.hints.with_functions { self.libraries.clone() } else { Arc::default() };
+        let snapshot = Snapshot::default().with_libraries(libraries);
+        let rdb = SnapshotEncoder::new(snapshot, Vec::new()).next_chunk(usize::MAX).bytes;
         bytes.extend_from_slice(format!("${}\r\n", rdb.len()).as_bytes());
         bytes.extend_from_slice(&rdb);
         replica.stage = Stage::Served;

@@ -123,7 +123,11 @@ impl World {
                     let accepted = ConnId(self.next_conn * 2 + 2);
                     self.next_conn += 1;
                     node.repl.dialing(conn);
-                    let to = self.nodes.iter().position(|node| node.addr == addr).expect("a known address");
+                    let to = self
+                        .nodes
+                        .iter()
+                        .position(|node| MasterAddr::Ip(node.addr) == addr)
+                        .expect("a known address");
                     self.wires.push(Wire {
                         nodes: (index, to),
                         ends: (conn, accepted),
@@ -159,6 +163,7 @@ impl World {
                         loading.load(&key.key, &key.value, None).expect("a fresh key");
                     }
                 }
+                Action::LoadLibrary(_) => panic!("there are no functions"),
                 Action::LoadCommit => {
                     node.keys = node.loading.take().expect("begun");
                     node.repl.loaded(now, &mut more);

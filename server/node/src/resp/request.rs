@@ -15,11 +15,17 @@ pub struct RequestLimits {
     pub max_bulk_bytes: usize,
     /// Arguments of one request.
     pub max_args: i64,
+    /// The client has to say who it is first: it needs few and short arguments for that.
+    pub unauthenticated: bool,
 }
+
+/// Arguments of a client that has not authenticated, and bytes of one: Redis' bounds.
+const UNAUTHENTICATED_ARGS: i64 = 10;
+const UNAUTHENTICATED_BULK_BYTES: usize = 16384;
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { max_bulk_bytes: 512 * 1024 * 1024, max_args: i64::from(i32::MAX) }
+        Self { max_bulk_bytes: 512 * 1024 * 1024, max_args: i64::from(i32::MAX), unauthenticated: false }
     }
 }
 
@@ -40,6 +46,10 @@ pub enum ProtocolError {
     ExpectedDollar(char),
     #[error("Protocol error: invalid bulk length")]
     InvalidLength,
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedCount,
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedLength,
 }
 
 /// The arguments of one request, the command's name first.
@@ -159,6 +169,9 @@ impl RequestParser {
                     };
                     let count =
                         count.filter(|&count| count <= limits.max_args).ok_or(ProtocolError::InvalidCount)?;
+                    if limits.unauthenticated && count > UNAUTHENTICATED_ARGS {
+                        return Err(ProtocolError::UnauthenticatedCount);
+                    }
                     self.position = after;
                     if count <= 0 {
                         return Ok(Some(after));
@@ -203,6 +216,14 @@ impl RequestParser {
         self.inline = None;
     }
 
+    /// Where the argument that is arriving begins, and its length, once that is announced.
+    pub const fn arriving(&self) -> Option<(usize, usize)> {
+        match self.bulk {
+            Some(len) => Some((self.position, len)),
+            None => None,
+        }
+    }
+
     /// True in the middle of a request.
     pub const fn is_midway(&self) -> bool {
         self.args_left > 0
@@ -225,6 +246,9 @@ impl RequestParser {
             .and_then(|len| usize::try_from(len).ok())
             .filter(|&len| len <= limits.max_bulk_bytes)
             .ok_or(ProtocolError::InvalidLength)?;
+        if limits.unauthenticated && len > UNAUTHENTICATED_BULK_BYTES {
+            return Err(ProtocolError::UnauthenticatedLength);
+        }
         self.position = after;
         self.bulk = Some(len);
         Ok(Some(len))

@@ -15,17 +15,19 @@ fn signed(bits: u32) -> f64 {
     f64::from(bits as i32)
 }
 
+type Unary = fn(u32) -> u32;
+type Binary = fn(u32, u32) -> u32;
+
 /// The table `bit`.
 pub fn library(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    let unary: [(&str, fn(u32) -> u32); 3] =
+    let unary: [(&str, Unary); 3] =
         [("tobit", |bits| bits), ("bnot", |bits| !bits), ("bswap", u32::swap_bytes)];
     for (name, operation) in unary {
         let call = move |lua: &Lua, args: MultiValue| Ok(signed(operation(bits(&Given::new(lua, args), 1)?)));
         table.raw_set(name, lua.create_function(call)?)?;
     }
-    let folds: [(&str, fn(u32, u32) -> u32); 3] =
-        [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
+    let folds: [(&str, Binary); 3] = [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
     for (name, operation) in folds {
         let call = move |lua: &Lua, args: MultiValue| {
             let given = Given::new(lua, args);
@@ -37,7 +39,7 @@ pub fn library(lua: &Lua) -> Result<Table> {
         };
         table.raw_set(name, lua.create_function(call)?)?;
     }
-    let shifts: [(&str, fn(u32, u32) -> u32); 5] = [
+    let shifts: [(&str, Binary); 5] = [
         ("lshift", |bits, by| bits << by),
         ("rshift", |bits, by| bits >> by),
         ("arshift", |bits, by| (bits as i32 >> by) as u32),

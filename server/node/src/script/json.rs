@@ -1,5 +1,6 @@
 //! The `cjson` library of scripts: JSON to and from Lua values, with the limits, settings and error texts of
 //! lua-cjson 2.1.0 as Redis carries it.
+#![allow(clippy::float_cmp)] // whether a number is an integer is exactly the question
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -91,27 +92,27 @@ fn add_settings(lua: &Lua, table: &Table, settings: &Shared) -> Result<()> {
             Ok(MultiValue::from_vec(vec![convert, ratio, safe]))
         }),
         ("encode_max_depth", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.encode_max_depth, 1, i32::MAX)?)
+            Ok(one(integer(given, 1, &mut settings.encode_max_depth, 1, i32::MAX)?))
         }),
         ("decode_max_depth", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.decode_max_depth, 1, i32::MAX)?)
+            Ok(one(integer(given, 1, &mut settings.decode_max_depth, 1, i32::MAX)?))
         }),
         ("encode_number_precision", 1, |_, settings, given| {
-            one(integer(given, 1, &mut settings.precision, 1, 14)?)
+            Ok(one(integer(given, 1, &mut settings.precision, 1, 14)?))
         }),
         ("encode_keep_buffer", 1, |lua, settings, given| {
-            one(switch(lua, given, &mut settings.keep_buffer)?)
+            Ok(one(switch(lua, given, &mut settings.keep_buffer)?))
         }),
         ("encode_invalid_numbers", 1, |lua, settings, given| {
             let chosen = choice(given, &["off", "on", "null"])?;
             settings.encode_invalid_numbers = chosen.unwrap_or(settings.encode_invalid_numbers);
-            one(match settings.encode_invalid_numbers {
+            Ok(one(match settings.encode_invalid_numbers {
                 2 => Value::String(lua.create_string("null")?),
                 other => Value::Boolean(other == 1),
-            })
+            }))
         }),
         ("decode_invalid_numbers", 1, |lua, settings, given| {
-            one(switch(lua, given, &mut settings.decode_invalid_numbers)?)
+            Ok(one(switch(lua, given, &mut settings.decode_invalid_numbers)?))
         }),
     ];
     for (name, most, option) in OPTIONS {
@@ -128,8 +129,8 @@ fn add_settings(lua: &Lua, table: &Table, settings: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn one(value: Value) -> Result<MultiValue> {
-    Ok(MultiValue::from_vec(vec![value]))
+fn one(value: Value) -> MultiValue {
+    MultiValue::from_vec(vec![value])
 }
 
 fn integer(given: &Given<'_>, position: usize, setting: &mut i32, min: i32, max: i32) -> Result<Value> {
@@ -303,7 +304,11 @@ fn general(value: f64, digits: usize) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let trim = |text: &str| {
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     if exponent < -4 || exponent >= digits as i32 {
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -498,9 +503,7 @@ impl Decoder<'_> {
     }
 
     fn hex4(&self, offset: usize) -> Option<u32> {
-        (0..4).try_fold(0, |sum, index| {
-            Some(sum << 4 | char::from(self.peek(offset + index)).to_digit(16)?)
-        })
+        (0..4).try_fold(0, |sum, index| Some(sum << 4 | char::from(self.peek(offset + index)).to_digit(16)?))
     }
 
     /// A `\uXXXX` escape, or two that make one character.
@@ -509,7 +512,9 @@ impl Decoder<'_> {
         let mut len = 6;
         if code & 0xF800 == 0xD800 {
             let low = if self.peek(6) == b'\\' && self.peek(7) == b'u' { self.hex4(8) } else { None };
-            let Some(low) = low.filter(|low| code & 0x400 == 0 && low & 0xFC00 == 0xDC00) else { return false };
+            let Some(low) = low.filter(|low| code & 0x400 == 0 && low & 0xFC00 == 0xDC00) else {
+                return false;
+            };
             code = ((code & 0x3FF) << 10 | low & 0x3FF) + 0x1_0000;
             len = 12;
         }
@@ -607,7 +612,8 @@ fn c_number(bytes: &[u8]) -> Option<(f64, usize)> {
     if starts(b"0x") {
         let len = rest[2..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if len > 0 {
-            let fold = |sum: f64, byte: &u8| sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0));
+            let fold =
+                |sum: f64, byte: &u8| sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0));
             return Some((signed(rest[2..2 + len].iter().fold(0.0, fold)), sign + 2 + len));
         }
     }

@@ -1,5 +1,6 @@
 //! The `cmsgpack` library of scripts: MessagePack to and from Lua values, with the choices and error texts of
 //! lua-cmsgpack 0.4.0 as Redis carries it.
+#![allow(clippy::float_cmp)] // whether a number is an integer is exactly the question
 
 use mlua::{Lua, LuaString, MultiValue, Result, Table, Value};
 
@@ -213,25 +214,25 @@ fn unpack(lua: &Lua, given: &Given<'_>, limit: i64, offset: i64) -> Result<Multi
 }
 
 impl Input<'_> {
-    fn take(&mut self, len: usize) -> Result<&[u8], Bad> {
+    fn take(&mut self, len: usize) -> std::result::Result<&[u8], Bad> {
         let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len()).ok_or(Bad::Short)?;
         let part = &self.bytes[self.at..end];
         self.at = end;
         Ok(part)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Bad> {
+    fn array<const N: usize>(&mut self) -> std::result::Result<[u8; N], Bad> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    fn string(&mut self, len: usize) -> Result<Value, Bad> {
+    fn string(&mut self, len: usize) -> std::result::Result<Value, Bad> {
         let lua = self.lua;
         Ok(Value::String(lua.create_string(self.take(len)?)?))
     }
 
-    fn value(&mut self) -> Result<Value, Bad> {
+    fn value(&mut self) -> std::result::Result<Value, Bad> {
         let [mark] = self.array()?;
         Ok(match mark {
             0..=0x7f => Value::Integer(i64::from(mark)),
@@ -284,7 +285,7 @@ impl Input<'_> {
         })
     }
 
-    fn descend(&mut self) -> Result<Table, Bad> {
+    fn descend(&mut self) -> std::result::Result<Table, Bad> {
         self.depth += 1;
         if self.depth > MAX_DECODE_NESTING {
             return Err(Bad::Format);
@@ -292,7 +293,7 @@ impl Input<'_> {
         Ok(self.lua.create_table()?)
     }
 
-    fn sequence(&mut self, len: usize) -> Result<Value, Bad> {
+    fn sequence(&mut self, len: usize) -> std::result::Result<Value, Bad> {
         let table = self.descend()?;
         for index in 1..=len {
             let value = self.value()?;
@@ -302,7 +303,7 @@ impl Input<'_> {
         Ok(Value::Table(table))
     }
 
-    fn map(&mut self, len: usize) -> Result<Value, Bad> {
+    fn map(&mut self, len: usize) -> std::result::Result<Value, Bad> {
         let table = self.descend()?;
         for _ in 0..len {
             let key = self.value()?;

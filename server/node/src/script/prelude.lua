@@ -2,7 +2,7 @@
 -- stand-ins, and the few functions that could tell the difference are replaced here.
 -- Called once with what Rust gives; returns what Rust needs.
 local given = ...
-local reveal, on_error, kind = given.reveal, given.on_error, given.kind
+local reveal, unveil, place, kind = given.reveal, given.unveil, given.place, given.kind
 
 local error, type, tostring, select, unpack = error, type, tostring, select, unpack
 local next0, pairs0, rawget0, rawset0 = next, pairs, rawget, rawset
@@ -11,7 +11,7 @@ local pcall0, xpcall0, loadstring0 = pcall, xpcall, loadstring
 local resume0 = coroutine.resume
 local byte, concat = string.byte, table.concat
 
-local globals = _G
+local globals = given.globals
 local READONLY = "Attempt to modify a readonly table"
 
 -- stand-in -> the table behind it; stand-in -> what getmetatable says of it
@@ -34,6 +34,15 @@ local function missing(_, key)
     error("Second argument to luaProtectedTableError must be a string or number", 2)
   end
   error("Script attempted to access nonexistent global variable '" .. key .. "'", 2)
+end
+
+-- The handler of errors that no script catches: it tells where they were raised.
+local function on_error(problem)
+  problem = unveil(problem)
+  if type(problem) ~= "table" then problem = { err = "ERR " .. tostring(problem) } end
+  local source, line = place()
+  if source then problem.source, problem.line = source, line end
+  return problem
 end
 
 local function wanted(position, name, what, ...)
@@ -170,7 +179,6 @@ for name in pairs0(globals) do
 end
 for name, library in pairs0(given.libraries) do globals[name] = library end
 
-local inner_redis = globals.redis
 for _, name in pairs0({ "string", "table", "math", "coroutine", "cjson", "cmsgpack", "struct", "bit", "redis" }) do
   globals[name] = protect(globals[name])
 end
@@ -228,5 +236,7 @@ local function load_library(body)
   return false, text
 end
 
-return { outer = outer, globals = globals, run = run, run_with = run_with, load_library = load_library,
-         redis = inner_redis }
+-- The functions here have an environment that a script could get at: nothing is left in it.
+for name in next0, given.environment do given.environment[name] = nil end
+
+return { outer = outer, globals = globals, run = run, run_with = run_with, load_library = load_library }

@@ -1,6 +1,7 @@
 //! Errors that the server's functions raise inside scripts, and the arguments that those functions take: texts and
 //! positions are those of Lua's auxiliary library, because scripts and their users see them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ impl<'a> Given<'a> {
     pub fn bad(&self, position: usize, message: impl fmt::Display) -> Error {
         let names = self.lua.inspect_stack(0, |debug| {
             let names = debug.names();
-            (names.name.map_or_else(|| "?".to_owned(), |name| name.into_owned()), names.name_what == Some("method"))
+            (names.name.map_or_else(|| "?".to_owned(), Cow::into_owned), names.name_what == Some("method"))
         });
         let (name, is_method) = names.unwrap_or_else(|| ("?".to_owned(), false));
         let position = if is_method { position.saturating_sub(1) } else { position };

@@ -61,8 +61,10 @@ impl WireJudge {
         }
         self.report.failures += 1;
         let since = heard.made_after.saturating_sub(memory);
-        if self.members.all[node].joined >= since.max(1) {
-            return self.unknown(Rule::Failure, "the sender had just joined");
+        let settled =
+            self.members.all[node].joined.saturating_add(self.options.node_timeout) < heard.made_after;
+        if !settled || !self.knows_all_owners(heard.from, node) {
+            return self.unknown(Rule::Failure, "the sender may just have joined, and known few masters");
         }
         if self.lost.iter().any(|(_, to)| to == heard.from) {
             return self.unknown(Rule::Failure, "what the sender was told could not be followed");
@@ -96,5 +98,13 @@ impl WireJudge {
             let broken = Broken { text, from: heard.time, to: heard.time, nodes, lines, voided: false };
             self.broken(Rule::Failure, broken);
         }
+    }
+
+    /// It has spoken to every node that owns slots: they are in its table.
+    fn knows_all_owners(&self, name: &str, node: Node) -> bool {
+        self.members.owners().filter(|&owner| owner != node).all(|owner| {
+            let to = &self.members.all[owner].name;
+            self.links.contains(&(name.to_owned(), to.clone()))
+        })
     }
 }

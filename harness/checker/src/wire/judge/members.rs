@@ -151,6 +151,11 @@ impl Members {
         }
     }
 
+    /// Those who claimed some slot last.
+    pub fn owners(&self) -> impl Iterator<Item = Node> {
+        self.owned.keys().map(|&owner| owner as Node)
+    }
+
     /// The fewest votes or opinions that any node's table may have called a majority, if demotions not older than
     /// `since` were heard before their successors (the slots of a demoted master belong to nobody then). `None`: not
     /// all slots have had an owner yet.

@@ -77,6 +77,8 @@ struct Said {
     config: u64,
     of: Option<Node>,
     slots: Arc<Vec<(u16, u16)>>,
+    /// The greatest epoch with which the same id claimed slots on this connection before.
+    claimed: u64,
     /// When its connection was opened.
     opened: Nanos,
     /// When and where (line) the claim changed last.
@@ -223,6 +225,10 @@ impl WireJudge {
                 Some(slots) => Arc::new(slots.clone()),
                 None => last.as_ref()?.slots.clone(),
             },
+            claimed: last
+                .as_ref()
+                .filter(|last| last.node == node)
+                .map_or(0, |last| last.claimed.max(if last.claims() { last.config } else { 0 })),
             opened,
             since: last.as_ref().filter(|_| !changed).map_or(line.time, |last| last.since),
             line: last.as_ref().filter(|_| !changed).map_or(number, |last| last.line),

@@ -67,9 +67,9 @@ impl WireJudge {
         let Some(majority) = self.members.majority(since) else {
             return self.unknown(Rule::Promotion, "not all slots had an owner");
         };
-        // The epoch may have been bumped since it was won; it is newer than the old master's in any case.
+        // The epoch may have been bumped since it was won. A claim that was seen before has used its election up.
         let elected =
-            self.votes.of(now.node, before.config, now.config).any(|(_, votes)| votes.len() >= majority);
+            self.votes.of(now.node, now.claimed, now.config).any(|(_, votes)| votes.len() >= majority);
         if elected {
             if !known {
                 self.promotions.seen.insert(key);
@@ -78,10 +78,9 @@ impl WireJudge {
             }
             return;
         }
-        let best =
-            self.votes.of(now.node, before.config, now.config).max_by_key(|(_, votes)| votes.len()).map(
-                |(epoch, votes)| (epoch, votes.keys().copied().collect(), votes.values().copied().collect()),
-            );
+        let best = self.votes.of(now.node, now.claimed, now.config).max_by_key(|(_, votes)| votes.len()).map(
+            |(epoch, votes)| (epoch, votes.keys().copied().collect(), votes.values().copied().collect()),
+        );
         let unelected = Unelected {
             after: heard.made_after,
             time: heard.time,
