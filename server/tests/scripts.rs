@@ -143,13 +143,12 @@ fn functions_are_in_the_files_that_both_read() {
             assert_eq!(client.ask(LIBRARY), "$3|lib|");
             assert_eq!(client.ask("FCALL f 1 n 5"), ":5|");
             let dump = client.ask("FUNCTION DUMP");
-            match form {
-                "rdb" => assert_eq!(client.ask("SAVE"), "+OK|"),
-                _ => {
-                    client.ask("BGREWRITEAOF");
-                    while !client.ask("INFO persistence").contains("aof_rewrite_in_progress:0") {}
-                    while !client.ask("INFO persistence").contains("aof_rewrite_scheduled:0") {}
-                }
+            if form == "rdb" {
+                assert_eq!(client.ask("SAVE"), "+OK|");
+            } else {
+                client.ask("BGREWRITEAOF");
+                while !client.ask("INFO persistence").contains("aof_rewrite_in_progress:0") {}
+                while !client.ask("INFO persistence").contains("aof_rewrite_scheduled:0") {}
             }
             let other = Server::start_on_files_of(reader, number + 1, args, &server);
             let mut client = Client::connect(&other.ip).unwrap();

@@ -4,11 +4,12 @@
 //! that a run leaves behind, and their reader · `slots` key hashing · `timeline` what follows from the record before
 //! anything is judged (who was down, cut, master, and when) · `check` one file per check, each a function from record
 //! and timeline to a [`record::verdict`] entry · `answer` what checks of consistency say · `linear` linearizability of
-//! one object · `txn` transactional anomalies · `wire` the judge of the cluster bus · `judge` all of them under the
+//! one object · `txn` transactional anomalies · `foreign` the histories of others · `witness` its drawing · `wire` the judge of the cluster bus · `judge` all of them under the
 //! declared expectation.
 
 pub mod answer;
 pub mod check;
+pub mod foreign;
 mod judge;
 pub mod linear;
 pub mod record;
@@ -16,6 +17,7 @@ pub mod slots;
 pub mod timeline;
 pub mod txn;
 pub mod wire;
+pub mod witness;
 
 pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
 

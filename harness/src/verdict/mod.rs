@@ -1,4 +1,4 @@
-//! Puts a stored run before the judge, and writes down what follows from its record: verdict and latency log.
+//! Puts a stored run before the judge, and writes down what follows from its record: verdict, latency log and `history.bin`.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: it reads and writes a run's folder
 
 use std::fs::{self, File};
@@ -11,7 +11,8 @@ use slotstorm_checker::record::verdict::Verdict;
 
 mod latency;
 
-/// Judges what a run's folder holds; `options` tell what the record does not: how the run ended.
+/// Judges what a run's folder holds; `options` tell what the record does not: how the run ended. Writes `history.bin` beside
+/// it, since the record is at hand.
 pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Verdict> {
     let run = fs::read_to_string(folder.join("run.json"))
         .with_context(|| format!("cannot read {}", folder.join("run.json").display()))?;
@@ -23,7 +24,20 @@ pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Ver
         bus: if folder.join("bus.jsonl").exists() { Some(open(folder, "bus.jsonl")?) } else { None },
     })
     .with_context(|| format!("{} cannot be judged", folder.display()))?;
+    if let Some(keys) = slotstorm_checker::record::Grouped::of(&record) {
+        write_bin(folder, &keys)?;
+    }
     Ok(slotstorm_checker::judge_with(&record, options))
+}
+
+fn write_bin(folder: &Path, keys: &slotstorm_checker::record::Grouped) -> anyhow::Result<()> {
+    let path = folder.join("history.bin");
+    let write = || -> std::io::Result<()> {
+        let mut out = BufWriter::new(File::create(&path)?);
+        keys.write(&mut out)?;
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_data()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Writes `verdict.json`.

@@ -180,10 +180,11 @@ struct Pending {
 enum Stage {
     /// Not handed to any connection (or handed back by a redirection).
     Unsent,
-    /// Handed to a connection; its reply is awaited.
-    Sent,
-    /// Answered; WAIT's reply is awaited.
-    Waiting(BytesFrame),
+    /// Handed to this connection; its reply is awaited.
+    Sent(Link),
+    /// Answered on this connection; WAIT's reply is awaited. After a redirection the WAIT of the connection before is
+    /// answered, too, sooner or later: that answer belongs to nothing.
+    Waiting(Link, BytesFrame),
 }
 
 /// The state of our knowledge of the slot map.
@@ -314,7 +315,7 @@ impl ClusterClient {
             state.queue_asking(now);
         }
         if state.queue(now, &pending.request) {
-            pending.stage = Stage::Sent;
+            pending.stage = Stage::Sent(link);
             self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
         }
     }
@@ -357,8 +358,8 @@ impl ClusterClient {
         self.refresh.wanted = true;
         let timeout_ms = self.options.op_timeout_ns / 1_000_000;
         match std::mem::replace(&mut pending.stage, Stage::Unsent) {
-            Stage::Waiting(reply) => self.finish(id, Outcome::Ok(reply), None),
-            Stage::Sent => {
+            Stage::Waiting(_, reply) => self.finish(id, Outcome::Ok(reply), None),
+            Stage::Sent(_) => {
                 if let Some(node) = pending.node {
                     self.refresh.silent.insert(node);
                 }
@@ -390,7 +391,7 @@ impl ClusterClient {
         let Some(state) = self.links.get_mut(&link) else { return };
         for id in state.opened(now) {
             if let Some(pending) = self.requests.get_mut(&id) {
-                pending.stage = Stage::Sent;
+                pending.stage = Stage::Sent(link);
             }
         }
         let bytes = state.take_outgoing();
@@ -431,7 +432,7 @@ impl ClusterClient {
                 Expected::Reply(id) => {
                     self.finish(id, Outcome::Info(format!("connection lost: {why}")), None);
                 }
-                Expected::Wait(id) => self.without_wait(id),
+                Expected::Wait(id) => self.waited(link, id, None),
                 Expected::Greeting | Expected::Asking | Expected::Slots => {}
             }
         }
@@ -443,13 +444,6 @@ impl ClusterClient {
             self.refresh.asked = None;
             self.refresh.silent.insert(node);
             self.refresh.not_before = now + self.options.refresh_interval_ns / 4;
-        }
-    }
-
-    fn without_wait(&mut self, id: u64) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        if let Stage::Waiting(reply) = std::mem::replace(&mut pending.stage, Stage::Sent) {
-            self.finish(id, Outcome::Ok(reply), None);
         }
     }
 
@@ -476,30 +470,37 @@ impl ClusterClient {
             Expected::Greeting => self.greeted(now, link),
             Expected::Asking => {}
             Expected::Slots => self.slots_answered(now, link, &reply),
-            Expected::Wait(id) => self.waited(id, &reply),
-            Expected::Reply(id) => self.answered(now, id, reply),
+            Expected::Wait(id) => self.waited(link, id, Some(&reply)),
+            Expected::Reply(id) => self.answered(now, link, id, reply),
         }
     }
 
-    fn answered(&mut self, now: Nanos, id: u64, reply: BytesFrame) {
+    fn answered(&mut self, now: Nanos, link: Link, id: u64, reply: BytesFrame) {
         let Some(pending) = self.requests.get_mut(&id) else { return }; // given up before
+        if !matches!(pending.stage, Stage::Sent(on) if on == link) {
+            return;
+        }
         if let BytesFrame::Error(text) = &reply {
             pending.stage = Stage::Unsent;
             let text = text.to_string();
             self.refused_by_server(now, id, &text);
         } else if pending.request.wait.is_some() {
-            pending.stage = Stage::Waiting(reply);
+            pending.stage = Stage::Waiting(link, reply);
         } else {
             self.finish(id, Outcome::Ok(reply), None);
         }
     }
 
-    fn waited(&mut self, id: u64, reply: &BytesFrame) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        // After an error reply to the write itself, WAIT's answer belongs to nothing.
-        if let Stage::Waiting(written) = std::mem::replace(&mut pending.stage, Stage::Unsent) {
-            let replicas = if let BytesFrame::Integer(n) = reply { Some(*n) } else { None };
-            self.finish(id, Outcome::Ok(written), replicas);
+    /// WAIT was answered on this connection, or never will be.
+    fn waited(&mut self, link: Link, id: u64, reply: Option<&BytesFrame>) {
+        match self.requests.get(&id).map(|pending| &pending.stage) {
+            Some(Stage::Waiting(on, written)) if *on == link => {
+                let written = written.clone();
+                let replicas = if let Some(BytesFrame::Integer(n)) = reply { Some(*n) } else { None };
+                self.finish(id, Outcome::Ok(written), replicas);
+            }
+            // After an error reply to the write itself, WAIT's answer belongs to nothing.
+            _ => {}
         }
     }
 

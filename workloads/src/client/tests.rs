@@ -249,6 +249,44 @@ fn a_write_whose_wait_is_not_answered_is_still_ok() {
     );
 }
 
+/// Met in a run against redis-server 7.0.15: the answer of the first node's WAIT made a write that was on its way to the second
+/// one look unsent, and its time-out a certain failure.
+#[test]
+fn after_a_redirection_the_first_nodes_wait_says_nothing_of_the_write() {
+    let redirected = || {
+        let mut bench = Bench::new();
+        bench.add(1, "b", Some(Wait { replicas: 1, timeout_ms: 100 }));
+        let first = bench.link(node(1));
+        bench.on(Event::Received(first, b"-MOVED 3300 127.1.1.4:6379\r\n"));
+        let second = bench.link(node(4));
+        bench.open(second);
+        (bench, first, second)
+    };
+    let (mut bench, first, _) = redirected();
+    bench.on(Event::Received(first, b":0\r\n"));
+    bench.at(1000 * MS);
+    assert!(matches!(bench.done[0].outcome, Outcome::Info(_)), "it was sent to the second: {:?}", bench.done);
+
+    let (mut bench, first, second) = redirected();
+    bench.on(Event::Received(second, b":1\r\n"));
+    bench.on(Event::Received(first, b":7\r\n"));
+    assert!(bench.done.is_empty());
+    bench.on(Event::Received(second, b":1\r\n"));
+    assert_eq!(bench.done[0].wait, Some(1));
+}
+
+/// A lost connection that only a stale WAIT was out on says nothing of a write that waits for another connection.
+#[test]
+fn a_write_that_waits_for_its_second_connection_stays_unsent() {
+    let mut bench = Bench::new();
+    bench.add(1, "b", Some(Wait { replicas: 1, timeout_ms: 100 }));
+    let first = bench.link(node(1));
+    bench.on(Event::Received(first, b"-MOVED 3300 127.1.1.4:6379\r\n"));
+    bench.on(Event::Closed(first, "reset"));
+    bench.at(1000 * MS);
+    assert!(matches!(bench.done[0].outcome, Outcome::Fail(_)), "{:?}", bench.done);
+}
+
 #[test]
 fn foreign_bytes_close_the_connection() {
     let mut bench = Bench::new();

@@ -16,6 +16,7 @@
 pub mod bin;
 mod bus;
 mod folder;
+mod grouped;
 mod history;
 mod info;
 mod read;
@@ -25,6 +26,7 @@ mod view;
 
 pub use bus::*;
 pub use folder::*;
+pub use grouped::*;
 pub use history::*;
 pub use info::*;
 pub use read::*;

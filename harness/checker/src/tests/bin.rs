@@ -2,8 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::linear::{List, NEVER, Op, Register, UNSEEN};
+use crate::answer::Answer;
+use crate::linear::{self, List, NEVER, Op, Register, UNSEEN};
+use crate::record::Grouped;
 use crate::record::bin::*;
+use crate::scene::Scene;
 
 fn group_of_lists() -> Vec<u8> {
     let mut file = Vec::new();
@@ -33,6 +36,23 @@ fn what_was_written_is_read() {
     assert_eq!(groups[0].ops[1].ret, NEVER);
     assert_eq!(groups[0].ops[2].kind, List::Read { start: 0, len: 2 });
     assert_eq!(crate::linear::list(&groups[0].ops, &groups[0].elements), crate::answer::Answer::Holds);
+}
+
+#[test]
+fn a_lost_element_of_a_run_is_seen_by_the_check_of_one_object() {
+    let mut scene = Scene::new("set");
+    let (kept, lost) = (Scene::key(0, 0), Scene::key(1, 0));
+    scene.at(1.0).add(&kept, 1, "n1").add(&lost, 2, "n2").add(&lost, 3, "n2");
+    scene.at(2.0).forgets("n2", &lost, 2);
+    let record = scene.finish();
+    let mut file = Vec::new();
+    Grouped::of(&record).unwrap().write(&mut file).unwrap();
+    let groups = read_all::<linear::Set>(&file).unwrap();
+    let holds = |key: &str| {
+        let group = groups.iter().find(|group| group.key == key.as_bytes()).unwrap();
+        linear::set(&group.ops, &group.elements) == Answer::Holds
+    };
+    assert!(holds(&kept) && !holds(&lost));
 }
 
 #[test]

@@ -1,3 +1,4 @@
 mod bench;
 mod decoding;
+mod recorded;
 mod stories;

@@ -54,7 +54,7 @@ impl Node {
             input.clear();
         }
         // Until all clients are added up again.
-        self.client_bytes += input.len().saturating_sub(held);
+        self.client_bytes = (self.client_bytes + input.len()).saturating_sub(held);
         client.input = input;
         client.request_bytes = (0, 0);
         self.flush_scratch(conn);

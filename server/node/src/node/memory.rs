@@ -75,11 +75,12 @@ impl Node {
     /// Evicts a bounded number of keys if there is need; the rest follows at the end of the batch.
     pub(super) fn make_room(&mut self) -> Room {
         let limit = self.config.uint(Key::Maxmemory) as usize;
+        // Clients that use more than is theirs go before any key does.
+        let clients_go_first = self.config.int(Key::MaxmemoryClients) != 0;
         if limit > 0
             && self.counted_memory() > limit
-            && self.now.mono.ms_since(self.measured_at) >= MEASURE_MS
+            && (clients_go_first || self.now.mono.ms_since(self.measured_at) >= MEASURE_MS)
         {
-            // Clients that use more than is theirs go first.
             self.evict_clients();
             self.measure_clients();
         }

@@ -571,6 +571,8 @@ impl Node {
     fn flushed(&mut self, conn: ConnId, bytes: usize) {
         self.stats.output_bytes += bytes as u64;
         self.stats.writes += 1;
+        // What has left is held no more: keys must not be evicted for it.
+        self.client_bytes = self.client_bytes.saturating_sub(bytes);
         if self.replication.owns(conn) {
             self.stats.replica_output_bytes += bytes as u64;
             self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));

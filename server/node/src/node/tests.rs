@@ -437,3 +437,21 @@ fn who_has_not_said_who_it_is_may_not_send_much() {
         assert_eq!(bench.sendable(known), "", "it is heard out");
     }
 }
+
+#[test]
+fn replies_that_have_left_do_not_count_against_maxmemory() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no"), ("maxmemory-policy", "allkeys-lru")]);
+    let conn = bench.connect();
+    bench.ask(conn, &format!("SET kept {}", "x".repeat(1 << 15)));
+    let used: usize = {
+        let info = bench.ask(conn, "INFO memory");
+        let line = info.split('|').find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        line.parse().unwrap()
+    };
+    bench.ask(conn, &format!("CONFIG SET maxmemory {}", used + (1 << 17)));
+    // No time passes: nobody has looked at all clients in between.
+    for _ in 0..100 {
+        bench.ask(conn, "GET kept");
+    }
+    assert_eq!(bench.ask(conn, "DBSIZE"), ":1|");
+}

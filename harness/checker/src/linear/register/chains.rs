@@ -66,7 +66,10 @@ pub(super) struct Chains<'a> {
 impl<'a> Chains<'a> {
     pub fn build(ops: &'a [Op<Register>], index: &'a ValueIndex, findings: &mut Findings) -> Self {
         let fresh = |writer| Cluster { writer, before: NONE, behind: NONE, proof: NONE, reads: Span::EMPTY };
-        let mut chains = Self { clusters: vec![fresh(NONE)], ops, index };
+        let is_write = |op: &&Op<Register>| op.status != Status::Failed && op.kind.wrote().is_some();
+        let mut clusters = Vec::with_capacity(ops.iter().filter(is_write).count() + 1);
+        clusters.push(fresh(NONE));
+        let mut chains = Self { clusters, ops, index };
         for (id, op) in numbered(ops) {
             if op.status != Status::Failed && op.kind.wrote().is_some() {
                 chains.clusters.push(fresh(id));

@@ -30,13 +30,12 @@ impl Zone {
     }
 }
 
+/// The forward zones and the others.
+pub(super) type Zones = (Vec<Zone>, Vec<Zone>);
+
 /// Judges every block and every pair of them.
-pub(super) fn check(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) -> Vec<Zone> {
-    let zones = blocks(ops, chains, findings);
-    let (mut forward, mut backward) = (Vec::new(), Vec::new());
-    for zone in &zones {
-        if zone.is_forward() { forward.push(*zone) } else { backward.push(*zone) }
-    }
+pub(super) fn check(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) -> Zones {
+    let (mut forward, mut backward) = blocks(ops, chains, findings);
     forward.sort_unstable_by_key(|zone| (zone.span.first_ret, zone.root));
     backward.sort_unstable_by_key(|zone| (zone.span.last_call, zone.root));
     let mut explain = Explain { ops, chains, findings };
@@ -55,11 +54,12 @@ pub(super) fn check(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Fi
     for next in opened {
         explain.open(&mut reach, *next);
     }
-    zones
+    (forward, backward)
 }
 
 /// For each operation its place in an order that the zones allow: the search tries that order first.
-pub(super) fn schedule(count: usize, chains: &Chains<'_>, mut zones: Vec<Zone>) -> Vec<u64> {
+pub(super) fn schedule(count: usize, chains: &Chains<'_>, (mut zones, backward): Zones) -> Vec<u64> {
+    zones.extend(backward);
     zones.sort_unstable_by_key(|zone| (zone.place(), zone.root));
     let mut places = vec![u64::MAX; count];
     let mut next = 0;
@@ -85,8 +85,8 @@ fn chain<'a>(chains: &'a Chains<'_>, root: u32) -> impl Iterator<Item = &'a Clus
 }
 
 /// One zone a block; orders inside blocks are judged on the way.
-fn blocks(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) -> Vec<Zone> {
-    let mut zones = Vec::new();
+fn blocks(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) -> Zones {
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut visited = 0;
     let mut counted = 0;
     for root in 0..chains.clusters.len() {
@@ -109,12 +109,13 @@ fn blocks(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) ->
                 span.join(group);
             }
         }
-        zones.push(Zone { span, root: root as u32 });
+        let zone = Zone { span, root: root as u32 };
+        if zone.is_forward() { forward.push(zone) } else { backward.push(zone) }
     }
     if visited < counted {
         circles(chains, findings);
     }
-    zones
+    (forward, backward)
 }
 
 /// `early` returned before `late` was called, though it stands behind it in the same block.

@@ -7,3 +7,4 @@ mod objects;
 mod random;
 mod reference;
 mod register;
+mod stories;

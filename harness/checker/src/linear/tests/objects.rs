@@ -485,3 +485,99 @@ fn accounts_agree_with_the_reference() {
     };
     compare(&[10; 3], bank_step, banking, check, |_, _| None);
 }
+
+// Keys that expire. A state is the write that is there, and which writes have happened.
+
+type Expiry = (Option<usize>, u32);
+
+#[derive(Clone, Debug)]
+enum Timed {
+    Read(u64),
+    Write {
+        value: u64,
+        ttl_nanos: u64,
+        number: usize,
+    },
+    Delete,
+    /// The end of a write.
+    End(usize),
+}
+
+/// The reference has no values: the number of a write is its value less one.
+fn expiry_step(state: &Expiry, kind: &Timed, known: bool) -> Option<Expiry> {
+    let (now, born) = *state;
+    match *kind {
+        Timed::Read(value) => {
+            (!known || now.map_or(NIL, |number| number as u64 + 1) == value).then_some(*state)
+        }
+        Timed::Write { number, .. } => Some((Some(number), born | 1 << number)),
+        Timed::Delete => Some((None, born)),
+        Timed::End(number) if born & 1 << number == 0 => None,
+        Timed::End(number) => Some((now.filter(|&there| there != number), born)),
+    }
+}
+
+fn expiring_keys(rng: &mut SmallRng) -> Vec<Op<Timed>> {
+    let (lies, unknown) = mood(rng);
+    let mut ops = Vec::new();
+    let mut state: Option<(usize, u64)> = None;
+    for (process, interval) in (0..).zip(random::intervals(rng).into_iter().take(6)) {
+        let status = random::status(rng, unknown);
+        let now = u64::midpoint(interval.0, interval.1);
+        state = state.filter(|&(_, end)| end > now);
+        let number = ops.len();
+        let kind = match rng.random_range(0..10) {
+            0..4 => {
+                let ttl_nanos = if rng.random_bool(0.3) { NEVER } else { rng.random_range(1..20) };
+                Timed::Write { value: number as u64 + 1, ttl_nanos, number }
+            }
+            4 => Timed::Delete,
+            _ if rng.random_bool(lies) => {
+                Timed::Read(if number > 0 { rng.random_range(1..=number as u64) } else { NIL })
+            }
+            _ => Timed::Read(state.map_or(NIL, |(number, _)| number as u64 + 1)),
+        };
+        if happens(rng, status) {
+            match kind {
+                Timed::Write { ttl_nanos, .. } => state = Some((number, now.saturating_add(ttl_nanos))),
+                Timed::Delete => state = None,
+                _ => {}
+            }
+        }
+        ops.push(random::op(process, interval, status, kind));
+    }
+    ops
+}
+
+#[test]
+fn expiring_keys_agree_with_the_reference() {
+    let mut tally = Tally::default();
+    for seed in 0..histories() {
+        let timed = expiring_keys(&mut random::rng(seed));
+        let ops: Vec<Op<Expiring>> = timed
+            .iter()
+            .map(|op| {
+                let kind = match op.kind {
+                    Timed::Read(value) => Expiring::Read(value),
+                    Timed::Write { value, ttl_nanos, .. } => Expiring::Write { value, ttl_nanos },
+                    Timed::Delete | Timed::End(_) => Expiring::Delete,
+                };
+                Op { call: op.call, ret: op.ret, process: op.process, status: op.status, kind }
+            })
+            .collect();
+        // By the definition: each write's end lies as far behind its call and its return as it lives.
+        let mut with_ends = timed.clone();
+        for op in timed.iter().filter(|op| op.status != Status::Failed) {
+            let Timed::Write { ttl_nanos, number, .. } = op.kind else { continue };
+            if ttl_nanos != NEVER {
+                let (call, ret) = (op.call + ttl_nanos, op.ret.saturating_add(ttl_nanos));
+                with_ends.push(Op { call, ret, kind: Timed::End(number), ..*op });
+            }
+        }
+        let answer = expiring(&ops, ClockError::default(), &Limits::default());
+        let legal = has_order(&with_ends, &(None, 0), expiry_step);
+        assert_eq!(verdict(&answer, &ops), legal, "seed {seed}: {ops:?}\n{answer:?}");
+        tally.add(legal);
+    }
+    tally.assert_both();
+}

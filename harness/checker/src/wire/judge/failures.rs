@@ -64,7 +64,7 @@ impl WireJudge {
         let settled =
             self.members.all[node].joined.saturating_add(self.options.node_timeout) < heard.made_after;
         if !settled || !self.knows_all_owners(heard.from, node) {
-            return self.unknown(Rule::Failure, "the sender had just joined, and may know few masters");
+            return self.unknown(Rule::Failure, "the sender may just have joined, and known few masters");
         }
         if self.lost.iter().any(|(_, to)| to == heard.from) {
             return self.unknown(Rule::Failure, "what the sender was told could not be followed");

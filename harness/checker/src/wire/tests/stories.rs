@@ -247,7 +247,7 @@ fn of_a_node_that_has_just_joined_nothing_is_known() {
     let wire = bench.fine();
     let count = &wire.rules[Rule::Failure.name()];
     assert_eq!((count.judged, count.unknown), (0, 1));
-    assert_eq!(count.why, "the sender had just joined, and may know few masters");
+    assert_eq!(count.why, "the sender may just have joined, and known few masters");
 }
 
 // Promotion by a majority.

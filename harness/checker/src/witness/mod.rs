@@ -1,0 +1,78 @@
+//! Draws a witness: its operations on a timeline with a lane a process, as text ([`text`]) or SVG ([`timeline_svg`]),
+//! and what must come before what as a graph ([`graph_svg`]).
+//!
+//! Time is not to scale: moments stand in their order, as far apart as the words between them need.
+
+mod layout;
+mod svg;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::answer::{OpId, Relation, Witness};
+
+pub use self::svg::{graph_svg, timeline_svg};
+pub use self::text::text;
+
+/// An operation as people should see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// What links call it, such as `T3`.
+    pub name: String,
+    /// Whose lane, such as `process 4`.
+    pub lane: String,
+    pub from: u64,
+    /// None: it may go on for ever.
+    pub to: Option<u64>,
+    /// What it did and what it was answered, in a few words.
+    pub words: String,
+}
+
+/// `from` and `to` are places in the drawing's operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrow {
+    pub from: usize,
+    pub to: usize,
+    /// Short, such as `wr`.
+    pub label: &'static str,
+    /// The evidence.
+    pub why: String,
+}
+
+/// A witness ready to be drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawing {
+    pub title: String,
+    /// In order of invocation.
+    pub ops: Vec<Shown>,
+    pub arrows: Vec<Arrow>,
+}
+
+impl Drawing {
+    /// Of a witness whose operations `show` knows.
+    pub fn new(witness: &Witness, mut show: impl FnMut(OpId) -> Shown) -> Self {
+        let place = |op: OpId| witness.ops.iter().position(|known| *known == op);
+        let arrows = witness
+            .links
+            .iter()
+            .filter_map(|link| {
+                let (from, to) = (place(link.from)?, place(link.to)?);
+                Some(Arrow { from, to, label: label(link.relation), why: link.why.clone() })
+            })
+            .collect();
+        let ops = witness.ops.iter().map(|op| show(*op)).collect();
+        Self { title: format!("{}: {}", witness.class, witness.sentence), ops, arrows }
+    }
+}
+
+/// The field's short names.
+fn label(relation: Relation) -> &'static str {
+    match relation {
+        Relation::WriteWrite => "ww",
+        Relation::WriteRead => "wr",
+        Relation::ReadWrite => "rw",
+        Relation::Realtime => "realtime",
+        Relation::Process => "process",
+    }
+}
