@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 
 use crate::acl::{Acl, Secrets};
 use crate::cluster::Cluster;
-use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, class, flag, text};
+use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, PropagatedCommand, class, flag, text};
 use crate::config::{Config, Key};
 use crate::io::{
     ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
@@ -812,7 +812,12 @@ impl Node {
             return;
         }
         let propagated = std::mem::take(&mut self.db.propagated);
-        let wrap = as_one && propagated.len() > 1;
+        let (for_replicas, in_file) = (self.replication.wants_commands(), self.files.aof().is_some());
+        // What nobody takes does not count (a script's `redis.set_repl`, PUBLISH without replicas).
+        let taken = |command: &PropagatedCommand<'_>| {
+            for_replicas && command.for_replicas || in_file && command.in_file
+        };
+        let wrap = as_one && propagated.len() > 1 && propagated.iter().filter(taken).nth(1).is_some();
         if wrap {
             // The SELECT that the first command needs stands before the transaction.
             let first = propagated.iter().next().map(|command| command.db);
