@@ -22,6 +22,7 @@ fn comparable(line: &str, reply: &str) -> String {
 #[test]
 fn written_requests_get_the_same_replies() {
     let mut pair = Pair::start(60, &ARGS, comparable);
+    pair.ask("CONFIG RESETSTAT");
     for protocol in ["2", "3"] {
         pair.ask_only(&format!("HELLO {protocol}"));
         pair.ask("FLUSHALL");
@@ -48,6 +49,7 @@ fn random_scripts_of_many_seeds() {
 
 fn fuzz(number: u8, seed: u64, scripts: usize) {
     let mut pair = Pair::start(number, &ARGS, comparable);
+    pair.ask("CONFIG RESETSTAT");
     let mut dice = Dice(seed);
     let mut errors = 0;
     for _ in 0..scripts {

@@ -299,6 +299,8 @@ impl Node {
             Some(Incoming { dataset, libraries, failure: None, .. }) => {
                 self.db.replace_all(dataset, self.now.wall);
                 self.take_libraries_or_complain(&libraries);
+                // They belong to what was there before.
+                self.scripts.held_batches.clear();
                 self.own_expiring.clear();
                 self.replicate(super::super::replication::Replication::loaded);
                 if self.files.aof().is_some() {

@@ -154,7 +154,10 @@ impl Node {
         }
         self.last_reading_ns = running.began_ns;
         self.db.select(client.db);
-        self.scripts.error_is_counted = ended.is_counted;
+        for error in &ended.errors {
+            self.stats.count_error(format!("-{error}").as_bytes());
+        }
+        self.scripts.errors_are_counted = true;
         self.scratch.extend_from_slice(&ended.reply);
     }
 
@@ -248,7 +251,7 @@ impl Node {
         began_ns: u64,
         reply_at: usize,
     ) {
-        if !std::mem::take(&mut self.scripts.error_is_counted) {
+        if !std::mem::take(&mut self.scripts.errors_are_counted) {
             self.count_error(reply_at);
         }
         let failed = self.stats.error_replies > self.scripts.errors_before;

@@ -35,8 +35,8 @@ pub(super) struct Scripts {
     pub running: Option<Box<Running>>,
     /// Memory was short when the command began that is being executed.
     pub memory_is_short: bool,
-    /// The error that the last script ended with is in the statistics already.
-    pub error_is_counted: bool,
+    /// The errors in the reply of the last script are in the statistics already.
+    pub errors_are_counted: bool,
     /// How many errors were counted when its last command ended: it fails if there are more when it ends.
     pub errors_before: u64,
     /// For `math.random` of all of them; it goes on from script to script.

@@ -133,17 +133,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes what a script returned; true if it is an error that statistics have already.
-pub fn write_reply(out: &mut Vec<u8>, value: &Value, form: ReplyForm) -> bool {
-    let mut writer = Writer { reply: Reply::new(out, form.client), form, is_counted: false };
+/// Writes what a script returned; gives the errors in it that statistics do not have yet.
+pub fn write_reply(out: &mut Vec<u8>, value: &Value, form: ReplyForm) -> Vec<String> {
+    let mut writer = Writer { reply: Reply::new(out, form.client), form, errors: Vec::new() };
     writer.value(value, 0);
-    writer.is_counted
+    writer.errors
 }
 
 struct Writer<'a> {
     reply: Reply<'a>,
     form: ReplyForm,
-    is_counted: bool,
+    errors: Vec<String>,
 }
 
 impl Writer<'_> {
@@ -196,8 +196,12 @@ impl Writer<'_> {
     fn special(&mut self, table: &Table, depth: usize) -> Result<bool> {
         if let Value::String(_) = table.raw_get("err")? {
             let err: LuaString = table.raw_get("err")?;
-            self.reply.error(latin(cut_at_zero(&err.as_bytes())).trim_matches(['\r', '\n']));
-            self.is_counted |= table.raw_get::<Value>("ignore_error_stats_update")? == Value::Boolean(true);
+            let err = latin(cut_at_zero(&err.as_bytes()));
+            let err = err.trim_matches(['\r', '\n']);
+            self.reply.error(err);
+            if table.raw_get::<Value>("ignore_error_stats_update")? != Value::Boolean(true) {
+                self.errors.push(err.to_owned());
+            }
             return Ok(true);
         }
         if let Value::String(ok) = table.raw_get("ok")? {

@@ -243,9 +243,11 @@ fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
     };
     // Below are this function and the handler.
     let found = at(2).and_then(|place| if place.0 { at(3) } else { Some(place) });
-    // What the sandbox itself raises, it raises for its caller.
+    // What the sandbox itself raises, it raises for its caller, one or two functions up.
     let found =
         found.and_then(|place| if place.1 == PRELUDE_NAME { at(4).filter(|it| !it.0) } else { Some(place) });
+    let found =
+        found.and_then(|place| if place.1 == PRELUDE_NAME { at(5).filter(|it| !it.0) } else { Some(place) });
     match found {
         Some((_, name, line)) if name != PRELUDE_NAME => (Some(name), Some(line)),
         _ => (None, None),

@@ -72,12 +72,17 @@ end
 function globals.rawget(...)
   local table, key = ...
   if type(table) ~= "table" then wanted(1, "rawget", "table", ...) end
+  if select("#", ...) < 2 then error("bad argument #2 to 'rawget' (value expected)", 2) end
   return rawget0(behind[table] or table, key)
 end
 
 function globals.rawset(...)
   local table, key, value = ...
   if type(table) ~= "table" then wanted(1, "rawset", "table", ...) end
+  local given_count = select("#", ...)
+  if given_count < 3 then
+    error("bad argument #" .. given_count + 1 .. " to 'rawset' (value expected)", 2)
+  end
   if behind[table] then error(READONLY, 0) end
   if key == nil then error("table index is nil", 0) end
   return rawset0(table, key, value)

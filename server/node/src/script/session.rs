@@ -32,8 +32,8 @@ pub enum Job {
 pub struct Ended {
     /// The reply; of a library what went wrong, as text, or nothing.
     pub reply: Vec<u8>,
-    /// It is an error that the statistics have already.
-    pub is_counted: bool,
+    /// The errors in it that the statistics do not have yet.
+    pub errors: Vec<String>,
 }
 
 /// How far it came.
@@ -131,7 +131,7 @@ fn run(lua: &Lua, prelude: &Prelude, shared: &Shared, job: &Job) -> Result<Ended
         Job::Library { body } => {
             let (fine, problem) = prelude.load_library.call::<(bool, Value)>(body)?;
             let reply = if fine { Vec::new() } else { library_problem(&problem) };
-            return Ok(Ended { reply, is_counted: false });
+            return Ok(Ended { reply, errors: Vec::new() });
         }
     };
     let mut values = outcome.into_iter();
@@ -139,12 +139,12 @@ fn run(lua: &Lua, prelude: &Prelude, shared: &Shared, job: &Job) -> Result<Ended
     let value = values.next().unwrap_or(Value::Nil);
     let mut out = Vec::new();
     let form = ReplyForm { client: protocol, script: shared.protocol.get() };
-    let is_counted = if fine {
+    let errors = if fine {
         write_reply(&mut out, &value, form)
     } else {
         write_failure(&mut out, name, &value, protocol)
     };
-    Ok(Ended { reply: out, is_counted })
+    Ok(Ended { reply: out, errors })
 }
 
 fn strings(lua: &Lua, strings: &[Vec<u8>]) -> Result<Table, Error> {
@@ -155,15 +155,16 @@ fn strings(lua: &Lua, strings: &[Vec<u8>]) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// The error that a script ended with; true if it is counted already.
-fn write_failure(out: &mut Vec<u8>, name: &str, problem: &Value, protocol: Protocol) -> bool {
+/// The error that a script ended with; gives it, unless it is counted already.
+fn write_failure(out: &mut Vec<u8>, name: &str, problem: &Value, protocol: Protocol) -> Vec<String> {
     let Value::Table(table) = problem else {
         let message = problem
             .as_string()
             .map_or_else(|| b"execution failure".to_vec(), |text| text.as_bytes().to_vec());
         let message = latin(&message[..message.len().min(100)]);
-        Reply::new(out, protocol).error(&format!("ERR Error running script {name}, {message}"));
-        return false;
+        let text = format!("ERR Error running script {name}, {message}");
+        Reply::new(out, protocol).error(&text);
+        return vec![text];
     };
     let field = |name: &str| table.get::<Option<mlua::LuaString>>(name).ok().flatten();
     let mut text =
@@ -173,7 +174,8 @@ fn write_failure(out: &mut Vec<u8>, name: &str, problem: &Value, protocol: Proto
         text.extend([" script: ", name, ", on ", &source, ":", &line, "."]);
     }
     Reply::new(out, protocol).error(&text);
-    table.get::<Value>("ignore_error_stats_update").is_ok_and(|value| value == Value::Boolean(true))
+    let mark = table.get::<Value>("ignore_error_stats_update");
+    if mark.is_ok_and(|mark| mark == Value::Boolean(true)) { Vec::new() } else { vec![text] }
 }
 
 /// What went wrong in a library's code: the `err` of a table, or a string.
@@ -191,15 +193,15 @@ fn library_problem(problem: &Value) -> Vec<u8> {
 /// The script could not even be run: memory is short, as a rule.
 fn broken(job: &Job, error: &Error) -> Ended {
     let problem = Raised::of(error).to_string();
-    let reply = match job {
-        Job::Library { .. } => format!("ERR {problem}").into_bytes(),
+    match job {
+        Job::Library { .. } => Ended { reply: format!("ERR {problem}").into_bytes(), errors: Vec::new() },
         Job::Script { name, protocol, .. } | Job::Function { name, protocol, .. } => {
-            let mut out = Vec::new();
-            Reply::new(&mut out, *protocol).error(&format!("ERR Error running script {name}, {problem}"));
-            out
+            let text = format!("ERR Error running script {name}, {problem}");
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, *protocol).error(&text);
+            Ended { reply, errors: vec![text] }
         }
-    };
-    Ended { reply, is_counted: false }
+    }
 }
 
 /// Bytes as text, a character a byte: what [`Reply::error`] writes as it was.

@@ -13,10 +13,18 @@ const MAX_ALIGN: usize = 8;
 /// The table `struct`.
 pub fn library(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    table.raw_set("pack", lua.create_function(|lua, args| pack(lua, &Given::new(lua, args)))?)?;
+    table.raw_set("pack", lua.create_function(|lua, args| pack(lua, &Given::new(lua, marked(args))))?)?;
     table.raw_set("unpack", lua.create_function(|lua, args| unpack(lua, &Given::new(lua, args)))?)?;
     table.raw_set("size", lua.create_function(|lua, args| size(lua, &Given::new(lua, args)))?)?;
     Ok(table)
+}
+
+/// Redis puts a nil behind the arguments before it looks at them: one that lacks is that.
+fn marked(mut args: MultiValue) -> MultiValue {
+    if !args.is_empty() {
+        args.push_back(Value::Nil);
+    }
+    args
 }
 
 /// A format string while it is read, with the byte order and alignment that it has set so far.
