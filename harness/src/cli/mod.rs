@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod check;
 pub mod cluster;
 mod doctor;
+mod history;
 pub mod redis_cli;
 mod run;
 mod screen;
@@ -53,7 +54,8 @@ impl Role {
     after_help = "Examples:\n  slotstorm run                                    a storm on slotstorm's own server\n  \
                   slotstorm run --sut /usr/bin/redis-server        the same on an unmodified redis-server\n  \
                   slotstorm run results/latest/repro.toml          the last run once more\n  \
-                  slotstorm check results/latest                   judge a stored run again\n\n\
+                  slotstorm check results/latest                   judge a stored run again\n  \
+                  slotstorm check history.edn --workload list-append   judge a history of Jepsen's\n\n\
                   Exit codes: 0 valid, 1 invalid, 2 unknown or vacuous, 3 the run could not be made, 254 bad usage\n\n\
                   Called by the name redis-server (or valkey-server) it is a server with that one's arguments,\n\
                   called redis-cli (or valkey-cli) a client: `ln -s $(which slotstorm) redis-cli`"
@@ -67,8 +69,11 @@ struct Cli {
 enum Verb {
     /// Start a cluster, storm it, judge what happened
     Run(Box<run::RunArgs>),
-    /// Judge the stored history of a run again
-    Check(FolderArgs),
+    /// Judge the stored history of a run again, or a history that others recorded
+    Check(Box<check::CheckArgs>),
+    /// Write the history of a run for other checkers
+    #[command(after_help = "Example:\n  slotstorm export results/latest --edn history.edn")]
+    Export(history::ExportArgs),
     /// Draw the plots and the page of a stored run again
     Report(FolderArgs),
     /// Look whether this machine can run storms, and what servers it has
@@ -88,9 +93,6 @@ enum Verb {
 struct FolderArgs {
     /// The run's folder, such as results/latest
     run_dir: PathBuf,
-    /// Print the verdict only, as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// What went wrong, by whose fault.
@@ -121,6 +123,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => check::check(&args),
+        Verb::Export(args) => history::export(&args),
         Verb::Report(args) => check::report(&args),
         Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),
         Verb::Cluster(args) => cluster::run(args).map_err(Failure::Broken),
