@@ -5,8 +5,8 @@ use crate::record::{FailoverMode, Nanos, NodeId, Record};
 use crate::timeline::{CutEffect, MILLI, Span, Timeline};
 use crate::wire::{Fact, WireJudge, WireOptions};
 
-/// Shorter ones are inside the judge's own margins.
-const STALL_MIN: Nanos = 500 * MILLI;
+/// Shorter ones are inside the judge's own margins, even many in a row.
+const STALL_MIN: Nanos = 100 * MILLI;
 
 /// Judges the bus; `None`: it was not watched.
 pub fn check(record: &Record, timeline: &Timeline) -> Option<Wire> {
@@ -53,8 +53,9 @@ fn facts(record: &Record, timeline: &Timeline) -> Vec<(Nanos, Fact)> {
     let takeovers =
         timeline.faults.manual_failovers.iter().filter(|manual| manual.mode == FailoverMode::Takeover);
     facts.extend(takeovers.map(|manual| (manual.at, Fact::Takeover { node: name(manual.node) })));
-    let stalls = timeline.stalls.iter().filter(|span| span.to - span.from >= STALL_MIN);
-    facts.extend(stalls.map(|span| (span.to, Fact::Stalled { since: span.from })));
+    // As they were measured, not merged: what one loop saw when its stall ended is judged with that stall known.
+    let stalls = record.stalls.iter().filter(|stall| stall.to - stall.from >= STALL_MIN);
+    facts.extend(stalls.map(|stall| (stall.to, Fact::Stalled { since: stall.from })));
     facts.sort_by_key(|(time, _)| *time);
     facts
 }

@@ -28,7 +28,7 @@ pub enum Fact {
         from: String,
         to: String,
     },
-    /// Proxy, controller or host did not run since then.
+    /// Proxy, controller or host did not run since then. These facts come in the order in which the stalls end.
     Stalled {
         since: Nanos,
     },
@@ -81,18 +81,40 @@ impl Facts {
         }
     }
 
-    /// The frame that was read at `time` was made after this; `opened` is when its connection was.
+    /// The frame that was read at `time` was made after this; `opened` is when its connection was seen to be. A cut of
+    /// either direction holds a connection that is dialled under it, with all that is written to it.
     pub fn made_after(&self, from: &str, to: &str, opened: Nanos, time: Nanos) -> Nanos {
-        let since = time.saturating_sub(2 * PROMPT);
+        let (opened, seen) = (self.earliest(opened), self.earliest(time));
+        let since = seen.saturating_sub(PROMPT);
         let held = self.cut_within(from, to, since, time)
-            || self.stopped_within(from, since, time)
-            || self.stopped_within(to, since, time);
-        if held { opened } else { opened.max(time.saturating_sub(PROMPT)) }
+            || self.cut_within(to, from, since, time)
+            || self.paused_within(from, since, time)
+            || self.paused_within(to, since, time);
+        if held { opened } else { opened.max(seen) }
+    }
+
+    /// What was seen at `time` happened after this: promptly before, and nothing is prompt while the host stands still.
+    fn earliest(&self, time: Nanos) -> Nanos {
+        let mut earliest = time.saturating_sub(PROMPT);
+        // The last ones to end are the last in the list.
+        for stall in self.stalled.iter().rev() {
+            if stall.to < earliest {
+                break;
+            }
+            if stall.from < time {
+                earliest = earliest.min(stall.from.saturating_sub(PROMPT));
+            }
+        }
+        earliest
+    }
+
+    fn paused_within(&self, node: &str, from: Nanos, to: Nanos) -> bool {
+        self.paused.get(node).is_some_and(|spans| meets(spans, from, to))
     }
 
     /// The process, or the whole host, did not run at some moment of the interval.
     pub fn stopped_within(&self, node: &str, from: Nanos, to: Nanos) -> bool {
-        self.paused.get(node).is_some_and(|spans| meets(spans, from, to)) || meets(&self.stalled, from, to)
+        self.paused_within(node, from, to) || meets(&self.stalled, from, to)
     }
 
     /// Frames were held on the way from one to the other at some moment of the interval.

@@ -397,6 +397,37 @@ fn a_frame_that_was_held_may_be_older_than_the_vote() {
     bench.fine();
 }
 
+/// Met in a run against redis-server 7.0.15: a connection dialled towards a node that cannot answer is held as a whole.
+#[test]
+fn a_connection_dialled_under_a_cut_of_the_other_direction_is_held_too() {
+    let mut bench = Bench::new();
+    bench.n1_fails().fact(&cut("n6", "n2")).redial(2, 6).dial(2, 6);
+    let old = bench.peers[2].clone();
+    bench.campaign(4, 0).vote(2, 4).vote(3, 4).pass(1.5).fact(&healed("n6", "n2"));
+    let new = std::mem::replace(&mut bench.peers[2], old);
+    bench.ping(2, 6);
+    bench.peers[2] = new;
+    bench.ping(2, 6);
+    bench.fine();
+}
+
+/// Met in a run against redis-server 7.0.15 on a machine at load 40: the proxy read both frames and saw the connection only when
+/// it ran again.
+#[test]
+fn what_is_seen_at_the_end_of_a_stall_may_be_as_old_as_its_beginning() {
+    let mut bench = Bench::new();
+    bench.n1_fails();
+    let old = bench.peers[2].clone();
+    bench.campaign(4, 0).vote(2, 4).vote(3, 4);
+    let since = bench.now - SECOND;
+    bench.pass(1.5).fact(&Fact::Stalled { since }).redial(2, 6);
+    let new = std::mem::replace(&mut bench.peers[2], old);
+    bench.ping(2, 6);
+    bench.peers[2] = new;
+    bench.ping(2, 6);
+    bench.fine();
+}
+
 // What cannot be followed.
 
 #[test]
