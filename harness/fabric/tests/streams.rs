@@ -175,6 +175,8 @@ proptest! {
         let mut next = 0u8;
         // Who ended a direction sends no more; who was half-closed by policy is heard no more.
         let mut ended = std::collections::BTreeSet::new();
+        // Who reset sends and hears no more; who finished by itself.
+        let (mut resets, mut finished) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
         let mut half_closed = false;
         for act in acts {
             match act {
@@ -199,6 +201,9 @@ proptest! {
                         ended.insert((conn, dir));
                         if rst {
                             ended.insert((conn, dir.reverse()));
+                            resets.insert((conn, dir));
+                        } else {
+                            finished.insert((conn, dir));
                         }
                     }
                 }
@@ -224,7 +229,11 @@ proptest! {
             for dir in Dir::BOTH {
                 let (sent, got) = (&peer.sent[dir.index()], &peer.got[dir.index()]);
                 prop_assert!(sent.starts_with(got));
-                if !peer.reset && !half_closed {
+                if !peer.reset && !half_closed && resets.contains(&(i, dir)) {
+                    // Only who has read the end and has ended, too, is not told of a reset.
+                    prop_assert!(peer.fin[dir.index()] && ended.contains(&(i, dir.reverse())));
+                    prop_assert!(finished.contains(&(i, dir.reverse())) || resets.contains(&(i, dir.reverse())));
+                } else if !peer.reset && !half_closed && !resets.contains(&(i, dir.reverse())) {
                     prop_assert_eq!(sent.len(), got.len(), "connection {} {:?}", i, dir);
                     prop_assert_eq!(ended.contains(&(i, dir)), peer.fin[dir.index()]);
                 }

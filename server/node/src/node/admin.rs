@@ -5,12 +5,23 @@ use super::cluster_glue::{settings as cluster_settings, write_reply};
 use super::dispatch::Step;
 use super::replication_glue::settings as replication_settings;
 use super::{LOADING, Node, encoding_limits, text};
-use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown};
+use crate::command::{Fault, NOT_INTEGER, SYNTAX, Spec, Verb, class, is, shown, write_help};
 use crate::config::Key;
 use crate::io::{ConnId, Effect, LogLevel};
 use crate::keyspace::number::parse_i64;
 use crate::replication::{MasterAddr, RoleView};
 use crate::resp::Args;
+
+const CONFIG_HELP: [&str; 8] = [
+    "GET <pattern>",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "SET <directive> <value>",
+    "    Set the configuration <directive> to <value>.",
+    "RESETSTAT",
+    "    Reset statistics reported by the INFO command.",
+    "REWRITE",
+    "    Rewrite the configuration file.",
+];
 
 impl Node {
     pub(super) fn run_admin(
@@ -75,7 +86,9 @@ impl Node {
             }
             Verb::Failover => {
                 if self.config.flag(Key::ClusterEnabled) {
-                    return Err(text("ERR FAILOVER not allowed in cluster mode."));
+                    return Err(text(
+                        "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+                    ));
                 }
                 self.failover(args)?;
                 self.reply(client).ok();
@@ -227,17 +240,8 @@ impl Node {
                 return self.rewrite_config(conn, client, false);
             }
             b"help" => {
-                let mut reply = self.reply(client);
-                reply.array(5);
-                for line in [
-                    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                    "GET <pattern>",
-                    "SET <directive> <value>",
-                    "RESETSTAT",
-                    "REWRITE",
-                ] {
-                    reply.simple(line);
-                }
+                arity(args.len() == 2)?;
+                write_help(&mut self.reply(client), "CONFIG", &CONFIG_HELP);
             }
             _ => return Err(Fault::subcommand(&args[1], "CONFIG")),
         }

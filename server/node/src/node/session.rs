@@ -3,13 +3,27 @@
 use super::client::{Blocked, Client, ConnKind};
 use super::dispatch::Step;
 use super::{Node, text};
-use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, Spec, Verb, int32};
+use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, Spec, Verb, int32, write_help};
 use crate::config::{Key, glob_matches};
 use crate::io::ConnId;
 use crate::keyspace::Slot;
 use crate::keyspace::number::parse_i64;
 use crate::pubsub::Kind;
 use crate::resp::{Args, Protocol, Reply};
+
+const PUBSUB_HELP: [&str; 11] = [
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "SHARDCHANNELS [<pattern>]",
+    "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return the number of subscribers for the specified shard level channel(s)",
+];
 
 impl Node {
     /// Carries out a command of the node's own.
@@ -281,6 +295,7 @@ impl Node {
                 let patterns = self.pubsub.of(Kind::Pattern).len();
                 self.reply(client).int(patterns as i64);
             }
+            b"help" if args.len() == 2 => write_help(&mut self.reply(client), "PUBSUB", &PUBSUB_HELP),
             _ => return Err(Fault::subcommand(&args[1], "PUBSUB")),
         }
         Ok(())

@@ -76,11 +76,20 @@ fn a_request_less_is_a_vote_that_nobody_asked_for() {
 
 #[test]
 fn no_reports_make_a_fail_that_nobody_agreed_to() {
-    let wire = judged(|_, frame| {
+    // The recording is short: who counts as a master is looked up so far back that the cluster was still being made.
+    let later = |time: &mut u64| *time += if *time > 3 * SECOND { 10 * SECOND } else { 0 };
+    let wire = judged(|line, frame| {
+        later(&mut line.time);
+        frame.opened.iter_mut().for_each(later);
         frame.pfail.clear();
         frame.fail.clear();
     });
-    assert!(matches!(broken(&wire)[..], [(rule, _)] if rule == Rule::Failure.name()), "{:?}", broken(&wire));
+    assert!(
+        matches!(broken(&wire)[..], [(rule, _)] if rule == Rule::Failure.name()),
+        "{:?} {:?}",
+        broken(&wire),
+        wire.rules
+    );
 }
 
 #[test]
@@ -106,16 +115,14 @@ fn a_vote_in_an_epoch_before_the_last_takes_the_epoch_back() {
     assert_eq!(back, 2, "{:?}", broken(&wire));
 }
 
+/// A master may take an epoch alone (a bump, an import), and may meet one that was elected: the protocol itself repairs that, so it
+/// is counted and no finding.
 #[test]
-fn the_old_master_may_not_return_with_the_winners_epoch() {
+fn an_old_master_that_returns_with_the_winners_epoch_is_a_collision() {
     let wire = judged(|line, frame| {
         if line.from == "n3" && line.time > RESUMED && frame.of.is_some() {
             frame.of = Some(String::new());
         }
     });
-    let found = broken(&wire);
-    assert!(
-        matches!(found[..], [(rule, text)] if rule == Rule::EqualEpochs.name() && text.contains("with epoch 7")),
-        "{found:?}"
-    );
+    assert_eq!((broken(&wire), wire.collisions), (vec![], 1));
 }
