@@ -43,8 +43,13 @@ impl Server {
         };
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut server = Self { ip, child, stream: BufReader::new(stream), _dir: dir };
-        assert_eq!(server.ask(&["PING"]), "PONG");
-        server
+        loop {
+            match server.ask(&["PING"]).as_str() {
+                "PONG" => break server,
+                loading => assert!(loading.starts_with("-LOADING") && Instant::now() < until, "{loading}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn send(&mut self, words: &[impl AsRef<[u8]>]) {

@@ -111,6 +111,7 @@ impl Server {
     }
 }
 
+/// What the server removes meanwhile (files of an append-only file before its rewrite) is not missed.
 fn copy_all(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -119,7 +120,8 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
             std::fs::create_dir(&target).unwrap();
             copy_all(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            let copied = std::fs::copy(entry.path(), target);
+            assert!(copied.is_ok() || !entry.path().exists(), "{}: {copied:?}", entry.path().display());
         }
     }
 }
