@@ -226,7 +226,8 @@ fn load_aof(pieces: &mut dyn Iterator<Item = &[u8]>) -> AofEnd {
     let mut loader = AofLoader::new(AofNames::default(), LoadWhat::Everything, true, &mut disk);
     let manifest: &[u8] = b"file appendonly.aof.1.incr.aof seq 1 type i\n";
     // An end that comes with no bytes, as a shell may tell it.
-    let pieces = pieces.map(|piece| (piece, false)).chain([(&b""[..], true)]);
+    let pieces =
+        pieces.filter(|piece| !piece.is_empty()).map(|piece| (piece, false)).chain([(&b""[..], true)]);
     for (bytes, eof) in std::iter::once((manifest, true)).chain(pieces) {
         let mut sink = |item: AofItem<'_>| {
             end.items.push(match item {
