@@ -612,7 +612,7 @@ impl Node {
         let [host, port] = words else { return };
         let Ok(port) = port.parse() else { return };
         let master = MasterAddr::new(host, port);
-        self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+        self.follow(master);
         self.db.expiry = self.expiry_mode();
     }
 

@@ -206,6 +206,9 @@ impl Node {
                 Action::ReleaseWrites => self.end_failover_pause(),
                 Action::RoleChanged => {
                     self.note_master();
+                    if self.is_replica() {
+                        self.part_from_history_if_script_wrote();
+                    }
                     self.abort_migrations();
                     self.end_all_waits();
                     self.db.expiry = self.expiry_mode();
@@ -247,6 +250,20 @@ impl Node {
                 Action::WaitAborted { conn } => self.unblock(conn, |reply| reply.error(NOW_A_REPLICA)),
                 Action::Log(level, text) => self.log(level, text),
             }
+        }
+    }
+
+    /// Makes this node a replica of `master`.
+    pub(super) fn follow(&mut self, master: impl Into<MasterAddr>) {
+        self.part_from_history_if_script_wrote();
+        self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+    }
+
+    /// A script that is under way has written what no stream tells, and as a replica's it never will: only a full resync
+    /// makes this node equal to its master again.
+    fn part_from_history_if_script_wrote(&mut self) {
+        if self.scripts.running.as_ref().is_some_and(|running| running.has_written) {
+            self.replication.change_id();
         }
     }
 
