@@ -347,6 +347,15 @@ impl Keyspace {
         self.load_time = now;
     }
 
+    /// These keys will be loaded next: brings the places where they belong near.
+    pub fn foresee<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let descent = |key| {
+            let Place { slot, hash } = self.place(key);
+            self.slots[slot.index()].descend(hash)
+        };
+        trie::foresee(&mut keys.map(descent).collect::<Vec<_>>());
+    }
+
     /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice: the later
     /// one is there then, and all of it should be thrown away.
     pub fn load(
