@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::skew;
 use slotstorm_node::io::{Mono, Now, Stopwatch, WallMs};
 
 /// Both clocks of this process.
@@ -40,5 +41,6 @@ pub const STOPWATCH: Stopwatch = Stopwatch(|| {
 /// Wall-clock time.
 pub fn wall_now() -> WallMs {
     // A clock before 1970 is nobody's; zero is a safe answer.
-    WallMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+    let host_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    WallMs(skew::shifted(host_ms))
 }

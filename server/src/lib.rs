@@ -15,6 +15,7 @@ pub mod oom;
 pub mod saver;
 pub mod shell;
 pub mod signals;
+mod skew;
 pub mod startup;
 pub mod vitals;
 

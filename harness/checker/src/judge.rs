@@ -5,6 +5,7 @@ use crate::check::{
     lost_writes::{self, UNEXPLAINED},
     split_brain,
 };
+use crate::coverage::{Requirement, coverage};
 use crate::record::verdict::{Checks, Validity, Verdict};
 use crate::record::{Expect, FaultEvent, FaultPhase, Nanos, Outcome, Phase, Record};
 use crate::timeline::Timeline;
@@ -56,6 +57,7 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
         acknowledged: record.ops.iter().filter(|op| op.outcome == Outcome::Ok).count() as u64,
         failovers: timeline.promotions.len() as u64,
         vacuous_faults: vacuous_faults(record),
+        coverage: coverage(record, timeline, &|event: &FaultEvent| took_effect(record, event)),
         checks,
         ..Verdict::default()
     };
@@ -63,7 +65,8 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
     if let Some(element) = index.written_twice.first() {
         broken.get_or_insert_with(|| format!("element {element} was written more than once"));
     }
-    decide(&mut verdict, broken, vacuity(record, timeline, options));
+    let vacuous = vacuity(record, timeline, options).or_else(|| unmet(record, &verdict));
+    decide(&mut verdict, broken, vacuous);
     verdict
 }
 
@@ -132,6 +135,18 @@ fn praise(verdict: &Verdict) -> String {
 
 fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What had to happen and did not.
+fn unmet(record: &Record, verdict: &Verdict) -> Option<String> {
+    record.info.require.iter().find_map(|text| {
+        let required: Requirement = match text.parse() {
+            Ok(required) => required,
+            Err(why) => return Some(why),
+        };
+        let seen = required.missed(&verdict.coverage, verdict.failovers)?;
+        Some(format!("vacuous: {required} were required, and {seen} happened"))
+    })
 }
 
 /// Why the run shows nothing.

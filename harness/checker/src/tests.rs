@@ -6,3 +6,4 @@ mod expectations;
 mod losses;
 mod reading;
 mod split_brain;
+mod voids;

@@ -7,12 +7,15 @@
 //!   never.
 //! * [`ReplicationTap`] follows one replication link and says at which offset each of our elements passed.
 //! * [`BusTape`] is a copy of what passes on the cluster bus, if it is asked for.
+//! * [`MessageRule`]s drop, delay, double or reorder single bus messages; a [`Trap`] tells when a moment comes, and holds
+//!   what matched until it is released.
 //! * [`FrameScanner`] finds the messages in a cluster bus stream.
 
 mod bus;
 mod commands;
 mod engine;
 mod link;
+mod messages;
 mod tap;
 mod tape;
 
@@ -21,5 +24,6 @@ pub use engine::{
     ConnId, ConnInfo, Dir, End, Fabric, FabricOptions, Listener, Nanos, Offer, Output, PairStats, Touched,
 };
 pub use link::*;
+pub use messages::*;
 pub use tap::{ReplicationTap, StreamEvent, StreamWhat};
 pub use tape::{BusPassed, BusPiece, BusTape};

@@ -64,6 +64,11 @@ pub enum Policy {
     Delay { delay_ms: u32, jitter_ms: u32 },
     /// The direction is closed (FIN is passed on) after what was read; the other one goes on.
     HalfClose,
+    /// What packet loss does to TCP: of a thousand pieces read, so many wait `stall_ms` (a retransmission timeout), and
+    /// what follows on their connection waits behind them.
+    Stall { permille: u16, stall_ms: u32 },
+    /// At most so many bytes a second, all connections of the link and plane together.
+    Rate { bytes_per_s: u32 },
 }
 
 /// What becomes of connections that lived through a blackhole.

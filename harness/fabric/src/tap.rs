@@ -50,6 +50,7 @@ pub struct ReplicationTap {
     asking: Commands,
     asked: Asked,
     phase: Phase,
+    transfers: u32,
 }
 
 #[derive(Debug, Default)]
@@ -228,6 +229,11 @@ impl ReplicationTap {
         }
     }
 
+    /// How many payloads of full synchronisations have begun.
+    pub fn transfers(&self) -> u32 {
+        self.transfers
+    }
+
     /// The connection ended.
     pub fn end(&self) -> Option<StreamWhat> {
         let offset = match &self.phase {
@@ -270,6 +276,7 @@ impl ReplicationTap {
             self.phase = Phase::Size { base, line: Vec::new() };
             return None;
         }
+        self.transfers += 1;
         if let Some(mark) = line.strip_prefix(b"$EOF:").filter(|mark| mark.len() == MARK_BYTES) {
             self.phase = Phase::Marked { base, mark: mark.to_vec(), tail: Vec::new() };
             return None;

@@ -4,14 +4,18 @@
 //! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
 //! own executor).
 
+mod faults;
 pub mod process;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
-use slotstorm_fabric::{Endpoint, LinkChange};
+use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
+
+pub use faults::{ClockShift, Damage, DataFile, Disk};
 
 #[cfg_attr(not(test), allow(dead_code))] // so far tests alone run storms in virtual time
 pub mod sim;
@@ -49,13 +53,40 @@ pub trait World: Clone + 'static {
     fn start(&self, node: u16) -> impl Future<Output = Result<u32, BackendError>>;
     /// Sends a signal. After `Kill` and `Term` it answers when the process is gone.
     fn signal(&self, node: u16, signal: Signal) -> impl Future<Output = Result<(), BackendError>>;
-    /// Empties the data directory of a node that is down.
+    /// Removes all files of a node that is down but its nodes.conf: it lost its data, and not who it is.
     fn wipe(&self, node: u16) -> Result<(), BackendError>;
+    /// Keeps a copy of a node's nodes.conf as it is now, running or not, for [`Damage::RollBackConfig`].
+    fn keep_config(&self, node: u16) -> Result<(), BackendError>;
+    /// Damages files of a node that is down. `Ok` says what was done; `Err` of the inner one why nothing could be (no such
+    /// file, nothing to go back to).
+    fn damage(&self, node: u16, damage: Damage) -> Result<Result<String, String>, BackendError>;
+    /// How the node's disk answers from now on, over restarts too. The inner error: not on this machine, and why.
+    fn set_disk(
+        &self,
+        node: u16,
+        disk: Disk,
+    ) -> impl Future<Output = Result<Result<String, String>, BackendError>>;
+    /// How the node's wall clock errs from now on, over restarts too. The inner error: not with this server, and why.
+    fn set_clock(
+        &self,
+        node: u16,
+        shift: ClockShift,
+    ) -> impl Future<Output = Result<Result<String, String>, BackendError>>;
     /// Whether the node's process runs, is stopped, or is gone (with the status it left).
     fn state(&self, node: u16) -> ProcessState;
 
     /// Applies all changes in one step between two polls of the proxy; answers the one time stamp.
     fn apply(&self, changes: Vec<LinkChange>) -> impl Future<Output = Result<Nanos, BackendError>>;
+    /// These rules for single bus messages and no others from now on; answers when.
+    fn filter(&self, rules: Vec<MessageRule>) -> impl Future<Output = Result<Nanos, BackendError>>;
+    /// How many messages each rule has hit since the run began.
+    fn filtered(&self) -> impl Future<Output = BTreeMap<u32, u64>>;
+    /// Waits for these moments and no others; see [`slotstorm_fabric::Fabric::watch`].
+    fn watch(&self, traps: Vec<Trap>) -> impl Future<Output = Result<(), BackendError>>;
+    /// The next moment that came, or `None` at `deadline`.
+    fn next_match(&self, deadline: Nanos) -> impl Future<Output = Option<Match>>;
+    /// Lets go what a trap holds; answers when.
+    fn release(&self, trap: u32) -> impl Future<Output = Result<Nanos, BackendError>>;
     /// What the links named in `changes` carried and held since the counters were last reset by `reset`.
     fn touched(&self, links: &[(Endpoint, Endpoint)], reset: bool) -> impl Future<Output = Touched>;
 }

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod check;
 pub mod cluster;
 mod doctor;
+mod faults;
 mod history;
 pub mod redis_cli;
 mod run;

@@ -11,16 +11,16 @@ use slotstorm_checker::JudgeOptions;
 use slotstorm_checker::record::verdict::Verdict;
 use slotstorm_checker::record::{Expect, RunInfo};
 
-use super::screen;
 use super::terminal::Terminal;
 use super::{BROKEN, Failure};
+use super::{faults, screen};
 use crate::backend::process::folder::Utc;
 use crate::backend::process::sut::{self, Sut};
 use crate::backend::process::{
     ProcessOptions, ProcessWorld, SELF_EXE, StartError, binary_sha256, host_line, run_local,
 };
 use crate::driver::Run;
-use crate::plan::{Directive, EXAMPLE, PRESETS, Plan, StormFile};
+use crate::plan::{Directive, EXAMPLE, Kind, PRESETS, Plan, StormFile};
 use crate::verdict;
 
 const EXAMPLES: &str = "Examples:
@@ -83,6 +83,15 @@ pub struct RunArgs {
     /// Invalid if the cluster is available for less than this, in percent
     #[arg(long, value_name = "PCT")]
     min_availability: Option<f64>,
+    /// The seed draws which of the preset's kinds of faults there are at all
+    #[arg(long)]
+    swarm: bool,
+    /// Unknown unless this happened: "2 failovers", "kill", "pause on voter", "isolate on master in election" (repeatable)
+    #[arg(long, value_name = "WHAT")]
+    require: Vec<String>,
+    /// What every kind of fault does, does not do, and what undoes it; or one kind
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
+    list_faults: Option<String>,
     /// Where runs land
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -109,6 +118,9 @@ struct Done {
 
 /// Runs a storm.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    if let Some(kind) = &args.list_faults {
+        return faults::list(kind);
+    }
     if args.list_presets {
         for preset in PRESETS {
             println!("{:<12} {}", preset.name, preset.about);
@@ -193,6 +205,10 @@ fn plan(args: &RunArgs) -> Result<(Plan, String), Failure> {
     put(&mut file.expect, args.expect.as_ref());
     put(&mut file.max_outage_s, args.max_outage.as_ref());
     put(&mut file.min_availability_pct, args.min_availability.as_ref());
+    if args.swarm {
+        file.swarm = Some(true);
+    }
+    file.require.extend(args.require.iter().cloned());
     for word in &args.set {
         let (name, value) = word
             .split_once('=')
@@ -228,6 +244,7 @@ async fn storm(
         sut,
         directives: directives.clone(),
         seed: plan.seed,
+        clocks: plan.faults.iter().any(|fault| matches!(fault.kind, Kind::Clock { .. })),
         results: args.out.clone(),
         name: plan.name.clone(),
         launcher: SELF_EXE.into(),
@@ -320,6 +337,7 @@ fn run_info(
         rate: plan.rate,
         workload: plan.workload.clone(),
         faults_planned: Some(plan.schedule().len() as u32),
+        require: plan.require.clone(),
         expect: plan.expect,
         max_outage_s: plan.max_outage_s,
         min_availability_pct: plan.min_availability_pct,

@@ -43,6 +43,7 @@ pub fn print(folder: &Path, verdict: &Verdict) {
     for vacuous in &verdict.vacuous_faults {
         println!("         vacuous: {vacuous}");
     }
+    cover(verdict);
     println!("──");
     let word = match verdict.valid {
         Validity::Valid => paint.style("1;32", "VALID"),
@@ -63,6 +64,24 @@ pub fn print(folder: &Path, verdict: &Verdict) {
     println!("  look     {folder}/report.html");
     println!("  again    slotstorm run {folder}/repro.toml");
     println!("  judge    slotstorm check {folder}");
+}
+
+/// What the storm reached: a line a fault and role, with the phases.
+fn cover(verdict: &Verdict) {
+    let mut rows: Vec<(&str, &str, Vec<String>)> = Vec::new();
+    for cell in &verdict.coverage {
+        let phase =
+            if cell.count == 1 { cell.phase.clone() } else { format!("{} {}", cell.phase, cell.count) };
+        match rows.last_mut() {
+            Some((fault, role, phases)) if (*fault, *role) == (&*cell.fault, &*cell.role) => {
+                phases.push(phase)
+            }
+            _ => rows.push((&cell.fault, &cell.role, vec![phase])),
+        }
+    }
+    for (fault, role, phases) in rows {
+        println!("         reached: {fault} on {role} in {}", phases.join(", "));
+    }
 }
 
 fn lines(verdict: &Verdict) -> Vec<Line> {

@@ -192,6 +192,7 @@ impl Listener for Terminal {
         let text = format!("{:<8}{note}{touched}{vacuous}", step.name);
         match step.phase {
             FaultPhase::Start => self.event(time, "fault", "33", &text),
+            FaultPhase::Beat => {}
             FaultPhase::End => self.event(time, "heal", "32", &text),
         }
     }

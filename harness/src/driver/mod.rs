@@ -11,7 +11,8 @@ use slotstorm_workloads::client::Wait;
 use slotstorm_workloads::workload::{Workload, WorkloadKind, WorkloadOptions};
 
 use crate::backend::{BackendError, SeenBy, World};
-use crate::nemesis::{self, Nemesis, NemesisOptions};
+use crate::nemesis::runner::{self, Runner};
+use crate::nemesis::{Nemesis, NemesisOptions};
 use crate::observer::{Observer, ObserverOptions, RoleChange};
 use crate::plan::{Plan, secs_to_nanos};
 
@@ -93,7 +94,12 @@ impl<W: World> Run<W> {
             Observer::start(world, names, ObserverOptions::default(), move |change| listener.role(change));
         let shared = Rc::new(self.shared());
         let origin = shared.options.origin;
-        let options = NemesisOptions { origin, node_timeout_ms: plan.node_timeout_ms, clients: plan.clients };
+        let options = NemesisOptions {
+            origin,
+            node_timeout_ms: plan.node_timeout_ms,
+            clients: plan.clients,
+            replicas: plan.replicas,
+        };
         let mut nemesis = Nemesis::new(plan.schedule(), options, world.rng("nemesis"));
 
         self.begin(Phase::Load);
@@ -108,15 +114,15 @@ impl<W: World> Run<W> {
         self.begin(Phase::Storm);
         let interrupted = || (self.interrupted)();
         let adapter = Adapter(&*self.listener);
-        let stormed =
-            nemesis::runner::run(world, &mut nemesis, &observer, storm_until, &interrupted, &adapter).await;
+        let mut runner = Runner::new(world, &observer, &adapter);
+        let stormed = runner.run(&mut nemesis, storm_until, &interrupted).await;
 
         *shared.closing.borrow_mut() = true;
         while *shared.running.borrow() > 0 {
             world.sleep_until(world.now() + 10 * MS).await;
         }
         // Healed even if the storm broke: nothing may be left stopped.
-        let healed = nemesis::runner::heal_all(world, &mut nemesis, &observer, &adapter).await;
+        let healed = runner.heal(&mut nemesis).await;
         let finished = match stormed.and(healed) {
             Ok(()) => self.finish(&observer, &shared).await,
             Err(error) => Err(error),
@@ -200,7 +206,7 @@ impl<W: World> Run<W> {
 /// The nemesis' listener, by ours.
 struct Adapter<'a>(&'a dyn Listener);
 
-impl nemesis::runner::Listener for Adapter<'_> {
+impl runner::Listener for Adapter<'_> {
     fn fault(&self, time: Nanos, step: &FaultStep) {
         self.0.fault(time, step);
     }

@@ -31,10 +31,14 @@ pub fn sides(
     model: &ClusterModel,
     rng: &mut ChaCha8Rng,
 ) -> Sides {
-    let inside_nodes: BTreeSet<u16> =
-        if shape == Shape::Halves { half(model, rng) } else { targets.iter().copied().collect() };
+    let inside_nodes: BTreeSet<u16> = match shape {
+        Shape::Halves | Shape::Bridge => half(model, rng),
+        _ => targets.iter().copied().collect(),
+    };
     let mut sides = Sides::default();
-    for node in model.nodes() {
+    // Who is the bridge stands on neither side.
+    let apart = |number: u16| shape == Shape::Bridge && targets.contains(&number);
+    for node in model.nodes().iter().filter(|node| !apart(node.number)) {
         let side = if inside_nodes.contains(&node.number) { &mut sides.inside } else { &mut sides.outside };
         side.insert(Endpoint::Node(node.number));
     }
@@ -62,6 +66,44 @@ fn half(model: &ClusterModel, rng: &mut ChaCha8Rng) -> BTreeSet<u16> {
     let some_masters = (masters.len().saturating_sub(1) / 2).max(usize::from(masters.len() > 1));
     let some_others = (model.nodes().len() / 2).saturating_sub(some_masters).min(others.len());
     masters.into_iter().take(some_masters).chain(others.into_iter().take(some_others)).collect()
+}
+
+/// The directed links that a ring cuts: each node keeps its nearest neighbours up to a majority.
+pub fn ring(model: &ClusterModel, rng: &mut ChaCha8Rng) -> Vec<Link> {
+    let mut order: Vec<u16> = model.nodes().iter().map(|node| node.number).collect();
+    order.shuffle(rng);
+    let count = order.len();
+    let reach = (count / 2 + 1) / 2;
+    let mut links = Vec::new();
+    for (place, from) in order.iter().enumerate() {
+        for (other, to) in order.iter().enumerate() {
+            let apart = place.abs_diff(other);
+            if apart.min(count - apart) > reach {
+                links.push((Endpoint::Node(*from), Endpoint::Node(*to)));
+            }
+        }
+    }
+    links.sort();
+    links
+}
+
+/// A side of the cluster with more (or less) than half of the masters and about half of the replicas; `with` is on it,
+/// `without` is not.
+pub fn side(
+    model: &ClusterModel,
+    majority: bool,
+    with: Option<u16>,
+    without: Option<u16>,
+    rng: &mut ChaCha8Rng,
+) -> BTreeSet<u16> {
+    let mut masters = model.masters();
+    let mut others = model.replicas();
+    masters.shuffle(rng);
+    others.shuffle(rng);
+    let wanted = if majority { masters.len() / 2 + 1 } else { (masters.len() - 1) / 2 };
+    masters.sort_by_key(|master| (Some(*master) != with, Some(*master) == without));
+    let half = others.len() / 2;
+    masters.into_iter().take(wanted).chain(others.into_iter().take(half)).collect()
 }
 
 /// The directed links between the sides that carry something: node to node, and client to node both ways.
@@ -149,6 +191,19 @@ mod tests {
     const N1: Endpoint = Endpoint::Node(1);
     const N2: Endpoint = Endpoint::Node(2);
     const HOLE: Policy = Policy::Blackhole { on_heal: slotstorm_fabric::OnHeal::Resume };
+
+    #[test]
+    fn in_a_ring_everyone_sees_a_majority_and_no_two_the_same() {
+        let model = ClusterModel::new(6);
+        let cut = ring(&model, &mut crate::plan::seed::rng(3, "ring"));
+        let sees = |node: u16| -> BTreeSet<u16> {
+            let all = (1..=6).filter(|other| !cut.contains(&(Endpoint::Node(node), Endpoint::Node(*other))));
+            all.collect()
+        };
+        let views: BTreeSet<BTreeSet<u16>> = (1..=6).map(sees).collect();
+        assert_eq!(views.len(), 6);
+        assert!(views.iter().all(|view| view.len() >= 4));
+    }
 
     #[test]
     fn when_one_of_two_overlapping_faults_ends_the_other_still_holds() {

@@ -1,22 +1,34 @@
-//! What breaks the cluster. [`Nemesis`] is a state machine: at each deadline it says what is to be done to
-//! the world now; [`runner`] does it and records what really happened.
+//! What breaks the cluster. [`Nemesis`] is a state machine: at each deadline, and at each moment that it waited for, it
+//! says what is to be done to the world now; [`runner`] does it and records what really happened.
+//!
+//! `resolve` whom a fault hits · `links` which links · `begin` and `end` what a fault is made of · `waiting` triggers ·
+//! `runner`, `perform` and `work` the doing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{FaultPhase, Nanos};
-use slotstorm_fabric::{Endpoint, LinkChange};
+use slotstorm_fabric::{Match, MessageRule, Trap};
 
 use crate::backend::{ProcessState, Signal};
-use crate::observer::{ClusterModel, node_name};
-use crate::plan::{Down, Fault, Kind, Planned, Restart, Selector, Span};
+use crate::observer::ClusterModel;
+use crate::plan::{Planned, When};
 
+mod begin;
+mod end;
 mod links;
+mod perform;
 mod resolve;
 pub mod runner;
+mod step;
+mod waiting;
+mod work;
 
 use links::InForce;
 pub use links::Link;
+use resolve::Context;
+pub use step::{Deed, SetOff, Step, Work};
+use waiting::Waiting;
 
 /// The state machine.
 #[derive(Debug)]
@@ -29,8 +41,12 @@ pub struct Nemesis {
     faults: Vec<Planned>,
     active: BTreeMap<u32, Active>,
     in_force: InForce,
-    /// Whom the fault before hit, and a slot of its shard then.
-    last: Option<(u16, Option<u16>)>,
+    /// Rules for bus messages, by fault.
+    rules: BTreeMap<u32, MessageRule>,
+    waiting: BTreeMap<u32, Waiting>,
+    context: Context,
+    /// Nodes that were made to leave.
+    outside: BTreeSet<u16>,
 }
 
 /// What the nemesis must know of the run.
@@ -41,12 +57,18 @@ pub struct NemesisOptions {
     pub node_timeout_ms: u64,
     /// How many clients there are to put on a side.
     pub clients: u16,
+    /// Replicas of each master: without any, no fault can be careful.
+    pub replicas: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Due {
-    Begin(u32),
+    Begin(u32, Option<SetOff>),
+    /// The next half of something that comes and goes.
+    Beat(u32),
     End(u32),
+    /// From now on it waits for its trigger.
+    Arm(u32),
 }
 
 /// A fault that holds.
@@ -54,34 +76,12 @@ enum Due {
 struct Active {
     nodes: Vec<u16>,
     links: Vec<Link>,
-}
-
-/// What is to be done to the world, at once, as one step of one fault.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// The fault's number; final healing has none.
-    pub fault: Option<u32>,
-    pub name: &'static str,
-    pub phase: FaultPhase,
-    /// When the schedule wanted it.
-    pub planned: Option<Nanos>,
-    /// In this order.
-    pub deeds: Vec<Deed>,
-    /// The fault's links, whose counters are reset at its start and read at its end.
-    pub links: Vec<Link>,
-    /// For people: the selector and what it became.
-    pub note: String,
-    /// Nothing can be done, and why.
-    pub vacuous: Option<String>,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Deed {
-    Signal { node: u16, signal: Signal },
-    Start { node: u16 },
-    Wipe { node: u16 },
-    Net(Vec<LinkChange>),
+    /// Of what comes and goes: it holds now.
+    on: bool,
+    /// When a beat is no longer due.
+    until: Nanos,
+    /// It ends when its work is done.
+    works: bool,
 }
 
 impl Nemesis {
@@ -95,10 +95,17 @@ impl Nemesis {
             faults,
             active: BTreeMap::new(),
             in_force: InForce::default(),
-            last: None,
+            rules: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            context: Context::default(),
+            outside: BTreeSet::new(),
         };
         for planned in nemesis.faults.clone() {
-            nemesis.at(options.origin + planned.at, Due::Begin(planned.number));
+            let due = match planned.fault.when {
+                When::On { .. } => Due::Arm(planned.number),
+                When::At(_) | When::Every { .. } => Due::Begin(planned.number, None),
+            };
+            nemesis.at(options.origin + planned.at, due);
         }
         nemesis
     }
@@ -113,15 +120,51 @@ impl Nemesis {
         !self.active.is_empty()
     }
 
+    /// The moments that are waited for now.
+    pub fn traps(&self, model: &ClusterModel) -> Vec<Trap> {
+        self.waiting.values().filter_map(|waiting| waiting.trap(model, &self.context)).collect()
+    }
+
+    /// A moment came.
+    pub fn matched(&mut self, found: &Match) {
+        let delay = self.waiting.get(&found.trap).map(|waiting| waiting.delay);
+        let Some(delay) = delay else { return };
+        self.note(found);
+        let off = self.waiting.remove(&found.trap).map(|waiting| waiting.set_off(found));
+        self.at(found.time + delay, Due::Begin(found.trap, off));
+        self.arm_next(found.trap);
+    }
+
+    /// A fault's work is done: it ends.
+    pub fn done(&mut self, now: Nanos, number: u32, left: Option<u16>, joined: &[u16]) {
+        self.outside.extend(left);
+        self.outside.retain(|node| !joined.contains(node));
+        if let Some(active) = self.active.get_mut(&number)
+            && std::mem::take(&mut active.works)
+        {
+            self.at(now, Due::End(number));
+        }
+    }
+
     /// The next step that is due, resolved against the cluster as it is now.
     pub fn on(&mut self, now: Nanos, model: &ClusterModel) -> Option<Step> {
-        let (&(at, seq), _) = self.due.first_key_value()?;
-        if at > now {
-            return None;
-        }
-        match self.due.remove(&(at, seq)).expect("just seen") {
-            Due::Begin(number) => Some(self.begin(now, at, number, model)),
-            Due::End(number) => self.end(at, number, model),
+        loop {
+            let (&(at, seq), _) = self.due.first_key_value()?;
+            if at > now {
+                return None;
+            }
+            let step = match self.due.remove(&(at, seq)).expect("just seen") {
+                Due::Begin(number, off) => Some(self.begin(now, at, number, off, model)),
+                Due::Beat(number) => self.beat(now, at, number, model),
+                Due::End(number) => self.end(now, at, number, model),
+                Due::Arm(number) => {
+                    self.arm(number);
+                    None
+                }
+            };
+            if step.is_some() {
+                return step;
+            }
         }
     }
 
@@ -129,17 +172,19 @@ impl Nemesis {
     /// storm. One step per fault that held, then one for what is left.
     pub fn heal_all(&mut self, now: Nanos, model: &ClusterModel) -> Vec<Step> {
         self.due.clear();
+        self.waiting.clear();
         let holding: Vec<u32> = self.active.keys().copied().collect();
         let mut steps: Vec<Step> = Vec::new();
         let mut undone = BTreeSet::new();
         for number in holding {
-            let planned = self.end(now, number, model);
+            let planned = self.end(now, now, number, model);
             undone.extend(planned.iter().flat_map(|step| &step.deeds).filter_map(|deed| match deed {
                 Deed::Signal { node, .. } | Deed::Start { node } => Some(*node),
-                Deed::Wipe { .. } | Deed::Net(_) => None,
+                _ => None,
             }));
             steps.extend(planned.map(|step| Step { planned: None, ..step }));
         }
+        self.due.clear();
         let rest = model.nodes().iter().filter(|node| !undone.contains(&node.number));
         let deeds: Vec<Deed> = rest
             .filter_map(|node| match node.process {
@@ -152,17 +197,17 @@ impl Nemesis {
             .collect();
         if !deeds.is_empty() || !steps.is_empty() {
             steps.push(Step {
-                fault: None,
-                name: "heal",
-                phase: FaultPhase::End,
-                planned: None,
                 deeds,
-                links: Vec::new(),
                 note: "all links pass, every node runs".into(),
-                vacuous: None,
+                ..Step::new(None, "heal", FaultPhase::End)
             });
         }
         steps
+    }
+
+    /// Nodes that were made to leave and stand outside still.
+    pub fn outside(&self) -> Vec<u16> {
+        self.outside.iter().copied().collect()
     }
 
     fn at(&mut self, at: Nanos, due: Due) {
@@ -170,118 +215,31 @@ impl Nemesis {
         self.next_due += 1;
     }
 
-    fn begin(&mut self, now: Nanos, planned: Nanos, number: u32, model: &ClusterModel) -> Step {
-        let fault = self.faults[number as usize].fault.clone();
-        let mut step = Step {
-            fault: Some(number),
-            name: fault.kind.name(),
-            phase: FaultPhase::Start,
-            planned: Some(planned),
+    fn span(&self, span: crate::plan::Span) -> Nanos {
+        span.nanos(self.options.node_timeout_ms)
+    }
+
+    fn seconds(&self, span: crate::plan::Span) -> String {
+        format!("{:.1} s", span.secs(self.options.node_timeout_ms))
+    }
+}
+
+impl Step {
+    fn new(fault: Option<u32>, name: &'static str, phase: FaultPhase) -> Self {
+        Self {
+            fault,
+            name,
+            phase,
+            planned: None,
             deeds: Vec::new(),
             links: Vec::new(),
+            counts_messages: false,
             note: String::new(),
             vacuous: None,
-        };
-        let targets = match resolve::resolve(fault.target, model, self.last, &mut self.rng) {
-            Ok(targets) => targets,
-            Err(why) => {
-                step.note = fault.target.to_string();
-                step.vacuous = Some(why);
-                return step;
-            }
-        };
-        let duration = fault.kind.duration();
-        self.carry_out(&fault, &targets, model, &mut step);
-        if fault.target != Selector::All
-            && let Some(first) = targets.first()
-        {
-            self.last = Some((*first, model.slot_of(*first)));
+            trigger: None,
+            voids: Vec::new(),
+            voided_nodes: Vec::new(),
         }
-        self.active.insert(number, Active { nodes: targets, links: step.links.clone() });
-        if let Some(span) = duration {
-            self.at(now.max(planned) + span.nanos(self.options.node_timeout_ms), Due::End(number));
-        }
-        step
-    }
-
-    /// Fills a starting step in.
-    fn carry_out(&mut self, fault: &Fault, targets: &[u16], model: &ClusterModel, step: &mut Step) {
-        let names: Vec<String> = targets.iter().map(|node| node_name(*node)).collect();
-        let whom = format!("{} = {}", fault.target, names.join(", "));
-        match &fault.kind {
-            Kind::Down { how, restart, wipe } => {
-                let signal = if *how == Down::Kill { Signal::Kill } else { Signal::Term };
-                for node in targets {
-                    step.deeds.push(Deed::Signal { node: *node, signal });
-                    if *wipe {
-                        step.deeds.push(Deed::Wipe { node: *node });
-                    }
-                }
-                let back = match restart {
-                    Restart::After(Span::Secs(0.0)) => ", back at once".to_owned(),
-                    Restart::After(span) => format!(", back in {}", self.seconds(*span)),
-                    Restart::Never => ", not before the storm is over".to_owned(),
-                };
-                let wiped = if *wipe { ", without its data" } else { "" };
-                step.note = format!("{whom}{back}{wiped}");
-            }
-            Kind::Pause { duration } => {
-                for node in targets {
-                    step.deeds.push(Deed::Signal { node: *node, signal: Signal::Stop });
-                }
-                step.note = format!("{whom} for {}", self.seconds(*duration));
-            }
-            Kind::Network { shape, policy, planes, clients, duration } => {
-                let sides =
-                    links::sides(*shape, targets, *clients, self.options.clients, model, &mut self.rng);
-                step.links = links::links_between(*shape, &sides);
-                let number = step.fault.expect("a starting step has its fault's number");
-                let changes = self.in_force.begin(number, &step.links, planes, *policy);
-                if changes.is_empty() {
-                    step.vacuous = Some("there is no such link".into());
-                }
-                step.links = changes.iter().map(|change| (change.from, change.to)).collect();
-                step.deeds.push(Deed::Net(changes));
-                let inside: Vec<String> = sides.inside.iter().map(Endpoint::to_string).collect();
-                let whom = if step.name == "halves" { "halves".to_owned() } else { whom };
-                step.note = format!("{whom} for {}; inside: {}", self.seconds(*duration), inside.join(" "));
-            }
-        }
-    }
-
-    fn end(&mut self, planned: Nanos, number: u32, model: &ClusterModel) -> Option<Step> {
-        let active = self.active.remove(&number)?;
-        let fault = self.faults[number as usize].fault.clone();
-        let state = |node: &u16| model.node(*node).map(|node| node.process.clone());
-        let mut deeds = Vec::new();
-        match &fault.kind {
-            Kind::Down { .. } => {
-                let down =
-                    active.nodes.iter().filter(|n| matches!(state(n), Some(ProcessState::Down { .. })));
-                deeds.extend(down.map(|node| Deed::Start { node: *node }));
-            }
-            Kind::Pause { .. } => {
-                let stopped =
-                    active.nodes.iter().filter(|n| matches!(state(n), Some(ProcessState::Stopped { .. })));
-                deeds.extend(stopped.map(|node| Deed::Signal { node: *node, signal: Signal::Continue }));
-            }
-            Kind::Network { .. } => deeds.push(Deed::Net(self.in_force.end(number))),
-        }
-        let names: Vec<String> = active.nodes.iter().map(|node| node_name(*node)).collect();
-        Some(Step {
-            fault: Some(number),
-            name: fault.kind.name(),
-            phase: FaultPhase::End,
-            planned: Some(planned),
-            deeds,
-            links: active.links,
-            note: names.join(", "),
-            vacuous: None,
-        })
-    }
-
-    fn seconds(&self, span: Span) -> String {
-        format!("{:.1} s", span.secs(self.options.node_timeout_ms))
     }
 }
 

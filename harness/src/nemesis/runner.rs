@@ -1,13 +1,18 @@
-//! Carries the nemesis' steps out on a world and records what was really done: planned and actual times,
-//! primitive actions, what the fault's links carried, and whether it touched anything at all.
+//! Carries the nemesis' steps out on a world and records what was really done: planned and actual times, what set them
+//! off, primitive actions, what the fault's links carried, and whether it touched anything at all.
+
+use std::collections::BTreeMap;
 
 use slotstorm_checker::record::{
-    Action, Body, FaultPhase, FaultStep, Kind as EventKind, Nanos, Process, Speaker, Touched,
+    Action, Body, FaultPhase, FaultStep, Kind as EventKind, Nanos, Process, Speaker, Touched, Triggered,
+    Voids,
 };
-use slotstorm_fabric::{LinkChange, OnHeal, Policy};
+use slotstorm_fabric::Trap;
 
-use super::{Deed, Nemesis, Step};
-use crate::backend::{BackendError, Signal, World};
+use super::perform::Performer;
+use super::work::{Finished, Jobs};
+use super::{Deed, Nemesis, Step, Work};
+use crate::backend::{BackendError, World};
 use crate::observer::{Observer, node_name};
 
 /// What the caller wants to hear.
@@ -16,136 +21,235 @@ pub trait Listener {
     fn fault(&self, time: Nanos, step: &FaultStep);
 }
 
-/// Carries out everything that is due until `until`, or until `stop` says so. An error is the harness' own.
-pub async fn run<W: World>(
-    world: &W,
-    nemesis: &mut Nemesis,
-    observer: &Observer,
-    until: Nanos,
-    stop: &dyn Fn() -> bool,
-    listener: &dyn Listener,
-) -> Result<(), BackendError> {
-    const LOOK_UP: Nanos = 50_000_000;
-    while world.now() < until && !stop() {
-        if let Some(step) = nemesis.on(world.now(), &observer.model(world)) {
-            observer.set_fault_holds(nemesis.holds());
-            carry_out(world, step, listener).await?;
-            continue;
+/// Does what the nemesis wants done.
+pub struct Runner<'a, W: World> {
+    world: W,
+    observer: &'a Observer,
+    listener: &'a dyn Listener,
+    performer: Performer<W>,
+    jobs: Jobs<W>,
+    /// The traps that the world knows.
+    traps: Vec<Trap>,
+    /// How many messages each rule had hit when it began.
+    hits: BTreeMap<u32, u64>,
+}
+
+/// How often roles are looked at again, and finished work is asked for.
+const LOOK_UP: Nanos = 20_000_000;
+/// How long work that was told to stop may take to do so.
+const PATIENCE: Nanos = 10_000_000_000;
+
+impl<'a, W: World> Runner<'a, W> {
+    pub fn new(world: &W, observer: &'a Observer, listener: &'a dyn Listener) -> Self {
+        Self {
+            world: world.clone(),
+            observer,
+            listener,
+            performer: Performer::new(world),
+            jobs: Jobs::new(world),
+            traps: Vec::new(),
+            hits: BTreeMap::new(),
         }
-        let wake = nemesis.next_deadline().unwrap_or(until).min(until).min(world.now() + LOOK_UP);
-        world.sleep_until(wake).await;
     }
-    Ok(())
-}
 
-/// Undoes everything and brings every node back.
-pub async fn heal_all<W: World>(
-    world: &W,
-    nemesis: &mut Nemesis,
-    observer: &Observer,
-    listener: &dyn Listener,
-) -> Result<(), BackendError> {
-    for step in nemesis.heal_all(world.now(), &observer.model(world)) {
-        carry_out(world, step, listener).await?;
+    /// Carries out everything that is due until `until`, or until `stop` says so. An error is the harness' own.
+    pub async fn run(
+        &mut self,
+        nemesis: &mut Nemesis,
+        until: Nanos,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), BackendError> {
+        for node in 1..=self.world.nodes() {
+            self.world.keep_config(node)?;
+        }
+        while self.world.now() < until && !stop() {
+            let model = self.observer.model(&self.world);
+            if let Some(step) = nemesis.on(self.world.now(), &model) {
+                self.observer.set_fault_holds(nemesis.holds());
+                self.carry_out(step).await?;
+                continue;
+            }
+            for finished in self.jobs.finished() {
+                self.told(nemesis, finished);
+            }
+            let traps = nemesis.traps(&model);
+            if traps != self.traps {
+                self.world.watch(traps.clone()).await?;
+                self.traps = traps;
+            }
+            let wake = nemesis.next_deadline().unwrap_or(until).min(until).min(self.world.now() + LOOK_UP);
+            if self.traps.is_empty() {
+                self.world.sleep_until(wake).await;
+            } else if let Some(found) = self.world.next_match(wake).await {
+                nemesis.matched(&found);
+                // Taken off the list only when what it holds was released.
+                self.traps.retain(|trap| trap.id != found.trap || trap.hold);
+            }
+        }
+        Ok(())
     }
-    observer.set_fault_holds(false);
-    Ok(())
-}
 
-async fn carry_out<W: World>(world: &W, step: Step, listener: &dyn Listener) -> Result<(), BackendError> {
-    let mut line = FaultStep {
-        fault: step.fault,
-        name: step.name.into(),
-        phase: step.phase,
-        planned: step.planned,
-        note: step.note,
-        vacuous: step.vacuous,
-        ..FaultStep::default()
-    };
-    if !step.links.is_empty() {
+    /// Undoes everything, brings every node back, lets all work end, and closes slots that stand open.
+    pub async fn heal(&mut self, nemesis: &mut Nemesis) -> Result<(), BackendError> {
+        self.world.watch(Vec::new()).await?;
+        self.traps.clear();
+        self.jobs.halt();
+        for step in nemesis.heal_all(self.world.now(), &self.observer.model(&self.world)) {
+            self.carry_out(step).await?;
+        }
+        let given_up = self.world.now() + PATIENCE;
+        while self.jobs.running() && self.world.now() < given_up {
+            self.world.sleep_until(self.world.now() + LOOK_UP).await;
+            for finished in self.jobs.finished() {
+                self.told(nemesis, finished);
+            }
+        }
+        self.jobs.abandon();
+        let outside = nemesis.outside();
+        if !outside.is_empty() {
+            let outcome = self.jobs.now(Work::Join { nodes: outside.clone() }).await;
+            let names = outside.iter().map(|node| node_name(*node)).collect::<Vec<_>>().join(", ");
+            self.record_work("add-node", &format!("{names} join again"), outcome);
+        }
+        if let Some(outcome) = self.jobs.close_slots(self.observer).await {
+            self.record_work("fix", "slots stood open", outcome);
+        }
+        self.observer.set_fault_holds(false);
+        Ok(())
+    }
+
+    /// Work is done: it is recorded as its fault's end, and the nemesis is told.
+    fn told(&mut self, nemesis: &mut Nemesis, finished: Finished) {
+        let Finished { fault, name, what, outcome, left, joined } = finished;
+        let now = self.world.now();
+        nemesis.done(now, fault, left, &joined);
+        let step = FaultStep {
+            fault: Some(fault),
+            name,
+            phase: FaultPhase::Beat,
+            note: format!("{what}: {outcome}"),
+            actions: vec![Action::Work { what, outcome: Some(outcome) }],
+            ..FaultStep::default()
+        };
+        self.write(step);
+    }
+
+    fn record_work(&self, name: &str, note: &str, outcome: String) {
+        let step = FaultStep {
+            name: name.to_owned(),
+            phase: FaultPhase::End,
+            note: format!("{note}: {outcome}"),
+            actions: vec![Action::Work { what: note.to_owned(), outcome: Some(outcome) }],
+            ..FaultStep::default()
+        };
+        self.write(step);
+    }
+
+    fn write(&self, step: FaultStep) {
+        let (_, time) =
+            self.world.record(EventKind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step.clone()));
+        self.listener.fault(time, &step);
+    }
+
+    async fn carry_out(&mut self, step: Step) -> Result<(), BackendError> {
+        let mut line = FaultStep {
+            fault: step.fault,
+            name: step.name.into(),
+            phase: step.phase,
+            planned: step.planned,
+            note: step.note.clone(),
+            vacuous: step.vacuous.clone(),
+            ..FaultStep::default()
+        };
         let starts = step.phase == FaultPhase::Start;
-        let touched = world.touched(&step.links, starts).await;
-        if !starts {
-            line.touched = Some(touched);
-            if touched == Touched::default() {
-                line.vacuous = Some("its links carried nothing while it held".into());
-            }
-        }
-    }
-    let mut broken = None;
-    for deed in step.deeds {
-        match perform(world, deed).await {
-            Ok(actions) => line.actions.extend(actions),
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
-        }
-    }
-    let (_, time) =
-        world.record(EventKind::Info, Process::Other(Speaker::Nemesis), Body::Fault(line.clone()));
-    listener.fault(time, &line);
-    broken.map_or(Ok(()), Err)
-}
-
-/// Does one thing. What the server under test did wrong becomes an action; what the harness could not do is
-/// an error.
-async fn perform<W: World>(world: &W, deed: Deed) -> Result<Vec<Action>, BackendError> {
-    Ok(match deed {
-        Deed::Signal { node: number, signal } => {
-            let node = node_name(number);
-            match world.signal(number, signal).await {
-                Ok(()) => {}
-                Err(BackendError::Server { message, .. }) => {
-                    return Ok(vec![Action::Exited { node, status: message }]);
+        if !step.links.is_empty() && step.phase != FaultPhase::Beat {
+            let touched = self.world.touched(&step.links, starts).await;
+            if !starts {
+                line.touched = Some(touched);
+                if touched == Touched::default() {
+                    line.vacuous = Some("its links carried nothing while it held".into());
                 }
-                Err(error) => return Err(error),
-            }
-            vec![match signal {
-                Signal::Kill => Action::Killed { node, signal: "KILL".into() },
-                Signal::Term => Action::Killed { node, signal: "TERM".into() },
-                Signal::Stop => Action::Paused { node },
-                Signal::Continue => Action::Resumed { node },
-            }]
-        }
-        Deed::Start { node: number } => {
-            let node = node_name(number);
-            match world.start(number).await {
-                Ok(pid) => vec![Action::Started { node, pid }],
-                Err(BackendError::Server { message, .. }) => vec![Action::Exited { node, status: message }],
-                Err(error) => return Err(error),
             }
         }
-        Deed::Wipe { node: number } => {
-            world.wipe(number)?;
-            vec![Action::Wiped { node: node_name(number) }]
+        let mut broken = None;
+        for deed in &step.deeds {
+            match self.perform(&step, deed).await {
+                Ok(actions) => line.actions.extend(actions),
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
         }
-        Deed::Net(changes) => {
-            let actions = changes.iter().map(action).collect();
-            world.apply(changes).await?;
-            actions
+        let done = self.world.now();
+        if let Some(off) = &step.trigger {
+            if let Some(trap) = off.trap {
+                self.world.release(trap).await?;
+                self.traps.retain(|known| known.id != trap);
+            }
+            line.trigger = Some(Triggered {
+                what: off.what.clone(),
+                at: off.at,
+                delay: off.delay,
+                took: done.saturating_sub(off.at),
+                held: off.trap.is_some(),
+            });
         }
-    })
-}
-
-/// A link change as the record tells it.
-fn action(change: &LinkChange) -> Action {
-    let (from, to) = (change.from.to_string(), change.to.to_string());
-    let planes = change.planes.iter().map(|plane| plane.name().to_owned()).collect();
-    match change.policy {
-        Policy::Pass => Action::Healed { from, to, planes },
-        policy => Action::Cut { from, to, planes, policy: policy_name(policy) },
+        if step.counts_messages
+            && let Some(rule) = step.fault
+        {
+            self.count_messages(rule, starts, &mut line).await;
+        }
+        self.mark(&step, &mut line);
+        self.write(line);
+        broken.map_or(Ok(()), Err)
     }
-}
 
-fn policy_name(policy: Policy) -> String {
-    match policy {
-        Policy::Pass => "pass".into(),
-        Policy::Blackhole { on_heal: OnHeal::Resume } => "blackhole".into(),
-        Policy::Blackhole { on_heal: OnHeal::Reset } => "blackhole, reset on heal".into(),
-        Policy::Refuse => "refuse".into(),
-        Policy::Reset => "reset".into(),
-        Policy::Delay { delay_ms, jitter_ms } => format!("delay {delay_ms} ms + {jitter_ms} ms"),
-        Policy::HalfClose => "half-close".into(),
+    /// What could not be done at all makes the fault vacuous; what could voids what its page says.
+    fn mark(&self, step: &Step, line: &mut FaultStep) {
+        if step.phase != FaultPhase::Start {
+            return;
+        }
+        let refused = line.actions.iter().find_map(|action| match action {
+            Action::Refused { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        let all_refused = line.actions.iter().all(|action| matches!(action, Action::Refused { .. }));
+        // Whoever died so that its files could be damaged, and then was not, is only dead.
+        let essence = matches!(step.name, "roll-back-config" | "truncate" | "corrupt");
+        if let Some(why) = refused
+            && (all_refused || essence)
+        {
+            line.vacuous.get_or_insert(why);
+        }
+        if line.vacuous.is_none() && !step.voids.is_empty() {
+            let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
+            line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
+        }
+    }
+
+    async fn count_messages(&mut self, rule: u32, starts: bool, line: &mut FaultStep) {
+        let hits = self.world.filtered().await.get(&rule).copied().unwrap_or(0);
+        if starts {
+            self.hits.insert(rule, hits);
+            return;
+        }
+        let hit = hits - self.hits.remove(&rule).unwrap_or(0).min(hits);
+        line.note = format!("{}; {hit} messages", line.note);
+        if hit == 0 {
+            line.vacuous = Some("no such message was sent while it held".into());
+        }
+    }
+
+    /// Does one thing. What the server under test did wrong becomes an action; what the harness could not do is
+    /// an error.
+    async fn perform(&mut self, step: &Step, deed: &Deed) -> Result<Vec<Action>, BackendError> {
+        match deed {
+            Deed::Work(work) => {
+                let what = self.jobs.start(step.fault.unwrap_or_default(), step.name, work.clone());
+                Ok(vec![Action::Work { what, outcome: None }])
+            }
+            other => self.performer.perform(step.fault, other).await,
+        }
     }
 }

@@ -31,7 +31,7 @@ fn cluster() -> ClusterModel {
 
 fn nemesis(faults: &str) -> Nemesis {
     let plan = Plan::from_file(StormFile::parse("storm.toml", faults).unwrap(), 1).unwrap();
-    let options = NemesisOptions { origin: 10 * S, node_timeout_ms: 2000, clients: 10 };
+    let options = NemesisOptions { origin: 10 * S, node_timeout_ms: 2000, clients: 10, replicas: 1 };
     Nemesis::new(plan.schedule(), options, seed::rng(1, "nemesis"))
 }
 
@@ -154,4 +154,129 @@ fn the_end_of_the_storm_undoes_all_that_holds() {
     assert!(deeds.contains(&Deed::Start { node: 5 }), "a node that crashed comes back too");
     assert!(deeds.iter().any(|deed| matches!(deed, Deed::Net(changes) if !changes.is_empty())));
     assert_eq!(deeds.len(), 4, "each once: {deeds:?}");
+}
+
+#[test]
+fn a_fault_waits_for_a_message_and_hits_its_sender_at_once_while_it_is_held() {
+    let mut nemesis = nemesis(
+        "[[fault]]\non = 'auth-ack to node n4'\nafter = 2\nkind = 'pause'\ntarget = 'voter'\nduration = 1\n",
+    );
+    let model = cluster();
+    assert!(nemesis.on(11 * S, &model).is_none() && nemesis.traps(&model).is_empty(), "not armed yet");
+    assert_eq!(nemesis.on(12 * S, &model), None);
+    let traps = nemesis.traps(&model);
+    let [Trap { id: 0, nth: 1, hold: true, .. }] = traps.as_slice() else { panic!("{traps:?}") };
+    nemesis.matched(&seen(0, 13 * S, 2, 4));
+    let pause = nemesis.on(13 * S, &model).unwrap();
+    assert_eq!(only_signal(&pause), (2, Signal::Stop));
+    let off = pause.trigger.unwrap();
+    assert_eq!((off.trap, off.at, off.delay), (Some(0), 13 * S, 0));
+    assert!(nemesis.traps(&model).is_empty(), "once is once");
+}
+
+/// A message from one node to another, caught by a trap.
+fn seen(trap: u32, time: Nanos, from: u16, to: u16) -> Match {
+    let (from, to) = (Endpoint::Node(from), Endpoint::Node(to));
+    Match { trap, time, from, to, subject: None, epoch: 7, what: "a message".into() }
+}
+
+#[test]
+fn with_a_delay_the_message_passes_and_the_fault_comes_after_it_every_time() {
+    let mut nemesis = nemesis(
+        "[[fault]]\non = 'promotion'\ndelay = '15 ms'\ntimes = 2\nkind = 'kill'\ntarget = 'new master'\n",
+    );
+    let mut model = cluster();
+    for (trap, node) in [(0, 4), (1, 5)] {
+        while nemesis.on(12 * S, &model).is_some() {}
+        let traps = nemesis.traps(&model);
+        assert_eq!((traps.len(), traps[0].id, traps[0].hold), (1, trap, false), "one after the other");
+        nemesis.matched(&seen(trap, 13 * S, node, 1));
+        assert_eq!(nemesis.next_deadline(), Some(13 * S + 15_000_000));
+        let kill = nemesis.on(13 * S + 15_000_000, &model).unwrap();
+        assert_eq!(only_signal(&kill), (node, Signal::Kill));
+        model.set_process(node, ProcessState::Down { status: None });
+    }
+    assert!(nemesis.traps(&model).is_empty());
+}
+
+#[test]
+fn a_fault_follows_the_end_of_another() {
+    let mut nemesis = nemesis(
+        "[[fault]]\nname = 'cut'\nat = 1\nkind = 'isolate'\ntarget = 'n1'\nduration = 2\n\
+         [[fault]]\non = 'end of cut'\ndelay = 0.5\nkind = 'kill'\ntarget = 'its replica'\n",
+    );
+    let model = cluster();
+    assert_eq!(nemesis.on(11 * S, &model).unwrap().name, "isolate");
+    assert_eq!(nemesis.on(13 * S, &model).unwrap().phase, FaultPhase::End);
+    assert_eq!(nemesis.next_deadline(), Some(13 * S + S / 2));
+    assert_eq!(only_signal(&nemesis.on(14 * S, &model).unwrap()), (4, Signal::Kill));
+}
+
+#[test]
+fn a_careful_fault_never_takes_the_last_sound_copy() {
+    let two = |careful: &str| {
+        format!(
+            "[[fault]]\nat = 1\nkind = 'pause'\ntarget = 'n4'\nduration = 9\n\
+             [[fault]]\nat = 2\nkind = 'kill'\ntarget = 'n1'\n{careful}\n"
+        )
+    };
+    for (careful, spared) in [("careful = true", true), ("", false)] {
+        let mut nemesis = nemesis(&two(careful));
+        let mut model = cluster();
+        for number in 4..=6 {
+            let mut seen = model.node(number).unwrap().seen.clone().unwrap().1;
+            seen.link_up = true;
+            model.set_seen(number, 0, seen);
+        }
+        nemesis.on(11 * S, &model).unwrap();
+        let kill = nemesis.on(12 * S, &model).unwrap();
+        assert_eq!(kill.vacuous.is_some_and(|why| why.contains("last sound copy")), spared, "{careful}");
+    }
+}
+
+#[test]
+fn what_comes_and_goes_beats_until_its_end() {
+    let mut nemesis =
+        nemesis("[[fault]]\nat = 1\nkind = 'flapping'\ntarget = 'n1'\ndown = 0.5\nup = 0.25\nduration = 2\n");
+    let model = cluster();
+    let mut told = Vec::new();
+    while let Some(step) = nemesis.on(100 * S, &model) {
+        let passes = step.deeds.iter().any(|deed| {
+            matches!(deed, Deed::Net(changes) if changes.iter().all(|change| change.policy == Policy::Pass))
+        });
+        told.push((step.phase, passes));
+    }
+    let (start, beat, end) = (FaultPhase::Start, FaultPhase::Beat, FaultPhase::End);
+    assert_eq!(told[..3], [(start, false), (beat, true), (end, true)], "late beats are dropped");
+    assert!(!nemesis.holds());
+}
+
+#[test]
+fn bus_messages_are_under_a_rule_from_begin_to_end() {
+    let mut nemesis = nemesis(
+        "[[fault]]\nat = 1\nkind = 'drop-messages'\ntarget = 'n1'\nto = 'n4'\ntypes = ['auth-ack']\nduration = 2\n",
+    );
+    let model = cluster();
+    let begin = nemesis.on(11 * S, &model).unwrap();
+    let [Deed::Filter { rules, changed }] = begin.deeds.as_slice() else { panic!("{begin:?}") };
+    assert_eq!((rules.len(), changed.len()), (1, 1));
+    assert_eq!(changed[0].1.as_deref(), Some("messages: drop auth-ack"));
+    assert_eq!(begin.voids, ["split-brain-bound"]);
+    let end = nemesis.on(13 * S, &model).unwrap();
+    assert!(matches!(end.deeds.as_slice(), [Deed::Filter { rules, .. }] if rules.is_empty()));
+}
+
+#[test]
+fn a_command_names_nodes_by_what_they_are() {
+    let mut nemesis = nemesis(
+        "[[fault]]\nat = 1\nkind = 'command'\ntarget = 'n1'\n\
+         command = 'CLUSTER SETSLOT 0 NODE {id of master of slot 16383} \"a b\" {port of n2}'\n",
+    );
+    let mut model = cluster();
+    let mut seen = model.node(3).unwrap().seen.clone().unwrap().1;
+    seen.id = "cafe".into();
+    model.set_seen(3, 0, seen);
+    let step = nemesis.on(11 * S, &model).unwrap();
+    let [Deed::Ask { node: 1, words }] = step.deeds.as_slice() else { panic!("{step:?}") };
+    assert_eq!(words.join("|"), "CLUSTER|SETSLOT|0|NODE|cafe|a b|{port of n2}");
 }

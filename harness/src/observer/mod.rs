@@ -17,7 +17,7 @@ mod model;
 mod reading;
 mod whole;
 
-pub use model::{ClusterModel, holds, node_name};
+pub use model::{ClusterModel, NodeModel, holds, node_name};
 pub use reading::Names;
 pub use whole::whole;
 

@@ -96,6 +96,20 @@ impl ClusterModel {
             .map(|node| node.number)
     }
 
+    /// The node that claimed a slot with the newest epoch when it spoke last, running or not.
+    pub fn claimant_of(&self, slot: u16) -> Option<u16> {
+        self.nodes
+            .iter()
+            .filter(|node| node.claims(slot))
+            .max_by_key(|node| node.word().map(|seen| seen.epoch))
+            .map(|node| node.number)
+    }
+
+    /// A node's id, if it ever told it.
+    pub fn id_of(&self, number: u16) -> Option<&str> {
+        self.node(number)?.word().map(|seen| seen.id.as_str()).filter(|id| !id.is_empty())
+    }
+
     /// Live masters that hold the newest claim on at least one slot. A node that was replaced and does not
     /// know it is none.
     pub fn masters(&self) -> Vec<u16> {

@@ -44,6 +44,12 @@ pub struct StormFile {
     pub max_outage_s: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_availability_pct: Option<f64>,
+    /// The seed draws which of the preset's kinds there are at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swarm: Option<bool>,
+    /// What must have happened, else the verdict is unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<String>,
     /// Directives for every node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, Directive>,

@@ -1,95 +1,67 @@
 //! Schedules made from a preset and a seed. Pure: the same seed gives the same schedule text. Times are
-//! relative to the node timeout (NT), and between two faults the cluster gets the time it needs to be whole
-//! again.
+//! relative to the node timeout (NT), and between two episodes the cluster gets the time it needs to be whole
+//! again. Every fault keeps the budget (it is `careful`): it never takes the last sound copy of a shard.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use slotstorm_fabric::{OnHeal, Plane, Policy};
 
-use super::fault::{ClientSide, Down, Fault, Kind, Restart, Shape, When};
+use super::fault::{Draw, Drawn, Fault, KINDS, Page, When, rounded};
 use super::seed;
-use super::selector::Selector;
 use super::span::Span;
 
 /// A preset's name and what it does, for people.
 pub struct Preset {
     pub name: &'static str,
     pub about: &'static str,
-    templates: &'static [Template],
 }
 
-/// What kinds of faults presets are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Template {
-    KillMaster,
-    KillReplica,
-    TermMaster,
-    PauseMaster,
-    IsolateMaster,
-    Halves,
-    OneWay,
-    RefuseMaster,
-    ResetMaster,
-    DelayMaster,
-    HalfCloseMaster,
-}
-
-use Template::{
-    DelayMaster, HalfCloseMaster, Halves, IsolateMaster, KillMaster, KillReplica, OneWay, PauseMaster,
-    RefuseMaster, ResetMaster, TermMaster,
-};
-
-/// All presets.
-pub const PRESETS: [Preset; 7] = [
+/// All presets. What they are made of stands on the pages of the kinds.
+pub const PRESETS: [Preset; 10] = [
     Preset {
         name: "failover",
         about: "kill -9 of a master and its restart, pause of a master and isolation of a master with some of its \
                 clients for more than 2 NT",
-        templates: &[KillMaster, PauseMaster, IsolateMaster],
     },
-    Preset { name: "calm", about: "no faults: the cluster and the harness alone", templates: &[] },
+    Preset { name: "calm", about: "no faults: the cluster and the harness alone" },
     Preset {
-        name: "kill",
-        about: "masters and replicas are ended (kill -9, SIGTERM) and come back",
-        templates: &[KillMaster, TermMaster, KillReplica],
-    },
-    Preset {
-        name: "pause",
-        about: "masters are stopped (SIGSTOP) for more than 2 NT",
-        templates: &[PauseMaster],
+        name: "partitions",
+        about: "nodes, halves and rings cut off, one way or both, on all planes or one; slow, lossy, flapping, refused \
+                and reset links; replicas' links that overflow",
     },
     Preset {
-        name: "partition",
-        about: "isolated masters, halves, one-way cuts",
-        templates: &[IsolateMaster, Halves, OneWay],
+        name: "restarts",
+        about: "servers end (kill -9, SIGTERM) and come back, once, in a loop, or all at once; bursts and floods",
     },
     Preset {
-        name: "flaky",
-        about: "links that are slow, reset, refused or half closed",
-        templates: &[DelayMaster, ResetMaster, RefuseMaster, HalfCloseMaster],
+        name: "elections",
+        about: "votes, FAILs and updates dropped, late, doubled or out of order; voters that pause after their vote, slow \
+                and sleeping masters, failovers by hand",
     },
     Preset {
-        name: "everything",
-        about: "all of the above in turn",
-        templates: &[
-            KillMaster,
-            PauseMaster,
-            IsolateMaster,
-            TermMaster,
-            Halves,
-            OneWay,
-            KillReplica,
-            DelayMaster,
-            ResetMaster,
-            RefuseMaster,
-            HalfCloseMaster,
-        ],
+        name: "resharding",
+        about: "slots move under load, with big values, while masters are killed, paused and isolated",
     },
+    Preset {
+        name: "membership",
+        about: "failovers by hand, nodes that leave, are forgotten and come back, slots that move, settings that change",
+    },
+    Preset {
+        name: "disk",
+        about: "data wiped, nodes.conf rolled back, files cut and corrupted, disks full and read-only (outside the model: \
+                what a broken promise of the disk explains is listed, not invalid)",
+    },
+    Preset { name: "clocks", about: "wall clocks that jump and drift, with failovers in between" },
+    Preset { name: "everything", about: "all kinds of faults (also those outside the model, see disk)" },
 ];
+
+/// Presets of earlier versions.
+const FORMER: [(&str, &str); 3] =
+    [("kill", "restarts"), ("partition", "partitions"), ("flaky", "partitions")];
 
 /// Finds a preset.
 pub fn find(name: &str) -> Result<&'static Preset, String> {
+    let name = FORMER.iter().find(|(former, _)| *former == name).map_or(name, |(_, now)| now);
     PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         format!("no such preset: \"{name}\"; expected one of {}", names.join(", "))
@@ -105,6 +77,8 @@ pub struct Frame {
     pub duration_s: f64,
     /// The warm-up without faults, in seconds.
     pub load_s: f64,
+    /// Only a subset of the kinds, drawn by seed.
+    pub swarm: bool,
 }
 
 /// Quiet after a fault, in NT: a returned node is a replica again and has synced, FAIL flags are gone. Redis'
@@ -114,31 +88,44 @@ const RECOVERY_NT: f64 = 2.5;
 /// Below small node timeouts Redis' fixed delays (1 s crons, elections of 0.5 to 1 s) rule: recovery is never
 /// shorter.
 const RECOVERY_MIN_S: f64 = 4.0;
+/// What a fault without a known end is given.
+const WORK_S: f64 = 5.0;
 
 impl Preset {
-    /// Makes the schedule: rounds of the preset's faults, each round in a random order, until the next would
+    /// Whether its storms are calm.
+    fn pages(&self) -> Vec<&'static Page> {
+        let all = self.name == "everything";
+        KINDS.iter().filter(|page| all || page.presets.contains(&self.name)).collect()
+    }
+
+    /// Makes the schedule: rounds of the preset's kinds, each round in a random order, until the next would
     /// not end, with its recovery, before the storm does.
     pub fn generate(&self, frame: Frame) -> Vec<Fault> {
         let mut rng = seed::rng(frame.seed, "plan");
         let node_timeout_s = frame.node_timeout_ms as f64 / 1000.0;
         let recovery_s = (RECOVERY_NT * node_timeout_s).max(RECOVERY_MIN_S);
         let mut faults: Vec<Fault> = Vec::new();
-        if self.templates.is_empty() {
+        let mut pages = self.pages();
+        if frame.swarm {
+            pages = subset(&pages, &mut rng);
+        }
+        if pages.is_empty() {
             return faults;
         }
         let mut at_s = frame.load_s + rng.random_range(0.0..0.25) * node_timeout_s;
         loop {
-            let mut round = self.templates.to_vec();
+            let mut round = pages.clone();
             round.shuffle(&mut rng);
-            for template in round {
-                let kind = template.draw(&mut rng, node_timeout_s);
-                let lasts_s = kind.duration().map_or(0.0, |span| span.secs(frame.node_timeout_ms));
+            for page in round {
+                let episode = (page.draw)(&mut Draw { rng: &mut rng, node_timeout_s });
+                let lasts_s =
+                    episode.iter().map(|one| ends_s(one, frame.node_timeout_ms)).fold(0.0, f64::max);
                 // A storm too short for even one fault gets one all the same: its end is healed with
                 // everything.
                 if at_s + lasts_s + recovery_s > frame.duration_s && !faults.is_empty() {
                     return faults;
                 }
-                faults.push(Fault { when: When::At(rounded(at_s)), target: template.target(), kind });
+                faults.extend(episode.into_iter().map(|one| placed(one, at_s)));
                 at_s += lasts_s + recovery_s + rng.random_range(0.0..0.5) * node_timeout_s;
                 if at_s >= frame.duration_s {
                     return faults;
@@ -148,55 +135,31 @@ impl Preset {
     }
 }
 
-impl Template {
-    fn target(self) -> Selector {
-        match self {
-            KillReplica => Selector::RandomReplica,
-            Halves => Selector::All,
-            _ => Selector::RandomMaster,
-        }
+/// Each with probability one half, and at least one.
+fn subset(pages: &[&'static Page], rng: &mut ChaCha8Rng) -> Vec<&'static Page> {
+    let mut some: Vec<&'static Page> = pages.iter().copied().filter(|_| rng.random()).collect();
+    if some.is_empty() && !pages.is_empty() {
+        some.push(pages[rng.random_range(0..pages.len())]);
     }
-
-    fn draw(self, rng: &mut ChaCha8Rng, node_timeout_s: f64) -> Kind {
-        // Long enough for a failover: PFAIL at up to 1.5 NT + 0.2 s, an election of 0.5 to 1 s and gossip.
-        let mut longer_than_failover = || rounded(rng.random_range(2.4..3.0) * node_timeout_s + 0.5);
-        let restart = |span| Restart::After(span);
-        let network = |shape, policy, duration| Kind::Network {
-            shape,
-            policy,
-            planes: Plane::ALL.to_vec(),
-            clients: ClientSide::Side,
-            duration,
-        };
-        let hole = Policy::Blackhole { on_heal: OnHeal::Resume };
-        match self {
-            KillMaster | KillReplica => {
-                Kind::Down { how: Down::Kill, restart: restart(longer_than_failover()), wipe: false }
-            }
-            TermMaster => {
-                Kind::Down { how: Down::Term, restart: restart(longer_than_failover()), wipe: false }
-            }
-            PauseMaster => Kind::Pause { duration: longer_than_failover() },
-            IsolateMaster => network(Shape::Around, hole, longer_than_failover()),
-            Halves => network(Shape::Halves, hole, longer_than_failover()),
-            OneWay => {
-                let duration = longer_than_failover();
-                let shape = if rng.random() { Shape::Outgoing } else { Shape::Incoming };
-                network(shape, hole, duration)
-            }
-            RefuseMaster => network(Shape::Around, Policy::Refuse, longer_than_failover()),
-            ResetMaster => network(Shape::Around, Policy::Reset, Span::Secs(0.0)),
-            DelayMaster => {
-                let duration = longer_than_failover();
-                let delay_ms = rng.random_range(20..=200);
-                network(Shape::Around, Policy::Delay { delay_ms, jitter_ms: delay_ms / 2 }, duration)
-            }
-            HalfCloseMaster => network(Shape::Around, Policy::HalfClose, longer_than_failover()),
-        }
-    }
+    some
 }
 
-/// Milliseconds are enough, and read better.
-fn rounded(secs: f64) -> Span {
-    Span::Secs((secs * 1000.0).round() / 1000.0)
+/// When a fault of an episode is over, in seconds after the episode's begin.
+fn ends_s(one: &Drawn, node_timeout_ms: u64) -> f64 {
+    let lasts = one.kind.duration().map_or(WORK_S, |span| span.secs(node_timeout_ms));
+    let waits = if one.on.is_some() { 1.0 } else { 0.0 };
+    one.at_s + waits + lasts
+}
+
+fn placed(one: Drawn, begin_s: f64) -> Fault {
+    let at = rounded(begin_s + one.at_s);
+    let when = match one.on {
+        None => When::At(at),
+        // Armed a little early, so that what the episode's first fault causes is not missed.
+        Some(trigger) => {
+            let after = rounded((begin_s + one.at_s - 0.05).max(0.0));
+            When::On { trigger, delay: Span::Secs(0.0), after, times: 1 }
+        }
+    };
+    Fault { name: None, when, target: one.target, kind: one.kind, careful: true }
 }

@@ -21,6 +21,26 @@ pub enum Selector {
     ReplicaOfSlot(u16),
     /// A live replica of the node that the fault before this one hit.
     ItsReplica,
+    /// Whom the fault before hit, whatever it is now.
+    It,
+    /// Who sent what triggered this fault.
+    Sender,
+    /// Who was to receive it.
+    Receiver,
+    /// Whom the FAIL message was about.
+    Subject,
+    /// Who gave the latest vote.
+    Voter,
+    /// Who was promoted last.
+    NewMaster,
+    /// The live replica of this slot's master with the greatest offset.
+    MostCaughtUp(u16),
+    /// The one with the smallest.
+    LeastCaughtUp(u16),
+    /// A drawn side of the cluster with more than half of the masters; with or without the master of a slot.
+    Majority(Placed),
+    /// The same with less than half.
+    Minority(Placed),
     /// This node, whatever it is.
     Node(u16),
     /// All live nodes.
@@ -31,8 +51,22 @@ pub enum Selector {
     AllReplicas,
 }
 
+/// Where a certain master stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placed {
+    #[default]
+    Anywhere,
+    /// The master of this slot is on the side.
+    With(u16),
+    /// It is on the other one.
+    Without(u16),
+}
+
 const FORMS: &str = "\"random master\", \"random replica\", \"random node\", \"master of slot N\", \
-                     \"replica of slot N\", \"its replica\", \"node nX\", \"all\", \"all masters\" or \"all replicas\"";
+                     \"replica of slot N\", \"most caught-up replica of slot N\", \"least caught-up replica of slot N\", \
+                     \"it\" or \"its replica\" (of whom the fault before hit), \"sender\", \"receiver\" or \"subject\" (of \
+                     what triggered the fault), \"voter\", \"new master\", \"majority\" or \"minority\", both \"with master \
+                     of slot N\" or \"without master of slot N\", \"node nX\", \"all\", \"all masters\" or \"all replicas\"";
 
 impl FromStr for Selector {
     type Err = String;
@@ -47,12 +81,33 @@ impl FromStr for Selector {
             ["master", "of", "slot", slot] => Ok(Self::MasterOfSlot(parse_slot(slot)?)),
             ["replica", "of", "slot", slot] => Ok(Self::ReplicaOfSlot(parse_slot(slot)?)),
             ["its", "replica"] => Ok(Self::ItsReplica),
+            ["it"] => Ok(Self::It),
+            ["sender"] => Ok(Self::Sender),
+            ["receiver"] => Ok(Self::Receiver),
+            ["subject"] => Ok(Self::Subject),
+            ["voter"] => Ok(Self::Voter),
+            ["new", "master"] => Ok(Self::NewMaster),
+            ["most", "caught-up", "replica", "of", "slot", slot] => Ok(Self::MostCaughtUp(parse_slot(slot)?)),
+            ["least", "caught-up", "replica", "of", "slot", slot] => {
+                Ok(Self::LeastCaughtUp(parse_slot(slot)?))
+            }
+            ["majority", place @ ..] => Ok(Self::Majority(parse_place(place, text)?)),
+            ["minority", place @ ..] => Ok(Self::Minority(parse_place(place, text)?)),
             ["node", name] | [name] if name.starts_with('n') => parse_node(name).map(Self::Node),
             ["all"] => Ok(Self::All),
             ["all", "masters"] => Ok(Self::AllMasters),
             ["all", "replicas"] => Ok(Self::AllReplicas),
             _ => Err(format!("no such target: \"{text}\"; expected {FORMS}")),
         }
+    }
+}
+
+fn parse_place(words: &[&str], text: &str) -> Result<Placed, String> {
+    match words {
+        [] => Ok(Placed::Anywhere),
+        ["with", "master", "of", "slot", slot] => Ok(Placed::With(parse_slot(slot)?)),
+        ["without", "master", "of", "slot", slot] => Ok(Placed::Without(parse_slot(slot)?)),
+        _ => Err(format!("no such target: \"{text}\"; expected {FORMS}")),
     }
 }
 
@@ -80,10 +135,30 @@ impl fmt::Display for Selector {
             Self::MasterOfSlot(slot) => write!(f, "master of slot {slot}"),
             Self::ReplicaOfSlot(slot) => write!(f, "replica of slot {slot}"),
             Self::ItsReplica => f.write_str("its replica"),
+            Self::It => f.write_str("it"),
+            Self::Sender => f.write_str("sender"),
+            Self::Receiver => f.write_str("receiver"),
+            Self::Subject => f.write_str("subject"),
+            Self::Voter => f.write_str("voter"),
+            Self::NewMaster => f.write_str("new master"),
+            Self::MostCaughtUp(slot) => write!(f, "most caught-up replica of slot {slot}"),
+            Self::LeastCaughtUp(slot) => write!(f, "least caught-up replica of slot {slot}"),
+            Self::Majority(placed) => write!(f, "majority{placed}"),
+            Self::Minority(placed) => write!(f, "minority{placed}"),
             Self::Node(number) => write!(f, "node n{number}"),
             Self::All => f.write_str("all"),
             Self::AllMasters => f.write_str("all masters"),
             Self::AllReplicas => f.write_str("all replicas"),
+        }
+    }
+}
+
+impl fmt::Display for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anywhere => Ok(()),
+            Self::With(slot) => write!(f, " with master of slot {slot}"),
+            Self::Without(slot) => write!(f, " without master of slot {slot}"),
         }
     }
 }
@@ -114,6 +189,17 @@ mod tests {
             Selector::MasterOfSlot(42),
             Selector::ReplicaOfSlot(16383),
             Selector::ItsReplica,
+            Selector::It,
+            Selector::Sender,
+            Selector::Receiver,
+            Selector::Subject,
+            Selector::Voter,
+            Selector::NewMaster,
+            Selector::MostCaughtUp(1),
+            Selector::LeastCaughtUp(2),
+            Selector::Majority(Placed::Anywhere),
+            Selector::Majority(Placed::With(3)),
+            Selector::Minority(Placed::Without(4)),
             Selector::Node(3),
             Selector::All,
             Selector::AllMasters,

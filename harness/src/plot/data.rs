@@ -264,7 +264,11 @@ pub fn targets(step: &FaultStep) -> Vec<String> {
             | Action::Started { node, .. }
             | Action::Paused { node }
             | Action::Resumed { node }
-            | Action::Wiped { node } => {
+            | Action::Wiped { node }
+            | Action::Damaged { node, .. }
+            | Action::Disk { node, .. }
+            | Action::Clock { node, .. }
+            | Action::Asked { node, .. } => {
                 names.insert(node);
             }
             _ => {}
@@ -304,6 +308,7 @@ fn bands(history: &[Event], views: &[View], end_s: f64) -> Vec<Band> {
                 };
                 bands.push((step.fault, true, band));
             }
+            FaultPhase::Beat => {}
             FaultPhase::End => {
                 for (fault, open, band) in &mut bands {
                     if *open && (step.fault.is_none() || *fault == step.fault) {

@@ -18,7 +18,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,8 +28,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use slotstorm_fabric::{BusTape, ConnInfo, Endpoint, LinkChange, Nanos, PairStats, StreamEvent, Touched};
-use tokio::sync::oneshot;
+use slotstorm_fabric::{
+    BusTape, ConnInfo, Endpoint, LinkChange, Match, MessageRule, Nanos, PairStats, StreamEvent, Touched, Trap,
+};
+use tokio::sync::{Notify, oneshot};
 
 pub use limits::{ensure_open_files, sockets_needed};
 use shell::Shell;
@@ -116,6 +118,10 @@ pub struct ProxiedConn {
 /// What the loop is asked to do between two polls.
 enum Control {
     Apply(Vec<LinkChange>, oneshot::Sender<Nanos>),
+    Filter(Vec<MessageRule>, oneshot::Sender<Nanos>),
+    Filtered(oneshot::Sender<BTreeMap<u32, u64>>),
+    Watch(Vec<Trap>, oneshot::Sender<Nanos>),
+    Release(u32, oneshot::Sender<Nanos>),
     Touched(Vec<(Endpoint, Endpoint)>, bool, oneshot::Sender<Touched>),
     Pairs(oneshot::Sender<Vec<PairStats>>),
     #[cfg_attr(not(test), allow(dead_code))] // tests look at single connections
@@ -130,6 +136,32 @@ struct Shared {
     stream: Mutex<Vec<StreamEvent>>,
     stalls: Mutex<Vec<Stall>>,
     troubles: Mutex<Vec<String>>,
+    matches: Arc<Matches>,
+}
+
+/// Moments that came, in order, from the proxy's thread to whoever waits for them.
+#[derive(Default)]
+pub struct Matches {
+    found: Mutex<VecDeque<Match>>,
+    told: Notify,
+}
+
+impl Matches {
+    /// The next one.
+    pub async fn next(&self) -> Match {
+        loop {
+            let told = self.told.notified();
+            if let Some(found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return found;
+            }
+            told.await;
+        }
+    }
+
+    fn put(&self, found: Vec<Match>) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        self.told.notify_one();
+    }
 }
 
 /// The proxy.
@@ -169,6 +201,39 @@ impl ProxyHandle {
         let (answer, answered) = oneshot::channel();
         self.send(Control::Apply(changes, answer));
         wait(answered)
+    }
+
+    /// These rules for single bus messages and no others from now on; answers when.
+    pub fn filter(&self, rules: Vec<MessageRule>) -> impl Future<Output = Result<Nanos, ProxyError>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Control::Filter(rules, answer));
+        wait(answered)
+    }
+
+    /// How many messages each rule has hit.
+    pub fn filtered(&self) -> impl Future<Output = Result<BTreeMap<u32, u64>, ProxyError>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Control::Filtered(answer));
+        wait(answered)
+    }
+
+    /// Waits for these moments and no others from now on; answers when.
+    pub fn watch(&self, traps: Vec<Trap>) -> impl Future<Output = Result<Nanos, ProxyError>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Control::Watch(traps, answer));
+        wait(answered)
+    }
+
+    /// Lets go what a trap holds; answers when.
+    pub fn release(&self, trap: u32) -> impl Future<Output = Result<Nanos, ProxyError>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Control::Release(trap, answer));
+        wait(answered)
+    }
+
+    /// Where moments are told.
+    pub fn matches(&self) -> Arc<Matches> {
+        Arc::clone(&self.shared.matches)
     }
 
     /// What the links between these pairs, in these directions and on all planes, carried and held since the

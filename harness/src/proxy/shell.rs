@@ -412,6 +412,22 @@ impl Shell {
                     self.fabric.apply(at, &changes);
                     let _ = answer.send(at);
                 }
+                Control::Filter(rules, answer) => {
+                    self.fabric.filter(rules);
+                    let _ = answer.send(self.now());
+                }
+                Control::Filtered(answer) => {
+                    let _ = answer.send(self.fabric.filtered());
+                }
+                Control::Watch(traps, answer) => {
+                    self.fabric.watch(now, traps);
+                    let _ = answer.send(now);
+                }
+                Control::Release(trap, answer) => {
+                    let at = self.now();
+                    self.fabric.release(at, trap);
+                    let _ = answer.send(at);
+                }
                 Control::Touched(links, reset, answer) => {
                     self.note_all_held();
                     let _ = answer.send(self.fabric.touched(&links, reset));
@@ -456,6 +472,10 @@ impl Shell {
     }
 
     fn publish(&mut self) {
+        let found = self.fabric.take_matches();
+        if !found.is_empty() {
+            self.shared.matches.put(found);
+        }
         let seen = self.fabric.take_stream_events();
         if !seen.is_empty() {
             self.shared.stream.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);

@@ -7,7 +7,7 @@ use super::{LISTED, wire};
 use crate::record::verdict::{Finding, Invariants, SplitBrain, Validity};
 use crate::record::{FailoverMode, Nanos, NodeId, Phase, Record, Seen, View};
 use crate::slots;
-use crate::timeline::{Timeline, seconds};
+use crate::timeline::{SECOND, Timeline, seconds};
 
 /// In each node's table, the epoch of a slot's owner never goes back.
 pub const OWNER_EPOCH: &str = "owner-epoch-never-goes-back";
@@ -21,6 +21,8 @@ pub const PROMOTION_EPOCH: &str = "promotion-epoch-is-new";
 pub const EQUAL_EPOCHS: &str = "no-lasting-equal-epochs";
 /// Slots of another are taken by its replica only.
 pub const PROMOTED_REPLICA: &str = "only-a-replica-takes-over";
+/// How long after an operator's move a node may take to hear of it.
+const MOVES_HEARD: Nanos = 10 * SECOND;
 /// No server ends unasked.
 pub const CRASH: &str = "no-crash";
 
@@ -142,7 +144,8 @@ impl Watch<'_> {
             return;
         }
         self.count(PROMOTED_REPLICA);
-        if !known.master {
+        let since = last.sent.saturating_sub(MOVES_HEARD);
+        if !known.master || self.timeline.faults.moving.meets(since, view.time) {
             return;
         }
         let held: u32 =
@@ -203,6 +206,8 @@ impl Watch<'_> {
             self.entry.watched.insert(name.clone(), rule.judged);
         }
         for finding in std::mem::take(&mut seen.findings) {
+            let voided = self.timeline.voided.covers(&finding.what, &finding.nodes, finding.to);
+            let finding = Finding { excused: finding.excused || voided, ..finding };
             let list =
                 if finding.excused { &mut self.entry.outside_model } else { &mut self.entry.violations };
             if list.len() < LISTED {
@@ -229,6 +234,8 @@ impl Watch<'_> {
         nodes: &[NodeId],
         voided: bool,
     ) {
+        let names: Vec<&str> = nodes.iter().map(|&node| self.record.node_name(node)).collect();
+        let voided = voided || self.timeline.voided.covers(name, &names, to);
         let list = if voided { &mut self.entry.outside_model } else { &mut self.entry.violations };
         if list.len() >= LISTED {
             return;

@@ -9,6 +9,7 @@ use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
 use crate::timeline::{Promotion, Restart, SECOND, Timeline, seconds};
+use crate::voids::{ACKNOWLEDGED_WRITES, OUTSIDE_MODEL};
 
 /// The class of a loss that no window explains.
 pub const UNEXPLAINED: &str = "unexplained";
@@ -188,6 +189,17 @@ struct Judge<'a> {
 type Holding = Vec<(&'static str, String)>;
 
 impl Judge<'_> {
+    /// No window holds: was the promise to keep it void at a node that had it or erased it?
+    fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
+        let by = erasure.by.map(|number| self.timeline.promotions[number].node);
+        let nodes = suspect.node.into_iter().chain(by).map(|node| self.record.node_name(node));
+        let nodes: Vec<&str> = nodes.collect();
+        match self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end) {
+            true => OUTSIDE_MODEL,
+            false => UNEXPLAINED,
+        }
+    }
+
     fn loss(&mut self, write: u32) -> (Loss, &'static str) {
         let op = &self.record.ops[write as usize];
         let slot = self.record.key(op.key).slot;
@@ -207,7 +219,7 @@ impl Judge<'_> {
             holding.extend(self.unsaved(&suspect));
         }
         holding.sort_by_key(|(name, _)| rank(name));
-        let class = holding.first().map_or(UNEXPLAINED, |(name, _)| name);
+        let class = holding.first().map_or_else(|| self.beyond(&suspect, &erasure), |(name, _)| name);
         let mut witness = op.witness();
         if op.outcome != Outcome::Ok {
             witness.extend(

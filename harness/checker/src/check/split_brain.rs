@@ -8,6 +8,7 @@ use crate::record::verdict::{Overlap, SplitBrain, Validity};
 use crate::record::{Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{MILLI, SECOND, Term, Timeline};
+use crate::voids::SPLIT_BRAIN_BOUND;
 
 /// Between two polls further apart than this, a claim may have lapsed and come back unseen.
 const POLLS_APART: Nanos = SECOND;
@@ -23,7 +24,7 @@ pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
     let lasting: Vec<Overlap> = two_claims
         .iter()
         .chain(&two_writers)
-        .filter(|found| found.lasts)
+        .filter(|found| found.lasts && !outside_model(timeline, &found.overlap))
         .map(|found| found.overlap.clone())
         .collect();
     let answered = timeline.answers.iter().any(|answers| !answers.answered.is_empty());
@@ -43,6 +44,12 @@ pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
     };
     let take = |found: Vec<Found>| found.into_iter().map(|found| found.overlap).collect();
     SplitBrain { valid, reason, two_claims: take(two_claims), two_writers: take(two_writers), lasting }
+}
+
+/// A fault took one of the two what makes it step down in time.
+fn outside_model(timeline: &Timeline, overlap: &Overlap) -> bool {
+    let nodes = [&overlap.nodes.0, &overlap.nodes.1];
+    timeline.voided.covers(SPLIT_BRAIN_BOUND, &nodes, overlap.to)
 }
 
 fn window(overlap: &Overlap) -> &str {

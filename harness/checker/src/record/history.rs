@@ -160,6 +160,36 @@ pub struct FaultStep {
     /// A line for people: the selector and what it resolved to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// What set it off, if it waited for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Triggered>,
+    /// On start: guarantees that do not hold from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voids: Option<Voids>,
+}
+
+/// What set a fault off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Triggered {
+    /// The message, command or change that was seen.
+    pub what: String,
+    /// When it was seen.
+    pub at: Nanos,
+    /// How long after it the fault was to come.
+    pub delay: Nanos,
+    /// How long after it the fault had really been carried out.
+    pub took: Nanos,
+    /// What was seen was held back until then.
+    pub held: bool,
+}
+
+/// Guarantees that a fault voids, until the end of the run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voids {
+    /// Names of [`crate::GUARANTEES`].
+    pub guarantees: Vec<String>,
+    /// The nodes whose promises they were.
+    pub nodes: Vec<String>,
 }
 
 /// Start or end.
@@ -168,6 +198,8 @@ pub struct FaultStep {
 pub enum FaultPhase {
     #[default]
     Start,
+    /// In between: a fault that comes and goes.
+    Beat,
     End,
 }
 
@@ -193,6 +225,18 @@ pub enum Action {
     Healed { from: String, to: String, planes: Vec<String> },
     /// CLUSTER FAILOVER was sent to this replica (and answered OK).
     ManualFailover { node: String, mode: FailoverMode },
+    /// Files of the node were damaged (only while it is down).
+    Damaged { node: String, what: String },
+    /// The node's disk answers so from now on: `sound`, `read-only`, `full`.
+    Disk { node: String, state: String },
+    /// The node's wall clock errs so from now on.
+    Clock { node: String, offset_ms: i64, drift_ppm: i32 },
+    /// A command went straight to the node.
+    Asked { node: String, command: String, answer: String },
+    /// Work beside everything else began, or ended and with what.
+    Work { what: String, outcome: Option<String> },
+    /// What was wanted cannot be done here, and why.
+    Refused { node: String, why: String },
 }
 
 /// The argument of CLUSTER FAILOVER.

@@ -36,6 +36,9 @@ pub struct RunInfo {
     /// How many faults the schedule holds; 0 is a calm run, which cannot be vacuous. Absent: not stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults_planned: Option<u32>,
+    /// What must have happened, else the run shows nothing; see [`crate::Requirement`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<String>,
     /// `redis`, `wait` or `strict`.
     pub expect: Expect,
     /// `--max-outage`, seconds.

@@ -33,5 +33,8 @@ pub use read::*;
 pub use stream::*;
 pub use view::*;
 
+/// The plane under which the record tells of rules for single bus messages.
+pub const MESSAGES: &str = "bus messages";
+
 /// Nanoseconds since the run's start.
 pub type Nanos = u64;

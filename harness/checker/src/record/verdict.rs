@@ -57,7 +57,19 @@ pub struct Verdict {
     pub failovers: u64,
     /// Faults that touched nothing, one line each.
     pub vacuous_faults: Vec<String>,
+    /// What the storm really reached, fault by role by phase.
+    #[serde(default)]
+    pub coverage: Vec<Covered>,
     pub checks: Checks,
+}
+
+/// So many faults of a kind hit a node in this role while this was going on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covered {
+    pub fault: String,
+    pub role: String,
+    pub phase: String,
+    pub count: u64,
 }
 
 /// One entry per check.

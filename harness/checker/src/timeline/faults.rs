@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::span::{MILLI, Span, Spans};
-use crate::record::{Action, FailoverMode, Nanos, NodeId, Record};
+use crate::record::{Action, FailoverMode, MESSAGES, Nanos, NodeId, Record};
 
 /// A process' life.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,8 @@ pub struct Faults {
     pub manual_failovers: Vec<ManualFailover>,
     /// The longest delay that was put on each node's bus links.
     pub bus_delay: BTreeMap<NodeId, Nanos>,
+    /// When an operator moved slots (reshard, rebalance, fix) or said a command of his own.
+    pub moving: Spans,
 }
 
 impl Faults {
@@ -74,11 +76,26 @@ impl Faults {
         let mut faults = Self { processes: vec![Process::default(); record.nodes.len()], ..Self::default() };
         let mut open_cuts: BTreeMap<(NodeId, NodeId, String), usize> = BTreeMap::new();
         for event in &record.faults {
+            if MOVERS.contains(&event.step.name.as_str()) {
+                match event
+                    .step
+                    .actions
+                    .iter()
+                    .any(|action| matches!(action, Action::Work { outcome: Some(_), .. }))
+                {
+                    true => faults.moving.close(event.time),
+                    false => faults.moving.open(event.time),
+                }
+            }
             for action in &event.step.actions {
                 faults.follow(record, event.time, action, &mut open_cuts);
             }
         }
-        for cut in &faults.cuts {
+        for cut in &mut faults.cuts {
+            // What a rule for messages holds back may be missing for as long as it holds.
+            if cut.plane == MESSAGES {
+                cut.effect = CutEffect::Delays { nanos: cut.span.to.saturating_sub(cut.span.from) };
+            }
             if let CutEffect::Delays { nanos } = cut.effect {
                 for node in [cut.from, cut.to] {
                     let longest = faults.bus_delay.entry(node).or_default();
@@ -174,6 +191,12 @@ impl Faults {
                     }
                 }
             }
+            Action::Damaged { .. }
+            | Action::Disk { .. }
+            | Action::Clock { .. }
+            | Action::Asked { .. }
+            | Action::Work { .. }
+            | Action::Refused { .. } => {}
             Action::Healed { from, to, planes } => {
                 let (Some(from), Some(to)) = (at(from), at(to)) else { return };
                 for plane in planes {
@@ -201,6 +224,9 @@ impl Faults {
     }
 }
 
+/// Steps that move slots, or may.
+const MOVERS: [&str; 4] = ["reshard", "rebalance", "fix", "command"];
+
 /// What the text of a policy means: its first word, and for a delay the sum of the numbers in it, in milliseconds.
 fn effect_of(policy: &str) -> Option<CutEffect> {
     let word = policy.trim_start().to_ascii_lowercase();
@@ -208,6 +234,11 @@ fn effect_of(policy: &str) -> Option<CutEffect> {
     if is("blackhole") || is("refuse") || is("half") {
         return Some(CutEffect::Blocks);
     }
+    if is("messages") {
+        return Some(CutEffect::Delays { nanos: 0 });
+    }
+    // What stands in brackets is for people.
+    let word = word.split('(').next().unwrap_or_default();
     if is("delay") {
         let millis: Nanos = word
             .split(|c: char| !c.is_ascii_digit())

@@ -15,6 +15,7 @@ pub use windows::{Window, Windows};
 
 use crate::record::{Nanos, NodeId, Record, verdict::Takeover};
 use crate::slots;
+use crate::voids::Voided;
 
 /// Derived facts of one record.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Timeline {
     pub windows: Windows,
     /// By node: what it was, over time.
     pub lanes: Vec<Vec<RoleSpan>>,
+    /// Promises that the storm broke.
+    pub voided: Voided,
     node_timeout: Nanos,
 }
 
@@ -54,7 +57,8 @@ impl Timeline {
         });
         let lanes = roles::lanes_of(record, &answers, &faults);
         let node_timeout = record.info.node_timeout_ms * MILLI;
-        Self { faults, stalls, isolation, answers, terms, promotions, windows, lanes, node_timeout }
+        let voided = Voided::of(record);
+        Self { faults, stalls, isolation, answers, terms, promotions, windows, lanes, voided, node_timeout }
     }
 
     /// cluster-node-timeout.

@@ -72,7 +72,12 @@ pub(super) struct Flow {
     pub finished: bool,
     /// Closed by policy: what the source still sends reaches nobody.
     half_closed: bool,
+    /// Traps that hold it: what comes now waits for their release.
+    holders: u32,
 }
+
+/// The time of what waits for a release.
+const HELD: Nanos = Nanos::MAX;
 
 impl Flow {
     pub fn new(link: usize, sink: Sink) -> Self {
@@ -90,6 +95,7 @@ impl Flow {
             end: None,
             finished: false,
             half_closed: false,
+            holders: 0,
         }
     }
 
@@ -101,6 +107,30 @@ impl Flow {
             && self.end.is_none()
             && !self.finished
             && !self.half_closed
+            && self.holders == 0
+    }
+
+    /// What comes from now on waits for a release.
+    pub fn hold(&mut self) {
+        self.holders += 1;
+    }
+
+    /// A trap lets go; after the last one, what waited is due.
+    pub fn release(&mut self, now: Nanos) {
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders > 0 {
+            return;
+        }
+        let due = |at: &mut Nanos| {
+            if *at == HELD {
+                *at = now;
+            }
+        };
+        self.pieces.iter_mut().for_each(|piece| due(&mut piece.at));
+        due(&mut self.last_at);
+        if let Some((at, _)) = &mut self.end {
+            due(at);
+        }
     }
 
     /// Whether the source should be read now.
@@ -129,8 +159,7 @@ impl Flow {
         if self.half_closed || self.end.is_some() || self.finished {
             return false;
         }
-        let at = at.max(self.last_at);
-        self.last_at = at;
+        let at = self.in_order(at);
         self.queued += bytes.len();
         match self.pieces.back_mut() {
             Some(last) if last.at == at && last.bytes.len() + bytes.len() <= PIECE_BYTES_JOINED => {
@@ -155,10 +184,14 @@ impl Flow {
             None => end == End::Fin && (self.finished || self.half_closed),
         };
         if !known {
-            let at = at.max(self.last_at);
-            self.last_at = at;
-            self.end = Some((at, end));
+            self.end = Some((self.in_order(at), end));
         }
+    }
+
+    /// The time of what comes now: not before what came earlier.
+    fn in_order(&mut self, at: Nanos) -> Nanos {
+        self.last_at = if self.holders > 0 { HELD } else { at.max(self.last_at) };
+        self.last_at
     }
 
     /// The policy closes this direction after what was read.
@@ -216,6 +249,7 @@ impl Flow {
             Sink::Ready | Sink::Gone => self.pieces.front().map(|piece| piece.at).or(end),
             Sink::Waiting | Sink::Blocked => self.end.filter(|&(_, end)| end == End::Rst).map(|(at, _)| at),
         }
+        .filter(|at| *at != HELD)
     }
 
     /// Bytes that wait here.

@@ -10,6 +10,7 @@ use crate::{Endpoint, Plane, Policy};
 use super::{Dir, Nanos};
 
 const NANOS_PER_MS: u64 = 1_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What links carried since their counters were last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(super) struct Link {
     pub policy: Policy,
     /// Made when first needed: most links never have jitter.
     rng: Option<Box<ChaCha8Rng>>,
+    /// Under a rate limit: when the link is free again.
+    busy_until: Nanos,
     passed: u64,
     pub held: u64,
     /// By role: [`Dir::Up`] = `from` dialled.
@@ -79,6 +82,7 @@ impl Links {
                 key,
                 policy: Policy::Pass,
                 rng: None,
+                busy_until: 0,
                 passed: 0,
                 held: 0,
                 tried: [0; 2],
@@ -99,16 +103,27 @@ impl Links {
         &mut self.all[link]
     }
 
-    /// When a piece that is read at `now` is due under the link's policy.
-    pub fn due(&mut self, link: usize, now: Nanos) -> Nanos {
-        let Link { key, policy, rng, .. } = &mut self.all[link];
-        let Policy::Delay { delay_ms, jitter_ms } = *policy else { return now };
-        let mut nanos = u64::from(delay_ms) * NANOS_PER_MS;
-        if jitter_ms > 0 {
-            let rng = rng.get_or_insert_with(|| Box::new(link_rng(self.seed, *key)));
-            nanos += rng.random_range(0..=u64::from(jitter_ms) * NANOS_PER_MS);
+    /// When a piece of `bytes` that is read at `now` is due under the link's policy.
+    pub fn due(&mut self, link: usize, now: Nanos, bytes: usize) -> Nanos {
+        let (seed, Link { key, policy, rng, busy_until, .. }) = (self.seed, &mut self.all[link]);
+        let mut draw =
+            |most: u64| rng.get_or_insert_with(|| Box::new(link_rng(seed, *key))).random_range(0..=most);
+        match *policy {
+            Policy::Delay { delay_ms, jitter_ms } => {
+                let jitter = u64::from(jitter_ms) * NANOS_PER_MS;
+                let jitter = if jitter > 0 { draw(jitter) } else { 0 };
+                now + u64::from(delay_ms) * NANOS_PER_MS + jitter
+            }
+            Policy::Stall { permille, stall_ms } if draw(999) < u64::from(permille) => {
+                now + u64::from(stall_ms) * NANOS_PER_MS
+            }
+            Policy::Rate { bytes_per_s } => {
+                let takes = bytes as u64 * NANOS_PER_SECOND / u64::from(bytes_per_s.max(1));
+                *busy_until = now.max(*busy_until) + takes;
+                *busy_until
+            }
+            _ => now,
         }
-        now + nanos
     }
 
     /// Sums over pairs (all planes).

@@ -21,19 +21,23 @@
 //! retransmission timeout is not modelled.
 
 mod flow;
+mod frames;
 mod links;
 mod plane;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use links::{PairStats, Touched};
 
 use crate::{
-    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent,
-    StreamWhat,
+    BusPassed, BusPiece, BusTape, Endpoint, Fate, LinkChange, Match, MessageRule, OnHeal, Plane, Policy,
+    ReplicationTap, StreamEvent, StreamWhat, Trap,
 };
 use flow::{Flow, Gate, Sink, Step};
+use frames::{Cut, Cutter};
 use links::Links;
+use watch::{Follower, Watch};
 
 /// Nanoseconds since the run's start.
 pub type Nanos = u64;
@@ -169,6 +173,10 @@ struct Conn {
     /// First bytes of a caller whose plane is not known yet.
     head: Vec<u8>,
     tap: Option<Box<ReplicationTap>>,
+    /// On the bus: by direction.
+    cutters: Option<Box<[Cutter; 2]>>,
+    /// Beside the bus, once commands were waited for: by direction.
+    followers: Option<Box<[Follower; 2]>>,
     flows: [Flow; 2],
 }
 
@@ -197,6 +205,12 @@ pub struct Fabric {
     timers: BTreeSet<(Nanos, ConnId, Dir)>,
     stream: Vec<StreamEvent>,
     tape: BusTape,
+    watch: Watch,
+    /// Which flow each trap holds.
+    holding: BTreeMap<u32, (ConnId, Dir)>,
+    /// Messages that were taken out of their streams, by when they come back.
+    late: BTreeMap<(Nanos, u64), (ConnId, Dir, Vec<u8>)>,
+    late_serials: u64,
     /// The latest time that was told, for the ends of streams.
     now: Nanos,
 }
@@ -205,6 +219,10 @@ impl Fabric {
     pub fn new(options: FabricOptions) -> Self {
         Self {
             links: Links::new(options.seed),
+            watch: Watch::new(options.seed),
+            holding: BTreeMap::new(),
+            late: BTreeMap::new(),
+            late_serials: 0,
             options,
             conns: Vec::new(),
             free: Vec::new(),
@@ -240,6 +258,8 @@ impl Fabric {
             dialled: false,
             head: Vec::new(),
             tap: None,
+            cutters: (known == Some(Plane::Bus)).then(Box::default),
+            followers: None,
             flows: [Flow::new(links[0], Sink::Waiting), Flow::new(links[1], Sink::Ready)],
         });
         if self.options.tape_bus && known == Some(Plane::Bus) {
@@ -261,12 +281,32 @@ impl Fabric {
         if conn.plane.is_none() && dir == Dir::Up {
             return self.offer_first(now, id, bytes);
         }
+        let syncs = conn.tap.as_ref().map(|tap| tap.transfers());
         if conn.tap.is_some() {
             tap_bytes(&mut self.stream, conn, now, dir, bytes);
         }
         if self.options.tape_bus && conn.plane == Some(Plane::Bus) {
             self.tape.push(bus_piece(conn, now, dir, BusPassed::Bytes(bytes)));
         }
+        if let Some(cutters) = &mut conn.cutters {
+            let cutter = &mut cutters[dir.index()];
+            if self.watch.wants_messages() || !cutter.clear() {
+                self.offer_messages(now, id, dir, bytes);
+                return Offer::Taken;
+            }
+            cutter.follow(bytes);
+        } else if syncs != conn.tap.as_ref().map(|tap| tap.transfers()) {
+            let (from, to) = ends(conn, dir);
+            let holders = self.watch.full_sync(now, from, to);
+            if !holders.is_empty() {
+                let header = bytes.iter().position(|byte| *byte == b'$').unwrap_or(0);
+                self.enqueue_and_hold(now, id, dir, bytes, (header, holders));
+                return Offer::Taken;
+            }
+        } else if self.holds_commands(now, id, dir, bytes) {
+            return Offer::Taken;
+        }
+        let Some(conn) = get(&mut self.conns, id) else { return Offer::Taken };
         let flow = &mut conn.flows[dir.index()];
         if flow.straight() {
             self.links.get(flow.link).passed(bytes.len());
@@ -294,7 +334,7 @@ impl Fabric {
             self.decide(now, id, plane::CANDIDATES[0], &head);
         }
         let Some(conn) = get(&mut self.conns, id) else { return };
-        let at = self.links.due(conn.flows[dir.index()].link, now);
+        let at = self.links.due(conn.flows[dir.index()].link, now, 0);
         conn.flows[dir.index()].push_end(at, end);
         if end == End::Rst {
             conn.flows[dir.reverse().index()].sink_gone();
@@ -391,6 +431,41 @@ impl Fabric {
         }
     }
 
+    /// These rules for bus messages and no others from now on.
+    pub fn filter(&mut self, rules: Vec<MessageRule>) {
+        self.watch.filter(rules);
+        self.let_messages_go();
+    }
+
+    /// How many messages each rule has hit so far.
+    pub fn filtered(&self) -> BTreeMap<u32, u64> {
+        self.watch.hits()
+    }
+
+    /// Waits for these moments and no others; what traps hold that are gone is released.
+    pub fn watch(&mut self, now: Nanos, traps: Vec<Trap>) {
+        let stay: BTreeSet<u32> = traps.iter().map(|trap| trap.id).collect();
+        self.watch.arm(traps);
+        let gone: Vec<u32> = self.holding.keys().copied().filter(|trap| !stay.contains(trap)).collect();
+        for trap in gone {
+            self.release(now, trap);
+        }
+        self.let_messages_go();
+    }
+
+    /// Lets go what a trap holds.
+    pub fn release(&mut self, now: Nanos, trap: u32) {
+        let Some((id, dir)) = self.holding.remove(&trap) else { return };
+        let Some(conn) = get(&mut self.conns, id) else { return };
+        conn.flows[dir.index()].release(now);
+        self.list(id, dir);
+    }
+
+    /// Moments that came since the last call.
+    pub fn take_matches(&mut self) -> Vec<Match> {
+        self.watch.take_matches()
+    }
+
     /// What to do now, if anything.
     pub fn poll(&mut self, now: Nanos) -> Option<Output> {
         self.now = self.now.max(now);
@@ -403,6 +478,10 @@ impl Fabric {
                 conn.flows[dir.index()].timer = None;
                 self.list(id, dir);
             }
+        }
+        while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
+            let (id, dir, bytes) = entry.remove();
+            self.enqueue(now, id, dir, &bytes);
         }
         loop {
             if let Some(output) = self.outputs.pop_front() {
@@ -418,7 +497,9 @@ impl Fabric {
         if !self.outputs.is_empty() || !self.listed.is_empty() {
             return Some(0);
         }
-        self.timers.first().map(|&(at, _, _)| at)
+        let timer = self.timers.first().map(|&(at, _, _)| at);
+        let late = self.late.keys().next().map(|&(at, _)| at);
+        timer.into_iter().chain(late).min()
     }
 
     /// What the links between these pairs, in these directions, carried since the last reset of their
@@ -501,18 +582,121 @@ impl Fabric {
             tap_bytes(&mut self.stream, conn, now, Dir::Up, head);
         }
         self.settle(now, id);
-        if !head.is_empty() {
+        if !head.is_empty() && !self.holds_commands(now, id, Dir::Up, head) {
             self.enqueue(now, id, Dir::Up, head);
         }
     }
 
+    /// Bus bytes while single messages matter.
+    fn offer_messages(&mut self, now: Nanos, id: ConnId, dir: Dir, bytes: &[u8]) {
+        let Some(conn) = get(&mut self.conns, id) else { return };
+        let (from, to) = ends(conn, dir);
+        let Some(cutters) = &mut conn.cutters else { return };
+        let mut cuts = Vec::new();
+        cutters[dir.index()].cut(bytes, &mut cuts);
+        for cut in cuts {
+            let message = match cut {
+                Cut::Rest(rest) => {
+                    self.enqueue(now, id, dir, &rest);
+                    continue;
+                }
+                Cut::Message(message) => message,
+            };
+            let ruling = self.watch.message(now, from, to, &message);
+            for trap in ruling.held_by {
+                self.hold(id, dir, trap);
+            }
+            match ruling.fate {
+                None => self.enqueue(now, id, dir, &message),
+                Some(Fate::Drop) => {}
+                Some(Fate::Delay { ms }) => {
+                    self.enqueue(now + u64::from(ms) * 1_000_000, id, dir, &message);
+                }
+                Some(Fate::Duplicate) => {
+                    self.enqueue(now, id, dir, &message);
+                    self.enqueue(now, id, dir, &message);
+                }
+                Some(Fate::Reorder { ms }) => {
+                    let at = now + u64::from(ms) * 1_000_000;
+                    self.late.insert((at, self.late_serials), (id, dir, message));
+                    self.late_serials += 1;
+                }
+            }
+        }
+    }
+
+    /// Shows commands to the traps; true if one holds these bytes, which are taken then.
+    fn holds_commands(&mut self, now: Nanos, id: ConnId, dir: Dir, bytes: &[u8]) -> bool {
+        let Some(conn) = get(&mut self.conns, id) else { return false };
+        let Some(plane) = conn.plane.filter(|plane| self.watch.wants_commands(*plane)) else { return false };
+        let (from, to) = ends(conn, dir);
+        let followers = conn.followers.get_or_insert_default();
+        let follower = &mut followers[dir.index()];
+        let (before, holders) = self.watch.commands(now, (plane, from, to), follower, bytes);
+        if holders.is_empty() {
+            return false;
+        }
+        self.enqueue_and_hold(now, id, dir, bytes, (before, holders));
+        true
+    }
+
+    /// What comes in this direction from now on waits until the trap is released.
+    fn hold(&mut self, id: ConnId, dir: Dir, trap: u32) {
+        if let Some(conn) = get(&mut self.conns, id)
+            && !self.holding.contains_key(&trap)
+        {
+            conn.flows[dir.index()].hold();
+            self.holding.insert(trap, (id, dir));
+        }
+    }
+
+    /// The first so many bytes go their way, the rest is held by these traps.
+    fn enqueue_and_hold(
+        &mut self,
+        now: Nanos,
+        id: ConnId,
+        dir: Dir,
+        bytes: &[u8],
+        (before, holders): (usize, Vec<u32>),
+    ) {
+        let (free, held) = bytes.split_at(before.min(bytes.len()));
+        if !free.is_empty() {
+            self.enqueue(now, id, dir, free);
+        }
+        for trap in holders {
+            self.hold(id, dir, trap);
+        }
+        self.enqueue(now, id, dir, held);
+    }
+
+    /// Nobody asks for single messages any more: what waits for its message's end goes its way.
+    fn let_messages_go(&mut self) {
+        if self.watch.wants_messages() {
+            return;
+        }
+        let mut waited = Vec::new();
+        for conn in self.conns.iter_mut().flatten() {
+            let Some(cutters) = &mut conn.cutters else { continue };
+            for dir in Dir::BOTH {
+                let bytes = cutters[dir.index()].let_go();
+                if !bytes.is_empty() {
+                    waited.push((conn.id, dir, bytes));
+                }
+            }
+        }
+        for (id, dir, bytes) in waited {
+            self.enqueue(self.now, id, dir, &bytes);
+        }
+    }
+
+    /// Bytes that were read at `now`.
     fn enqueue(&mut self, now: Nanos, id: ConnId, dir: Dir, bytes: &[u8]) {
         let Some(conn) = get(&mut self.conns, id) else { return };
         let flow = &mut conn.flows[dir.index()];
         if flow.sink == Sink::Gone {
             return;
         }
-        let at = self.links.due(flow.link, now);
+        let at = self.links.due(flow.link, now, bytes.len());
         if !flow.enqueue(at, bytes) {
             self.links.get(flow.link).held += bytes.len() as u64;
         }
@@ -677,7 +861,7 @@ fn gate_of(policy: Policy) -> Gate {
     match policy {
         Policy::Pass | Policy::Refuse | Policy::Reset | Policy::HalfClose => Gate::Pass,
         Policy::Blackhole { .. } => Gate::Hold,
-        Policy::Delay { .. } => Gate::Delay,
+        Policy::Delay { .. } | Policy::Stall { .. } | Policy::Rate { .. } => Gate::Delay,
     }
 }
 
@@ -725,10 +909,15 @@ fn stream_event(conn: &Conn, time: Nanos, what: StreamWhat) -> StreamEvent {
     StreamEvent { time, from: conn.callee, to: conn.caller, conn: conn.id.serial, what }
 }
 
-fn bus_piece<'a>(conn: &Conn, time: Nanos, dir: Dir, what: BusPassed<'a>) -> BusPiece<'a> {
-    let (from, to) = match dir {
+/// Sender and receiver of a direction.
+fn ends(conn: &Conn, dir: Dir) -> (Endpoint, Endpoint) {
+    match dir {
         Dir::Up => (conn.caller, conn.callee),
         Dir::Down => (conn.callee, conn.caller),
-    };
+    }
+}
+
+fn bus_piece<'a>(conn: &Conn, time: Nanos, dir: Dir, what: BusPassed<'a>) -> BusPiece<'a> {
+    let (from, to) = ends(conn, dir);
     BusPiece { time, from, to, conn: conn.id.serial, dialled: dir == Dir::Up, what }
 }

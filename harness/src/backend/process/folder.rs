@@ -51,6 +51,16 @@ impl RunFolder {
         self.path.join("data").join(format!("n{node}"))
     }
 
+    /// Where a copy of a node's nodes.conf is kept for a later rollback.
+    pub fn kept_config(&self, node: u16) -> PathBuf {
+        self.path.join("data").join(format!("n{node}.kept-nodes.conf"))
+    }
+
+    /// What a node's clock is told of its error.
+    pub fn clock(&self, node: u16) -> PathBuf {
+        self.path.join("data").join(format!("n{node}.clock"))
+    }
+
     /// A node's own log; appended over restarts.
     pub fn log(&self, node: u16) -> PathBuf {
         self.path.join("logs").join(format!("n{node}.log"))

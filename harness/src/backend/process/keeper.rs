@@ -18,6 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal as UnixSignal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -53,7 +54,16 @@ pub struct Spawn {
     pub dir: PathBuf,
     /// Where its stdout and stderr go, appended.
     pub output: PathBuf,
+    /// Added to its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// No file of its may grow beyond this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_limit: Option<u64>,
 }
+
+/// How [`exec_main`] is told the file limit.
+const FILE_LIMIT: &str = "SLOTSTORM_FILE_LIMIT";
 
 /// What the keeper says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,8 +178,12 @@ impl Keeper {
             Some(program) => command.arg(program),
             None => command.arg("/proc/self/exe"),
         };
+        if let Some(limit) = spawn.file_limit {
+            command.env(FILE_LIMIT, limit.to_string());
+        }
         let child = command
             .args(&spawn.args)
+            .envs(spawn.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&spawn.dir)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -276,7 +290,13 @@ pub fn exec_main(args: &[std::ffi::OsString]) -> ExitCode {
         eprintln!("slotstorm __exec PARENT PROGRAM ARGS...");
         return ExitCode::from(254);
     };
-    let prepared = prctl::set_pdeathsig(UnixSignal::SIGKILL).and_then(|()| SigSet::empty().thread_set_mask());
+    // Blocked, a write beyond the file limit fails and does not kill; nothing else sends it.
+    let mut blocked = SigSet::empty();
+    blocked.add(UnixSignal::SIGXFSZ);
+    let prepared = prctl::set_pdeathsig(UnixSignal::SIGKILL).and_then(|()| blocked.thread_set_mask());
+    // Root, too, shall be kept from a folder that a fault made read-only. Without this right (or if it is no root that
+    // runs) there is nothing to give up.
+    let _ = rustix::thread::remove_capability_from_bounding_set(rustix::thread::CapabilitySet::DAC_OVERRIDE);
     if let Err(error) = prepared {
         eprintln!("slotstorm __exec: cannot tie the server to its keeper: {error}");
         return ExitCode::from(126);
@@ -287,6 +307,15 @@ pub fn exec_main(args: &[std::ffi::OsString]) -> ExitCode {
         return ExitCode::from(126);
     }
     let mut command = Command::new(program);
+    if let Some(limit) = std::env::var(FILE_LIMIT).ok().and_then(|text| text.parse().ok()) {
+        let limited = getrlimit(Resource::RLIMIT_FSIZE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_FSIZE, limit, hard));
+        if let Err(error) = limited {
+            eprintln!("slotstorm __exec: cannot limit files: {error}");
+            return ExitCode::from(126);
+        }
+        command.env_remove(FILE_LIMIT);
+    }
     if program == "/proc/self/exe" {
         command.arg0("slotstorm");
     }

@@ -2,11 +2,14 @@
 //!
 //! `address` who is where · `sut` which program a node runs and its flags · `keeper` the child that is every server's
 //! parent · `servers` the controller's side of it · `network` the proxy · `mailbox` connections · `timer` sleeping ·
-//! `folder`, `recorder` and `bus` what a run leaves behind · `self_test` the proof that no link bypasses the proxy.
+//! `disk` and `clocks` what
+//! faults do to them · `folder`, `recorder` and `bus` what a run leaves behind · `self_test` the proof that no link bypasses the proxy.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell: real clocks, files and sockets
 
 pub mod address;
 mod bus;
+mod clocks;
+mod disk;
 pub mod folder;
 pub mod keeper;
 mod mailbox;
@@ -31,7 +34,7 @@ use sha2::{Digest, Sha256};
 use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View,
 };
-use slotstorm_fabric::{Endpoint, LinkChange};
+use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 use tokio::sync::Notify;
 
 use self::address::{AddressPlan, BUS_OFFSET, Claim};
@@ -44,7 +47,7 @@ use self::recorder::Recorder;
 use self::servers::{Servers, Surprise};
 use self::sut::{Program, Server, Sut, SutError};
 pub use self::timer::Timers;
-use super::{BackendError, ProcessState, SeenBy, Signal, World};
+use super::{BackendError, ClockShift, Damage, Disk, ProcessState, SeenBy, Signal, World};
 use crate::admin::create::{CreateError, CreatePlan, Created, Member, Progress, create};
 
 /// Delays of the controller's own loop that are worth a line in the history.
@@ -69,6 +72,8 @@ pub struct ProcessOptions {
     pub directives: BTreeMap<String, String>,
     /// Of everything random.
     pub seed: u64,
+    /// Servers are started so that their clocks can be shifted.
+    pub clocks: bool,
     /// The folder that holds `runs/` and `latest`.
     pub results: PathBuf,
     /// The run's name, for its folder.
@@ -108,6 +113,8 @@ struct Inner {
     bus: RefCell<Option<BusWriter>>,
     servers: Servers,
     network: Network,
+    /// Disks that are not sound.
+    disks: RefCell<BTreeMap<u16, Disk>>,
     /// What the proxy was told: each node's latest process.
     known_pids: RefCell<BTreeMap<u16, u32>>,
     broken: RefCell<Option<String>>,
@@ -163,6 +170,7 @@ impl ProcessWorld {
             bus: RefCell::new(Some(bus)),
             servers,
             network,
+            disks: RefCell::default(),
             known_pids: RefCell::default(),
             broken: RefCell::default(),
             crashed: RefCell::default(),
@@ -364,6 +372,17 @@ impl ProcessWorld {
         self.0.trouble.notify_waiters();
     }
 
+    fn disk(&self, node: u16) -> Disk {
+        self.0.disks.borrow().get(&node).copied().unwrap_or_default()
+    }
+
+    /// A node's data directory, and where the copy of its nodes.conf is kept.
+    fn data_of(&self, node: u16) -> Result<(PathBuf, PathBuf), BackendError> {
+        let folder = self.0.folder.borrow();
+        let folder = folder.as_ref().ok_or_else(|| harness("the run is over".to_owned()))?;
+        Ok((folder.data(node), folder.kept_config(node)))
+    }
+
     fn break_with(&self, why: String) {
         tracing::error!("{why}");
         self.0.broken.borrow_mut().get_or_insert(why);
@@ -456,8 +475,16 @@ impl World for ProcessWorld {
             std::fs::create_dir_all(&dir)
                 .map_err(|error| harness(format!("cannot make {}: {error}", dir.display())))?;
             let (plan, log) = (self.0.claim.plan, folder.log(node));
+            let full = self.disk(node) == Disk::Full;
+            let clock = folder.clock(node);
             Spawn {
                 node,
+                env: if self.0.options.clocks {
+                    clocks::environment(&server.program, &clock)
+                } else {
+                    Vec::new()
+                },
+                file_limit: full.then(|| disk::file_limit(&dir)),
                 program: match &server.program {
                     Program::Embedded => None,
                     Program::Path(path) => Some(path.clone()),
@@ -486,16 +513,95 @@ impl World for ProcessWorld {
         let folder = self.0.folder.borrow();
         let folder = folder.as_ref().ok_or_else(|| harness("the run is over".to_owned()))?;
         let dir = folder.data(node);
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(harness(format!("cannot empty {}: {error}", dir.display())))
-            }
-            _ => Ok(()),
+        if self.disk(node) == Disk::ReadOnly {
+            return Err(harness(format!("n{node}'s disk is read-only: its data is not wiped")));
         }
+        disk::wipe(&dir).map_err(|error| harness(format!("cannot empty {}: {error}", dir.display())))
+    }
+
+    fn keep_config(&self, node: u16) -> Result<(), BackendError> {
+        let (dir, kept) = self.data_of(node)?;
+        disk::keep_config(&dir, &kept)
+            .map_err(|error| harness(format!("cannot copy n{node}'s nodes.conf: {error}")))
+    }
+
+    fn damage(&self, node: u16, damage: Damage) -> Result<Result<String, String>, BackendError> {
+        if !matches!(self.state(node), ProcessState::Down { .. }) {
+            return Err(harness(format!("n{node} runs: its files are not damaged under it")));
+        }
+        let (dir, kept) = self.data_of(node)?;
+        let mut rng = World::rng(self, &format!("damage-{node}-{}", World::now(self)));
+        disk::damage(&dir, &kept, damage, &mut rng)
+            .map_err(|error| harness(format!("cannot damage n{node}'s files: {error}")))
+    }
+
+    async fn set_disk(&self, node: u16, disk: Disk) -> Result<Result<String, String>, BackendError> {
+        let (dir, _) = self.data_of(node)?;
+        let failed = |error: std::io::Error| harness(format!("cannot make n{node}'s disk {disk}: {error}"));
+        let pid = self.pids().get(&node).copied();
+        let before = self.disk(node);
+        if disk == Disk::ReadOnly && pid.is_some_and(disk::overrides_permissions) {
+            let why = "this server may write where permissions forbid it, and that right could not be taken from it";
+            return Ok(Err(why.to_owned()));
+        }
+        if (before == Disk::ReadOnly || disk == Disk::ReadOnly) && dir.exists() {
+            disk::set_writable(&dir, disk != Disk::ReadOnly).map_err(failed)?;
+        }
+        let limit = disk::file_limit(&dir);
+        if let Some(pid) = pid
+            && (before == Disk::Full || disk == Disk::Full)
+            && let Err(error) = disk::limit_files(pid, (disk == Disk::Full).then_some(limit))
+            && error.kind() != std::io::ErrorKind::NotFound
+            && error.raw_os_error() != Some(nix::errno::Errno::ESRCH as i32)
+        {
+            return Err(failed(error));
+        }
+        self.0.disks.borrow_mut().insert(node, disk);
+        Ok(Ok(disk::told(disk, limit)))
+    }
+
+    async fn set_clock(&self, node: u16, shift: ClockShift) -> Result<Result<String, String>, BackendError> {
+        let server = self.0.servers_of.get(usize::from(node).wrapping_sub(1));
+        let server = server.ok_or_else(|| harness(format!("there is no n{node}")))?;
+        if !self.0.options.clocks {
+            return Ok(Err("the servers were not started so that clocks can be shifted".to_owned()));
+        }
+        if let Some(why) = clocks::refusal(&server.program) {
+            return Ok(Err(why));
+        }
+        let folder = self.0.folder.borrow();
+        let folder = folder.as_ref().ok_or_else(|| harness("the run is over".to_owned()))?;
+        clocks::write(&folder.clock(node), shift)
+            .map_err(|error| harness(format!("cannot write n{node}'s clock: {error}")))?;
+        Ok(Ok(format!("{:+} ms, {:+} ppm", shift.offset_ms, shift.drift_ppm)))
     }
 
     fn state(&self, node: u16) -> ProcessState {
         self.0.servers.state(node)
+    }
+
+    async fn filter(&self, rules: Vec<MessageRule>) -> Result<Nanos, BackendError> {
+        self.0.network.filter(rules).await
+    }
+
+    async fn filtered(&self) -> BTreeMap<u32, u64> {
+        self.0.network.filtered().await
+    }
+
+    async fn watch(&self, traps: Vec<Trap>) -> Result<(), BackendError> {
+        self.0.network.watch(traps).await
+    }
+
+    async fn next_match(&self, deadline: Nanos) -> Option<Match> {
+        tokio::select! {
+            biased;
+            found = self.0.network.next_match() => Some(found),
+            () = self.0.timers.sleep_until(deadline) => None,
+        }
+    }
+
+    async fn release(&self, trap: u32) -> Result<Nanos, BackendError> {
+        self.0.network.release(trap).await
     }
 
     async fn apply(&self, changes: Vec<LinkChange>) -> Result<Nanos, BackendError> {

@@ -1,12 +1,14 @@
 //! The proxy as this world uses it: its routes from the address plan, its words turned into the record's.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use slotstorm_checker::record::{Nanos, StreamLine, StreamWhat, Touched};
-use slotstorm_fabric::{BusTape, Endpoint, LinkChange, Plane, StreamEvent, StreamWhat as Passed};
+use slotstorm_fabric::{
+    BusTape, Endpoint, LinkChange, Match, MessageRule, Plane, StreamEvent, StreamWhat as Passed, Trap,
+};
 
 use super::address::AddressPlan;
 use crate::backend::{BackendError, SeenBy};
@@ -59,6 +61,39 @@ impl Network {
     pub async fn apply(&self, changes: Vec<LinkChange>) -> Result<Nanos, BackendError> {
         let applied = self.handle(|handle| handle.apply(changes))?;
         applied.await.map_err(broken)
+    }
+
+    /// Rules for single bus messages, instead of those before.
+    pub async fn filter(&self, rules: Vec<MessageRule>) -> Result<Nanos, BackendError> {
+        let applied = self.handle(|handle| handle.filter(rules))?;
+        applied.await.map_err(broken)
+    }
+
+    /// How many messages each rule has hit.
+    pub async fn filtered(&self) -> BTreeMap<u32, u64> {
+        let Ok(asked) = self.handle(ProxyHandle::filtered) else { return BTreeMap::new() };
+        asked.await.unwrap_or_default()
+    }
+
+    /// Moments that are waited for, instead of those before.
+    pub async fn watch(&self, traps: Vec<Trap>) -> Result<(), BackendError> {
+        let applied = self.handle(|handle| handle.watch(traps))?;
+        applied.await.map(|_| ()).map_err(broken)
+    }
+
+    /// The next moment that came.
+    pub async fn next_match(&self) -> Match {
+        let matches = self.handle(ProxyHandle::matches).ok();
+        match matches {
+            Some(matches) => matches.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets go what a trap holds.
+    pub async fn release(&self, trap: u32) -> Result<Nanos, BackendError> {
+        let released = self.handle(|handle| handle.release(trap))?;
+        released.await.map_err(broken)
     }
 
     /// What these links carried and held.

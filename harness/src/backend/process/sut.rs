@@ -249,6 +249,7 @@ const RESERVED: &[&str] = &[
     "port",
     "bind",
     "bind-source-addr",
+    "enable-debug-command",
     "cluster-enabled",
     "cluster-port",
     "cluster-config-file",
@@ -316,6 +317,10 @@ pub fn arguments(
     flag("bind", &plan.real_ip(node).to_string());
     if server.has_bind_source_addr {
         flag("bind-source-addr", &plan.real_ip(node).to_string());
+    }
+    // Slow commands are faults (DEBUG SLEEP); older servers need no permission. All listen on loopback only.
+    if server.has_bind_source_addr {
+        flag("enable-debug-command", "yes");
     }
     flag("cluster-enabled", "yes");
     flag("cluster-config-file", "nodes.conf");

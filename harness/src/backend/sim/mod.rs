@@ -13,16 +13,21 @@ use std::task::{Poll, Waker};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Event, Kind, Nanos, Process, StreamLine, Touched, View};
-use slotstorm_fabric::{Endpoint, LinkChange, OnHeal, Policy};
+use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, OnHeal, Policy, Trap};
 use slotstorm_sim::Executor;
 
-use super::{BackendError, LinkEvent, LinkId, Mailbox, ProcessState, SeenBy, Signal, World};
+use super::{
+    BackendError, ClockShift, Damage, Disk, LinkEvent, LinkId, Mailbox, ProcessState, SeenBy, Signal, World,
+};
 use crate::plan::seed;
 
 #[cfg(test)]
 pub mod model;
 #[cfg(test)]
 mod tests;
+
+/// Why a fault is refused: the servers of this world are models without disks, clocks and a bus.
+const NOT_HERE: &str = "not in this world";
 
 /// The servers behind the connections. Called only while the node runs.
 pub trait Servers: 'static {
@@ -153,7 +158,9 @@ impl SimWorld {
         let options = &self.inner.options;
         let jitter = self.inner.latency.borrow_mut().random_range(0..=options.jitter_ns);
         let delay = match policy {
-            Policy::Delay { delay_ms, .. } => u64::from(delay_ms) * 1_000_000,
+            Policy::Delay { delay_ms, .. } | Policy::Stall { stall_ms: delay_ms, .. } => {
+                u64::from(delay_ms) * 1_000_000
+            }
             _ => 0,
         };
         let at = self.executor.now() + options.latency_ns + jitter + delay;
@@ -337,6 +344,47 @@ impl World for SimWorld {
 
     fn wipe(&self, _node: u16) -> Result<(), BackendError> {
         Err(BackendError::Harness("the simulated servers have no disk yet".into()))
+    }
+
+    fn keep_config(&self, _node: u16) -> Result<(), BackendError> {
+        Ok(()) // there is none, and a rollback says so
+    }
+
+    fn damage(&self, _node: u16, _damage: Damage) -> Result<Result<String, String>, BackendError> {
+        Ok(Err(NOT_HERE.to_owned()))
+    }
+
+    async fn set_disk(&self, _node: u16, _disk: Disk) -> Result<Result<String, String>, BackendError> {
+        Ok(Err(NOT_HERE.to_owned()))
+    }
+
+    async fn set_clock(
+        &self,
+        _node: u16,
+        _shift: ClockShift,
+    ) -> Result<Result<String, String>, BackendError> {
+        Ok(Err(NOT_HERE.to_owned()))
+    }
+
+    async fn filter(&self, rules: Vec<MessageRule>) -> Result<Nanos, BackendError> {
+        if rules.is_empty() { Ok(self.now()) } else { Err(BackendError::Harness(NOT_HERE.to_owned())) }
+    }
+
+    async fn filtered(&self) -> BTreeMap<u32, u64> {
+        BTreeMap::new()
+    }
+
+    async fn watch(&self, traps: Vec<Trap>) -> Result<(), BackendError> {
+        if traps.is_empty() { Ok(()) } else { Err(BackendError::Harness(NOT_HERE.to_owned())) }
+    }
+
+    async fn next_match(&self, deadline: Nanos) -> Option<Match> {
+        self.sleep_until(deadline).await;
+        None
+    }
+
+    async fn release(&self, _trap: u32) -> Result<Nanos, BackendError> {
+        Ok(self.now())
     }
 
     fn state(&self, node: u16) -> ProcessState {

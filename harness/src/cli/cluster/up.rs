@@ -79,6 +79,7 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
                 sut: args.sut.clone(),
                 directives,
                 seed: args.seed,
+                clocks: false,
                 results: args.out.clone(),
                 name: "up".to_owned(),
                 launcher: SELF_EXE.into(),

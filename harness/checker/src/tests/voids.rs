@@ -1,0 +1,125 @@
+//! Faults that void guarantees: what depends on them is listed, and the same without the fault is invalid. And what a run
+//! reached.
+
+use crate::record::{Body, Voids};
+use crate::scene::Scene;
+use crate::{GUARANTEES, Requirement, judge};
+
+/// The last fault voids these, for this node.
+fn voids(scene: &mut Scene, node: &str, guarantees: &[&str]) {
+    assert!(guarantees.iter().all(|it| GUARANTEES.contains(it)));
+    let Some(Body::Fault(step)) = scene.events.last_mut().map(|event| &mut event.body) else {
+        panic!("a fault comes first")
+    };
+    let guarantees = guarantees.iter().map(|it| (*it).to_owned()).collect();
+    step.voids = Some(Voids { guarantees, nodes: vec![node.to_owned()] });
+}
+
+/// n5 has a full disk (or another one has) and ends over it.
+fn ends_over_its_disk(voided: &str) -> Scene {
+    let mut scene = Scene::new("set");
+    scene.at(1.5).add(&Scene::key(0, 1), 1, "n1").at(2.0).fault("disk-full", Vec::new());
+    voids(&mut scene, voided, &["no-crash"]);
+    scene.at(3.0).exits("n5");
+    scene
+}
+
+#[test]
+fn a_server_that_ends_over_a_full_disk_is_outside_the_model_and_another_one_is_not() {
+    let verdict = judge(&ends_over_its_disk("n5").at(5.0).finish());
+    let invariants = &verdict.checks.invariants;
+    assert_eq!((invariants.violations.len(), invariants.outside_model.len()), (0, 1), "{invariants:#?}");
+    assert_ne!(verdict.exit_code, 1, "{}", verdict.reason);
+    let verdict = judge(&ends_over_its_disk("n6").at(5.0).finish());
+    assert_eq!(verdict.exit_code, 1, "{}", verdict.reason);
+}
+
+/// n1's acknowledged write is gone though it neither failed nor was replaced.
+fn forgetful(damaged: Option<&str>) -> Scene {
+    let key = Scene::key(0, 1);
+    let mut scene = Scene::new("set");
+    scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1");
+    if let Some(node) = damaged {
+        voids(&mut scene, node, &["acknowledged-writes"]);
+    }
+    scene.at(2.2).restart("n1").forgets("n1", &key, 1);
+    scene
+}
+
+#[test]
+fn a_write_that_a_damaged_file_lost_is_classified_so_and_without_the_damage_unexplained() {
+    let verdict = judge(&forgetful(Some("n1")).at(6.0).finish());
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!(lost.by_class.get("outside-model"), Some(&1), "{lost:#?}");
+    assert_ne!(verdict.exit_code, 1, "{}", verdict.reason);
+    for elsewhere in [None, Some("n3")] {
+        let verdict = judge(&forgetful(elsewhere).at(6.0).finish());
+        assert_eq!(verdict.checks.lost_writes.by_class["unexplained"], 1);
+        assert_eq!(verdict.exit_code, 1, "{}", verdict.reason);
+    }
+}
+
+/// n1 is cut off and claims on for longer than it may.
+fn claims_on(clock: bool) -> Scene {
+    let mut scene = Scene::new("set");
+    scene.at(1.5).fault("clock-jump", Vec::new());
+    if clock {
+        voids(&mut scene, "n1", &["split-brain-bound"]);
+    }
+    scene.at(2.0).isolate("n1").at(3.0).add(&Scene::key(1, 1), 1, "n2").at(4.5).promote("n4");
+    scene.at(6.5).fails("n1").at(8.0).heal("n1").learns("n1").at(9.0);
+    scene
+}
+
+#[test]
+fn an_old_master_whose_clock_errs_may_claim_on() {
+    let verdict = judge(&claims_on(true).finish());
+    assert!(verdict.checks.split_brain.lasting.is_empty() && verdict.exit_code != 1, "{}", verdict.reason);
+    assert_eq!(judge(&claims_on(false).finish()).exit_code, 1);
+}
+
+#[test]
+fn what_a_run_reached_is_told_by_role_and_phase_and_may_be_required() {
+    let story = |require: &[&str]| {
+        let mut scene = Scene::new("set");
+        scene.info.require = require.iter().map(|it| (*it).to_owned()).collect();
+        scene.at(1.5).add(&Scene::key(1, 1), 1, "n2").at(2.0).kill("n1");
+        scene.at(3.0).add(&Scene::key(1, 1), 2, "n2").at(4.5).promote("n4").at(4.6).pause("n4");
+        scene.at(5.0).resume("n4").at(6.0);
+        judge(&scene.finish())
+    };
+    let verdict = story(&[]);
+    let told: Vec<String> = verdict
+        .coverage
+        .iter()
+        .map(|cell| format!("{} {} {} {}", cell.count, cell.fault, cell.role, cell.phase))
+        .collect();
+    assert!(told.contains(&"1 kill master steady".to_owned()), "{told:?}");
+    assert!(told.contains(&"1 pause new-master promotion".to_owned()), "{told:?}");
+    assert_eq!(
+        story(&["kill on master", "1 failovers", "pause in promotion"]).exit_code,
+        0,
+        "{}",
+        verdict.reason
+    );
+    let missed = story(&["2 kill on master"]);
+    assert_eq!(missed.exit_code, 2);
+    assert!(
+        missed.reason.contains("vacuous: 2 kill on master were required, and 1 happened"),
+        "{}",
+        missed.reason
+    );
+}
+
+#[test]
+fn a_requirement_says_what_is_possible() {
+    let error = |text: &str| text.parse::<Requirement>().unwrap_err();
+    assert!(error("kill on boss").contains("voter"));
+    assert!(error("kill in autumn").contains("migration"));
+    assert!(error("2").contains("nothing is named"));
+    assert_eq!(
+        "3 pause on voter in election".parse::<Requirement>().unwrap().to_string(),
+        "3 pause on voter in election"
+    );
+    assert_eq!("failover".parse::<Requirement>().unwrap().to_string(), "1 failovers");
+}

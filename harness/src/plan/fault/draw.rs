@@ -1,0 +1,399 @@
+//! How presets make a fault of each kind: whom, how long, and what else happens around it.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use slotstorm_checker::record::FailoverMode;
+use slotstorm_fabric::{Fate, OnHeal, Plane, Policy, message_type};
+
+use super::trigger::Trigger;
+use super::{ClientSide, Down, Flap, Kind, Load, Network, Restart, Shape};
+use crate::backend::{ClockShift, Damage, DataFile, Disk};
+use crate::plan::{Placed, Selector, Span};
+
+/// What drawing depends on.
+pub struct Draw<'r> {
+    pub rng: &'r mut ChaCha8Rng,
+    pub node_timeout_s: f64,
+}
+
+/// A fault of an episode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// Seconds after the episode's begin.
+    pub at_s: f64,
+    /// It waits for this from then on.
+    pub on: Option<Trigger>,
+    pub target: Selector,
+    pub kind: Kind,
+}
+
+impl Drawn {
+    fn new(target: Selector, kind: Kind) -> Self {
+        Self { at_s: 0.0, on: None, target, kind }
+    }
+
+    /// So much later.
+    fn after(mut self, at_s: f64) -> Self {
+        self.at_s = at_s;
+        self
+    }
+
+    /// When this happens, from the begin on.
+    fn on(mut self, moment: &str) -> Self {
+        self.on = Some(moment.parse().expect("a moment of this file"));
+        self
+    }
+}
+
+/// Milliseconds are enough, and read better.
+pub fn rounded(secs: f64) -> Span {
+    Span::Secs((secs * 1000.0).round() / 1000.0)
+}
+
+impl Draw<'_> {
+    fn between(&mut self, least: f64, most: f64) -> f64 {
+        self.rng.random_range(least..most)
+    }
+
+    /// Long enough for a failover: PFAIL at up to 1.5 NT + 0.2 s, an election of 0.5 to 1 s and gossip.
+    fn long(&mut self) -> Span {
+        rounded(self.between(2.4, 3.0) * self.node_timeout_s + 0.5)
+    }
+
+    /// Too short for one.
+    fn short(&mut self) -> Span {
+        rounded(self.between(0.1, 0.8) * self.node_timeout_s)
+    }
+
+    fn either(&mut self) -> Span {
+        if self.rng.random() { self.long() } else { self.short() }
+    }
+
+    fn network(&mut self, target: Selector, shape: Shape, policy: Policy) -> Drawn {
+        let duration = if policy == Policy::Reset { Span::Secs(0.0) } else { self.long() };
+        let planes = match self.rng.random_range(0..6) {
+            0 => vec![Plane::Bus],
+            1 => vec![Plane::Replication],
+            _ => Plane::ALL.to_vec(),
+        };
+        let clients = ClientSide::Side;
+        Drawn::new(target, Kind::Network(Network { shape, policy, planes, clients, duration, flap: None }))
+    }
+
+    /// The whole of a node, as the default storm has it.
+    fn whole(&mut self, target: Selector, shape: Shape, policy: Policy) -> Drawn {
+        let mut drawn = self.network(target, shape, policy);
+        if let Kind::Network(network) = &mut drawn.kind {
+            network.planes = Plane::ALL.to_vec();
+        }
+        drawn
+    }
+
+    fn messages(&mut self, fate: Fate, kinds: &[&str]) -> Vec<Drawn> {
+        let which = kinds.iter().filter_map(|kind| message_type(kind)).collect();
+        let duration = self.long();
+        let of_them = Kind::Messages { fate, which, to: None, epochs: None, percent: 100, duration };
+        // Without a failover in it there is little to hit.
+        let target = *[Selector::RandomMaster, Selector::RandomReplica, Selector::All]
+            .choose(self.rng)
+            .expect("three");
+        let after = self.long();
+        vec![Drawn::new(target, of_them), Drawn::new(Selector::RandomMaster, dead(after)).after(0.1)]
+    }
+
+    fn damaged(&mut self, target: Selector, damage: Damage) -> Vec<Drawn> {
+        let restart = Restart::After(self.either());
+        vec![Drawn::new(target, Kind::Down { how: Down::Kill, restart, wipe: false, damage: Some(damage) })]
+    }
+
+    /// Now and then the work is disturbed while it goes on.
+    fn disturbed(&mut self, mut work: Vec<Drawn>) -> Vec<Drawn> {
+        if self.rng.random_range(0..3) == 0 {
+            return work;
+        }
+        let at_s = self.between(0.05, 0.6) * self.node_timeout_s;
+        let fault = match self.rng.random_range(0..3) {
+            0 => Drawn::new(Selector::RandomMaster, dead(self.either())),
+            1 => Drawn::new(Selector::RandomMaster, Kind::Pause { duration: self.either() }),
+            _ => self.whole(Selector::RandomMaster, Shape::Around, HOLE),
+        };
+        work.push(fault.after(at_s));
+        work
+    }
+}
+
+const HOLE: Policy = Policy::Blackhole { on_heal: OnHeal::Resume };
+
+fn dead(back_after: Span) -> Kind {
+    Kind::Down { how: Down::Kill, restart: Restart::After(back_after), wipe: false, damage: None }
+}
+
+pub(super) fn kill(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomMaster, dead(draw.long()))]
+}
+
+pub(super) fn term(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let restart = Restart::After(draw.long());
+    let target = *[Selector::RandomMaster, Selector::RandomReplica].choose(draw.rng).expect("two");
+    vec![Drawn::new(target, Kind::Down { how: Down::Term, restart, wipe: false, damage: None })]
+}
+
+pub(super) fn restart(_: &mut Draw<'_>) -> Vec<Drawn> {
+    let restart = Restart::After(Span::Secs(0.0));
+    vec![Drawn::new(
+        Selector::RandomMaster,
+        Kind::Down { how: Down::Restart, restart, wipe: false, damage: None },
+    )]
+}
+
+pub(super) fn restart_loop(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let (up, down) = (draw.between(0.2, 0.8), draw.between(0.05, 0.4));
+    let kind = Kind::RestartLoop {
+        up: rounded(up * draw.node_timeout_s),
+        down: rounded(down * draw.node_timeout_s),
+        duration: draw.long(),
+    };
+    vec![Drawn::new(Selector::RandomNode, kind)]
+}
+
+pub(super) fn crash_all(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let restart = Restart::After(draw.short());
+    vec![Drawn::new(Selector::All, Kind::Down { how: Down::CrashAll, restart, wipe: false, damage: None })]
+}
+
+pub(super) fn pause(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomMaster, Kind::Pause { duration: draw.long() })]
+}
+
+pub(super) fn slow(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let (run, stop) = (rounded(draw.between(0.01, 0.05)), rounded(draw.between(0.05, 0.3)));
+    vec![Drawn::new(Selector::RandomMaster, Kind::Slow { run, stop, duration: draw.long() })]
+}
+
+pub(super) fn wipe(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let restart = Restart::After(draw.either());
+    vec![Drawn::new(
+        Selector::RandomReplica,
+        Kind::Down { how: Down::Kill, restart, wipe: true, damage: None },
+    )]
+}
+
+pub(super) fn roll_back_config(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let mut all = draw.damaged(Selector::RandomNode, Damage::RollBackConfig);
+    let after = draw.long();
+    all.insert(0, Drawn::new(Selector::RandomMaster, dead(after)));
+    all[1].at_s = after.secs(0) + 1.0;
+    all
+}
+
+pub(super) fn truncate(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let file = *[DataFile::Config, DataFile::Aof].choose(draw.rng).expect("two");
+    let permille = draw.rng.random_range(1..=200);
+    draw.damaged(Selector::RandomReplica, Damage::Truncate { file, permille })
+}
+
+pub(super) fn corrupt(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let file = *[DataFile::Config, DataFile::Aof].choose(draw.rng).expect("two");
+    let bytes = draw.rng.random_range(1..=8);
+    draw.damaged(Selector::RandomReplica, Damage::Corrupt { file, bytes })
+}
+
+pub(super) fn read_only(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let kind = Kind::Disk { disk: Disk::ReadOnly, duration: draw.long() };
+    let failover = Kind::Failover { mode: FailoverMode::Plain };
+    vec![Drawn::new(Selector::RandomNode, kind), Drawn::new(Selector::RandomReplica, failover).after(0.3)]
+}
+
+pub(super) fn disk_full(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomNode, Kind::Disk { disk: Disk::Full, duration: draw.long() })]
+}
+
+pub(super) fn isolate(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let target = match draw.rng.random_range(0..8) {
+        0 => Selector::Minority(Placed::With(draw.rng.random_range(0..16384))),
+        _ => Selector::RandomMaster,
+    };
+    vec![draw.whole(target, Shape::Around, HOLE)]
+}
+
+pub(super) fn halves(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.whole(Selector::All, Shape::Halves, HOLE)]
+}
+
+pub(super) fn majority_ring(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.whole(Selector::All, Shape::MajorityRing, HOLE)]
+}
+
+pub(super) fn bridge(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.whole(Selector::RandomNode, Shape::Bridge, HOLE)]
+}
+
+pub(super) fn one_way(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let shape = if draw.rng.random() { Shape::Outgoing } else { Shape::Incoming };
+    vec![draw.network(Selector::RandomMaster, shape, HOLE)]
+}
+
+pub(super) fn flapping(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let mut drawn = draw.network(Selector::RandomMaster, Shape::Around, HOLE);
+    let (down, up) = (draw.between(0.3, 1.2), draw.between(0.1, 0.6));
+    if let Kind::Network(network) = &mut drawn.kind {
+        network.flap =
+            Some(Flap { down: rounded(down * draw.node_timeout_s), up: rounded(up * draw.node_timeout_s) });
+    }
+    vec![drawn]
+}
+
+pub(super) fn refuse(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.network(Selector::RandomMaster, Shape::Around, Policy::Refuse)]
+}
+
+pub(super) fn reset(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.network(Selector::RandomMaster, Shape::Around, Policy::Reset)]
+}
+
+pub(super) fn delay(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let delay_ms = draw.rng.random_range(20..=200);
+    let policy = Policy::Delay { delay_ms, jitter_ms: delay_ms / 2 };
+    vec![draw.network(Selector::RandomMaster, Shape::Around, policy)]
+}
+
+pub(super) fn half_close(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![draw.network(Selector::RandomMaster, Shape::Around, Policy::HalfClose)]
+}
+
+pub(super) fn stall(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let policy = Policy::Stall { permille: draw.rng.random_range(20..=300), stall_ms: 200 };
+    vec![draw.network(Selector::RandomNode, Shape::Around, policy)]
+}
+
+pub(super) fn rate(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let policy = Policy::Rate { bytes_per_s: draw.rng.random_range(10_000..=100_000) };
+    vec![draw.network(Selector::RandomNode, Shape::Around, policy)]
+}
+
+pub(super) fn drop_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let sets: [&[&str]; 4] = [&["auth-ack"], &["auth-req"], &["fail"], &["update", "fail"]];
+    let kinds = *sets.choose(draw.rng).expect("four");
+    draw.messages(Fate::Drop, kinds)
+}
+
+pub(super) fn delay_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let ms = draw.rng.random_range(50..=600);
+    draw.messages(Fate::Delay { ms }, &["pong", "update", "auth-ack"])
+}
+
+pub(super) fn duplicate_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    draw.messages(Fate::Duplicate, &["auth-req", "auth-ack", "fail", "update"])
+}
+
+pub(super) fn reorder_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let ms = draw.rng.random_range(50..=600);
+    draw.messages(Fate::Reorder { ms }, &["pong", "update", "auth-ack", "fail"])
+}
+
+pub(super) fn clock_jump(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let offset_ms = *[-3_600_000, -5000, -500, 500, 5000, 3_600_000].choose(draw.rng).expect("six");
+    let shift = ClockShift { offset_ms, drift_ppm: 0 };
+    let (duration, back) = (draw.long(), draw.long());
+    vec![
+        Drawn::new(Selector::RandomNode, Kind::Clock { shift, duration }),
+        Drawn::new(Selector::RandomMaster, dead(back)).after(0.2),
+    ]
+}
+
+pub(super) fn clock_drift(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let drift_ppm = *[-200_000, -10_000, 10_000, 200_000].choose(draw.rng).expect("four");
+    let shift = ClockShift { offset_ms: 0, drift_ppm };
+    let duration = Span::Secs(draw.long().secs(0) * 1.5);
+    let back = draw.long();
+    vec![
+        Drawn::new(Selector::RandomNode, Kind::Clock { shift, duration: rounded(duration.secs(0)) }),
+        Drawn::new(Selector::RandomMaster, dead(back)).after(0.2),
+    ]
+}
+
+pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let modes = [FailoverMode::Plain, FailoverMode::Plain, FailoverMode::Force, FailoverMode::Takeover];
+    let mode = *modes.choose(draw.rng).expect("four");
+    let mut all = vec![Drawn::new(Selector::RandomReplica, Kind::Failover { mode })];
+    // What hides behind exact moments.
+    let duration = draw.long();
+    match draw.rng.random_range(0..4) {
+        0 => all.push(Drawn::new(Selector::Sender, Kind::Pause { duration }).on("auth-ack")),
+        1 => all.push(Drawn::new(Selector::NewMaster, dead(duration)).on("promotion")),
+        2 => all.push(Drawn::new(Selector::Receiver, dead(draw.short())).on("2nd auth-req")),
+        _ => {}
+    }
+    all
+}
+
+pub(super) fn del_node(_: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomReplica, Kind::DelNode)]
+}
+
+pub(super) fn add_node(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let after = draw.between(3.0, 5.0);
+    let mut all = del_node(draw);
+    all.push(Drawn::new(Selector::All, Kind::AddNode).after(after));
+    all
+}
+
+pub(super) fn reshard(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let kind = Kind::Reshard { slots: draw.rng.random_range(20..=400), slot: None, to: None };
+    draw.disturbed(vec![Drawn::new(Selector::RandomMaster, kind)])
+}
+
+pub(super) fn rebalance(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    draw.disturbed(vec![Drawn::new(Selector::All, Kind::Rebalance)])
+}
+
+pub(super) fn forget(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomReplica, Kind::Forget { duration: draw.long() })]
+}
+
+pub(super) fn config(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let settings = [
+        ("repl-backlog-size", "16384"),
+        ("cluster-replica-validity-factor", "0"),
+        ("appendfsync", "always"),
+        ("min-replicas-to-write", "1"),
+        ("cluster-allow-replica-migration", "no"),
+    ];
+    let (option, value) = *settings.choose(draw.rng).expect("some");
+    let (option, value, duration) = (option.to_owned(), value.to_owned(), draw.long());
+    vec![Drawn::new(Selector::RandomMaster, Kind::Config { option, value, duration })]
+}
+
+pub(super) fn command(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let commands = ["BGREWRITEAOF", "BGSAVE", "CLUSTER SAVECONFIG", "CLUSTER BUMPEPOCH"];
+    let command = (*commands.choose(draw.rng).expect("four")).to_owned();
+    vec![Drawn::new(Selector::RandomMaster, Kind::Command { command })]
+}
+
+pub(super) fn burst(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let rate = draw.rng.random_range(2000..=10_000);
+    load(Load::Burst { rate }, Span::Secs(3.0))
+}
+
+pub(super) fn big_values(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let (count, bytes) = (draw.rng.random_range(5..=20), draw.rng.random_range(100_000..=2_000_000));
+    load(Load::BigValues { count, bytes }, Span::Secs(4.0))
+}
+
+pub(super) fn slow_command(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let factor = draw.between(0.3, 1.6);
+    load(Load::SlowCommand, rounded(factor * draw.node_timeout_s))
+}
+
+pub(super) fn flood(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    load(Load::Flood { count: draw.rng.random_range(50..=300) }, Span::Secs(3.0))
+}
+
+pub(super) fn overflow(_: &mut Draw<'_>) -> Vec<Drawn> {
+    load(Load::Overflow { bytes: 30_000_000 }, Span::Secs(4.0))
+}
+
+fn load(load: Load, duration: Span) -> Vec<Drawn> {
+    vec![Drawn::new(Selector::RandomMaster, Kind::Load { load, duration })]
+}
