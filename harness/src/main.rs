@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod campaign;
 mod cli;
 mod driver;
 mod nemesis;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod campaign;
 mod check;
 pub mod cluster;
 mod doctor;
@@ -76,6 +77,8 @@ enum Verb {
     Export(history::ExportArgs),
     /// Draw the plots and the page of a stored run again
     Report(FolderArgs),
+    /// Many runs all night; what is new in the morning
+    Campaign(campaign::CampaignArgs),
     /// Look whether this machine can run storms, and what servers it has
     Doctor(doctor::DoctorArgs),
     /// Make a cluster of servers that run already
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args),
         Verb::Export(args) => history::export(&args),
         Verb::Report(args) => check::report(&args),
+        Verb::Campaign(args) => campaign::run(&args),
         Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),
         Verb::Cluster(args) => cluster::run(args).map_err(Failure::Broken),
         Verb::Server { args } => Ok(slotstorm_server::run(args)),
