@@ -13,6 +13,7 @@ mod plan;
 mod plot;
 mod proxy;
 mod report;
+mod serve;
 mod verdict;
 
 /// In the binary only: the node's memory is many small allocations, and storms start many nodes.

@@ -172,7 +172,7 @@ impl std::fmt::Display for Topology {
 pub struct Canary {
     #[serde(default = "embedded_word")]
     pub server: String,
-    #[serde(default = "kill_word")]
+    #[serde(default = "failover_word")]
     pub preset: String,
     #[serde(default = "set_word")]
     pub workload: String,
@@ -186,11 +186,11 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// Masters are killed and every shard must have answered all the time: that cannot be.
+    /// Masters fail and every shard must have answered all the time: that cannot be.
     fn usual() -> Self {
         Self {
             server: embedded_word(),
-            preset: kill_word(),
+            preset: failover_word(),
             workload: set_word(),
             expect: Expect::Redis,
             min_availability_pct: Some(100.0),
@@ -369,8 +369,8 @@ fn clients() -> u16 {
 fn embedded_word() -> String {
     "embedded".into()
 }
-fn kill_word() -> String {
-    "kill".into()
+fn failover_word() -> String {
+    "failover".into()
 }
 fn set_word() -> String {
     "set".into()
@@ -379,7 +379,7 @@ fn embedded() -> Vec<Entry<String>> {
     vec![Entry::Plain(embedded_word())]
 }
 fn failover() -> Vec<Entry<String>> {
-    vec![Entry::Plain("failover".into())]
+    vec![Entry::Plain(failover_word())]
 }
 fn set() -> Vec<Entry<String>> {
     vec![Entry::Plain(set_word())]

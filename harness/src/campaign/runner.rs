@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_secs(30);
 /// A new cluster is being made: the next one waits until that is over.
 const SETTLING: Duration = Duration::from_secs(5);
+/// A canary needs the time of a few faults, however short a night's runs are.
+const CANARY_S: f64 = 40.0;
 /// Runs in a row that could not be made: something is wrong that a further one will not mend.
 const BROKEN_IN_A_ROW: u32 = 5;
 
@@ -200,7 +202,8 @@ pub fn words(file: &CampaignFile, task: &Task, dir: &Path) -> Vec<String> {
     flag("replicas", cell.topology.replicas.to_string());
     flag("node-timeout", cell.node_timeout_ms.to_string());
     flag("expect", cell.expect.to_string());
-    flag("duration", file.duration_s.to_string());
+    let duration = if task.canary { file.duration_s.max(CANARY_S) } else { file.duration_s };
+    flag("duration", duration.to_string());
     flag("rate", file.rate.to_string());
     flag("clients", file.clients.to_string());
     flag("seed", task.seed.to_string());

@@ -18,6 +18,7 @@ mod history;
 pub mod redis_cli;
 mod run;
 mod screen;
+mod serve;
 mod terminal;
 
 /// Bad usage: the user's to mend.
@@ -79,6 +80,8 @@ enum Verb {
     Report(FolderArgs),
     /// Many runs all night; what is new in the morning
     Campaign(campaign::CampaignArgs),
+    /// Show results in a browser, and a storm as it happens
+    Serve(serve::ServeArgs),
     /// Look whether this machine can run storms, and what servers it has
     Doctor(doctor::DoctorArgs),
     /// Make a cluster of servers that run already
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Verb::Export(args) => history::export(&args),
         Verb::Report(args) => check::report(&args),
         Verb::Campaign(args) => campaign::run(&args),
+        Verb::Serve(args) => serve::run(&args),
         Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),
         Verb::Cluster(args) => cluster::run(args).map_err(Failure::Broken),
         Verb::Server { args } => Ok(slotstorm_server::run(args)),
