@@ -106,7 +106,8 @@ pub async fn run(
             };
             listener.started(&task);
             let words = words(&night.file, &task, &dir);
-            let limit = Duration::from_secs_f64(night.file.run_limit_s());
+            let least = if task.canary { 2.0 * CANARY_S + 180.0 } else { 0.0 };
+            let limit = Duration::from_secs_f64(night.file.run_limit_s().max(least));
             running.spawn_local(async move {
                 let ended = make(&words, &dir, limit).await;
                 (task, dir, ended)
