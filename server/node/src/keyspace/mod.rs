@@ -7,6 +7,7 @@
 //!
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
+mod block;
 pub mod bytestr;
 mod dataset;
 pub mod geohash;

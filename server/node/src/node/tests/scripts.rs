@@ -108,7 +108,9 @@ fn a_node_that_is_demoted_amid_a_script_that_wrote_asks_its_master_for_everythin
     let [runner, other] = [(); 2].map(|()| bench.connect());
     let id = |bench: &mut Bench| {
         let info = bench.ask(other, "INFO replication");
-        info.split('|').find_map(|line| line.strip_prefix("master_replid:").map(str::to_owned)).expect("an id")
+        info.split('|')
+            .find_map(|line| line.strip_prefix("master_replid:").map(str::to_owned))
+            .expect("an id")
     };
     let before = id(&mut bench);
     assert_eq!(bench.ask(other, "REPLICAOF 127.0.0.1 7001"), "+OK|");
