@@ -407,8 +407,12 @@ impl Scene {
         for (number, event) in self.events.iter().enumerate() {
             builder.event(Event { index: number as u64, ..event.clone() }).unwrap();
         }
-        self.views.iter().for_each(|view| builder.view(view.clone()));
-        self.stream.iter().for_each(|line| builder.stream(line.clone()));
+        for view in &self.views {
+            builder.view(view.clone());
+        }
+        for line in &self.stream {
+            builder.stream(line.clone());
+        }
         builder.finish()
     }
 

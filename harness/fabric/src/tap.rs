@@ -429,8 +429,8 @@ mod tests {
     #[test]
     fn keys_that_come_and_go_whole_are_told_with_their_offsets() {
         let command = |words: &[&str]| -> Vec<u8> {
-            let parts: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-            format!("*{}\r\n{parts}", words.len()).into_bytes()
+            let part = |text: String, word: &&str| format!("{text}${}\r\n{word}\r\n", word.len());
+            words.iter().fold(format!("*{}\r\n", words.len()), part).into_bytes()
         };
         let long = "k".repeat(100);
         let came = command(&["RESTORE-ASKING", "k1", "0", "payload e5", "REPLACE"]);

@@ -125,7 +125,7 @@ impl Iterator for Sequence {
         least.runs += 1;
         let cell = least.cell.clone();
         self.ordinary += 1;
-        if self.ordinary % CANARY_EVERY == 0 {
+        if self.ordinary.is_multiple_of(CANARY_EVERY) {
             self.canaries_left = self.canaries.len();
         }
         Some(Task { number, cell, seed, canary: false, must_show: None, min_availability_pct: None })

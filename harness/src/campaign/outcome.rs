@@ -141,10 +141,10 @@ impl Outcome {
             numbers: Numbers::default(),
             thinned: false,
         };
-        if let Some(run) = &run {
-            if let Err(error) = outcome.read(run, guard) {
-                outcome.reason = format!("{error:#}; {}", ended.said);
-            }
+        if let Some(run) = &run
+            && let Err(error) = outcome.read(run, guard)
+        {
+            outcome.reason = format!("{error:#}; {}", ended.said);
         }
         if ended.hung {
             outcome.end = End::Hung;

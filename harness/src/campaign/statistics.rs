@@ -48,8 +48,8 @@ pub fn greater(now: &[f64], before: &[f64]) -> f64 {
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut rank_sum, mut ties, mut at) = (0.0, 0.0, 0);
     while at < all.len() {
-        let same = all[at..].iter().take_while(|(value, _)| *value == all[at].0).count();
-        let rank = at as f64 + (same as f64 + 1.0) / 2.0;
+        let same = all[at..].iter().take_while(|(value, _)| value.total_cmp(&all[at].0).is_eq()).count();
+        let rank = at as f64 + f64::midpoint(same as f64, 1.0);
         rank_sum += rank * all[at..at + same].iter().filter(|(_, ours)| *ours).count() as f64;
         ties += (same as f64).powi(3) - same as f64;
         at += same;

@@ -227,7 +227,9 @@ fn the_index_holds_what_the_folders_hold_and_can_be_made_anew() {
     assert_eq!(mode, "wal");
     // Written once more, one by one, as a night does.
     index.night(&stored.id, &stored.info).unwrap();
-    stored.outcomes.iter().for_each(|outcome| index.run(&stored.id, outcome).unwrap());
+    for outcome in &stored.outcomes {
+        index.run(&stored.id, outcome).unwrap();
+    }
     assert_eq!(dump(&index), whole);
     drop(index);
     std::fs::write(results.path().join(INDEX), "this is no database").unwrap();

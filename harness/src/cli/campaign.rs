@@ -98,7 +98,9 @@ pub fn run(args: &CampaignArgs) -> Result<ExitCode, Failure> {
                     .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
             };
             println!("{}: {} nights, {} runs", out.join(INDEX).display(), count("night")?, count("run")?);
-            damaged.iter().for_each(|damaged| eprintln!("slotstorm: not read: {damaged}"));
+            for damaged in &damaged {
+                eprintln!("slotstorm: not read: {damaged}");
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -197,7 +199,9 @@ fn report(night: &Path, json: bool) -> Result<ExitCode, Failure> {
 fn sum_up(path: &Path, trouble: Option<String>, json: bool) -> Result<ExitCode, Failure> {
     let tonight = StoredNight::read(path)?;
     let (mut nights, damaged) = StoredNight::all(&results_of(path)?);
-    damaged.iter().for_each(|damaged| eprintln!("slotstorm: not read: {damaged}"));
+    for damaged in &damaged {
+        eprintln!("slotstorm: not read: {damaged}");
+    }
     nights.retain(|night| night.info.campaign == tonight.info.campaign && night.id < tonight.id);
     nights.push(tonight);
     let summary = summary::summarise(&nights, trouble).context("there is no night")?;

@@ -305,7 +305,9 @@ async fn storm(
 async fn show_violations(world: ProcessWorld, terminal: Rc<Terminal>) {
     loop {
         tokio::time::sleep(VIOLATIONS_EVERY).await;
-        world.violations().iter().for_each(|finding| terminal.violation(finding));
+        for finding in &world.violations() {
+            terminal.violation(finding);
+        }
     }
 }
 

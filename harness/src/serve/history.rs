@@ -49,42 +49,10 @@ struct Page {
     rows: Vec<Row>,
     found: usize,
     shown_from: usize,
-    earlier: Option<usize>,
-    later: Option<usize>,
+    /// The same filter, elsewhere in the list; empty: there is no more.
+    earlier: String,
+    later: String,
     damaged: usize,
-}
-
-impl Page {
-    fn from(&self) -> String {
-        self.wanted.from.map(|from| from.to_string()).unwrap_or_default()
-    }
-
-    fn to(&self) -> String {
-        self.wanted.to.map(|to| to.to_string()).unwrap_or_default()
-    }
-
-    /// The same filter, elsewhere in the list.
-    fn at(&self, skip: usize) -> String {
-        let word = |text: &str| -> String {
-            text.bytes()
-                .map(|byte| match byte {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                        char::from(byte).to_string()
-                    }
-                    _ => format!("%{byte:02X}"),
-                })
-                .collect()
-        };
-        let wanted = &self.wanted;
-        format!(
-            "?key={}&process={}&kind={}&from={}&to={}&skip={skip}",
-            word(&wanted.key),
-            word(&wanted.process),
-            word(&wanted.kind),
-            self.from(),
-            self.to()
-        )
-    }
 }
 
 struct Row {
@@ -125,8 +93,8 @@ pub async fn page(
         }
         let page = Page {
             path: site.results.name(&dir),
-            earlier: (skip > 0).then(|| skip.saturating_sub(ROWS)),
-            later: (skip + rows.len() < found).then_some(skip + ROWS),
+            earlier: if skip > 0 { wanted.at(skip.saturating_sub(ROWS)) } else { String::new() },
+            later: if skip + rows.len() < found { wanted.at(skip + ROWS) } else { String::new() },
             shown_from: skip,
             wanted,
             rows,
@@ -139,6 +107,30 @@ pub async fn page(
 }
 
 impl Wanted {
+    fn from(&self) -> String {
+        self.from.map(|from| from.to_string()).unwrap_or_default()
+    }
+
+    fn to(&self) -> String {
+        self.to.map(|to| to.to_string()).unwrap_or_default()
+    }
+
+    /// The same filter, elsewhere in the list.
+    fn at(&self, skip: usize) -> String {
+        let word = |text: &str| -> String {
+            text.bytes()
+                .map(|byte| match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                        char::from(byte).to_string()
+                    }
+                    _ => format!("%{byte:02X}"),
+                })
+                .collect()
+        };
+        let (key, process, kind) = (word(&self.key), word(&self.process), word(&self.kind));
+        format!("?key={key}&process={process}&kind={kind}&from={}&to={}&skip={skip}", self.from(), self.to())
+    }
+
     fn takes(&self, event: &Event) -> bool {
         let seconds = event.time as f64 / 1e9;
         if self.from.is_some_and(|from| seconds < from) || self.to.is_some_and(|to| seconds > to) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Html;
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::sse::{Event as Sent, KeepAlive, KeepAliveStream, Sse};
 use futures_core::Stream;
 use serde::Serialize;
 use slotstorm_checker::record::{Action, Body, Event, FaultPhase, Kind, Nanos, Process, RunInfo, View};
@@ -36,7 +36,7 @@ pub async fn page() -> Result<Html<String>, Trouble> {
 }
 
 /// `/live/events`
-pub async fn events(State(site): State<Site>) -> Sse<Told> {
+pub async fn events(State(site): State<Site>) -> Sse<KeepAliveStream<Told>> {
     let (tell, told) = channel(4);
     let results = site.results.root().to_owned();
     // A thread of its own that reads files; it ends when nobody listens any more.
@@ -81,8 +81,8 @@ fn follow(results: &Path, tell: &Sender<Sent>) {
 fn running(results: &Path) -> Option<PathBuf> {
     let parts = |runs: PathBuf| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
-        let part = |name: &str| name.starts_with('.') && name.ends_with(".part");
-        entries.filter(|e| part(&e.file_name().to_string_lossy())).map(|e| e.path()).collect()
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "part")).collect()
     };
     let mut found = parts(results.join("runs"));
     let tasks = std::fs::read_dir(results.join("campaigns/latest/tasks")).into_iter().flatten().flatten();
@@ -176,13 +176,17 @@ impl Storm {
         while self.history.lines(|line| events.extend(serde_json::from_slice::<Event>(line))).unwrap_or(false)
         {
         }
-        events.into_iter().for_each(|event| self.hear(event));
+        for event in events {
+            self.hear(&event);
+        }
         let mut views: Vec<View> = Vec::new();
         while self.views.lines(|line| views.extend(serde_json::from_slice::<View>(line))).unwrap_or(false) {}
-        views.into_iter().for_each(|view| self.see(view));
+        for view in views {
+            self.see(view);
+        }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn hear(&mut self, event: &Event) {
         self.now = self.now.max(event.time);
         let second = event.time / 1_000_000_000;
         if second > self.second {
@@ -194,7 +198,9 @@ impl Storm {
         }
         match (&event.body, event.process) {
             (Body::Fault(step), _) => {
-                step.actions.iter().for_each(|action| self.act(action));
+                for action in &step.actions {
+                    self.act(action);
+                }
                 let word = if step.phase == FaultPhase::Start { "fault" } else { "heal" };
                 self.tell(event.time, &format!("{word} {} {}", step.name, step.note));
             }
@@ -202,7 +208,7 @@ impl Storm {
                 self.phase = format!("{value:?}").to_lowercase();
                 self.tell(event.time, &format!("phase {}", self.phase.clone()));
             }
-            (_, Process::Client(_)) => self.count(&event),
+            (_, Process::Client(_)) => self.count(event),
             _ => {}
         }
     }

@@ -79,7 +79,7 @@ pub async fn home(State(site): State<Site>) -> Result<Html<String>, Trouble> {
         for night in nights {
             by_campaign.entry(night.info.campaign.clone()).or_default().push(night);
         }
-        let campaigns = by_campaign.into_iter().map(|(name, nights)| campaign(name, nights)).collect();
+        let campaigns = by_campaign.into_iter().map(|(name, nights)| campaign(name, &nights)).collect();
         let mut runs = run_folders(site.results.root());
         let runs_left_out = runs.len().saturating_sub(RUNS_SHOWN);
         runs.truncate(RUNS_SHOWN);
@@ -89,7 +89,7 @@ pub async fn home(State(site): State<Site>) -> Result<Html<String>, Trouble> {
     .await
 }
 
-fn campaign(name: String, nights: Vec<StoredNight>) -> Campaign {
+fn campaign(name: String, nights: &[StoredNight]) -> Campaign {
     let mut rows = Vec::new();
     for last in (0..nights.len()).rev().take(NIGHTS_SHOWN) {
         let Some(summary) = summarise(&nights[..=last], None) else { continue };
@@ -208,7 +208,7 @@ pub async fn run(State(site): State<Site>, Asked(asked): Asked<String>) -> Resul
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&dir)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let size = entry.metadata().map(|meta| meta.len()).unwrap_or(0);
+            let size = entry.metadata().map_or(0, |meta| meta.len());
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             files.push((
                 if is_dir { format!("{name}/") } else { name },

@@ -14,7 +14,8 @@ fn serving(results: &Path) -> SocketAddr {
     let results = results.to_owned();
     std::thread::spawn(move || {
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        let serving = super::serve(&results, bind, move |address| drop(tell.send(address)));
+        let serving =
+            super::serve(&results, bind, move |address| tell.send(address).expect("somebody waits"));
         crate::backend::process::run_local(serving).unwrap().unwrap();
     });
     told.recv_timeout(Duration::from_secs(60)).expect("it listens")

@@ -87,7 +87,9 @@ impl LiveJudge {
     fn facts_until(&mut self, time: Nanos) {
         while let Some(first) = self.facts.first_entry().filter(|first| *first.key() <= time) {
             let (time, facts) = first.remove_entry();
-            facts.iter().for_each(|fact| self.judge.fact(time, fact));
+            for fact in &facts {
+                self.judge.fact(time, fact);
+            }
         }
     }
 }

@@ -22,10 +22,8 @@ impl StormFacts {
     /// Something was done to the world; `tell` gets what it means for the bus.
     pub fn action(&mut self, action: &Action, mut tell: impl FnMut(Fact)) {
         match action {
-            Action::Killed { node, .. } | Action::Exited { node, .. } => {
-                if self.down.insert(node.clone()) {
-                    tell(Fact::Ended { node: node.clone() });
-                }
+            Action::Killed { node, .. } | Action::Exited { node, .. } if self.down.insert(node.clone()) => {
+                tell(Fact::Ended { node: node.clone() });
             }
             Action::Started { node, .. } => {
                 self.down.remove(node);
@@ -43,10 +41,10 @@ impl StormFacts {
                     tell(Fact::Cut { from: from.clone(), to: to.clone() });
                 }
             }
-            Action::Healed { from, to, planes } if on_the_bus(planes) => {
-                if self.cut.remove(&(from.clone(), to.clone())) {
-                    tell(Fact::Healed { from: from.clone(), to: to.clone() });
-                }
+            Action::Healed { from, to, planes }
+                if on_the_bus(planes) && self.cut.remove(&(from.clone(), to.clone())) =>
+            {
+                tell(Fact::Healed { from: from.clone(), to: to.clone() });
             }
             Action::ManualFailover { node, mode: FailoverMode::Takeover } => {
                 tell(Fact::Takeover { node: node.clone() });

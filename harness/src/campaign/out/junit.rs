@@ -51,7 +51,9 @@ pub fn xml(night: &StoredNight, summary: &Summary) -> String {
             count(|result| matches!(result, Result::Error(_))),
             count(|result| matches!(result, Result::Skipped(_))),
         );
-        cases.iter().for_each(|case| case.write(suite, &mut xml));
+        for case in cases {
+            case.write(suite, &mut xml);
+        }
         xml.push_str("  </testsuite>\n");
     }
     xml.push_str("</testsuites>\n");

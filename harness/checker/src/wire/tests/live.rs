@@ -15,8 +15,12 @@ fn storm() -> [(Nanos, Fact); 2] {
 /// All facts are known before the first line, as they are of a stored run.
 fn stored(lines: &[BusLine]) -> Wire {
     let mut judge = LiveJudge::new(OPTIONS);
-    storm().into_iter().for_each(|(time, fact)| judge.fact(time, fact));
-    lines.iter().for_each(|line| judge.line(line));
+    for (time, fact) in storm() {
+        judge.fact(time, fact);
+    }
+    for line in lines {
+        judge.line(line);
+    }
     judge.finish().0
 }
 
@@ -113,7 +117,9 @@ fn a_storm_is_told_as_what_it_means_for_the_bus() {
         Action::ManualFailover { node: n2(), mode: FailoverMode::Takeover },
     ];
     let (mut storm, mut facts) = (StormFacts::default(), Vec::new());
-    actions.iter().for_each(|action| storm.action(action, |fact| facts.push(fact)));
+    for action in &actions {
+        storm.action(action, |fact| facts.push(fact));
+    }
     let (held, healed) = (Fact::Cut { from: n1(), to: n2() }, Fact::Healed { from: n1(), to: n2() });
     assert_eq!(
         facts,
