@@ -267,7 +267,7 @@ fn links_of(record: &Record) -> Vec<Link> {
             StreamWhat::Elements { .. } => link.lines.push(number),
             StreamWhat::Lost { why } => link.lost = Some(why.clone()),
             StreamWhat::End { .. } => link.end = line.time,
-            StreamWhat::Full { .. } | StreamWhat::Continue { .. } => {}
+            StreamWhat::Full { .. } | StreamWhat::Continue { .. } | StreamWhat::Keys { .. } => {}
         }
     }
     links

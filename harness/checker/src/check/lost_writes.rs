@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
 use super::erasure::{Erasure, Evidence, Suspect};
+use super::migration::Migrations;
 use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
@@ -63,10 +64,12 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     entry.stale = found.stale.len() as u64;
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
     let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
+    let keys = lost.iter().map(|&write| record.key(record.ops[write as usize].key).name.as_str()).collect();
     let mut judge = Judge {
         record,
         timeline,
         index,
+        migrations: Migrations::of(record, &keys),
         evidence: Evidence::of(record, timeline, index, &elements),
         survivors: BTreeMap::new(),
         rules: Persistence::of(record),
@@ -180,6 +183,7 @@ struct Judge<'a> {
     timeline: &'a Timeline,
     index: &'a Index,
     evidence: Evidence<'a>,
+    migrations: Migrations,
     /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
     survivors: BTreeMap<(NodeId, Nanos), Nanos>,
     rules: Persistence,
@@ -213,6 +217,10 @@ impl Judge<'_> {
         };
         let erasure = self.evidence.erasure(&suspect);
         let mut holding = self.emptied(&suspect, &erasure);
+        let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
+        let moved =
+            self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (suspect.node, since));
+        holding.extend(moved.map(|why| ("W12", why)));
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(&suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {

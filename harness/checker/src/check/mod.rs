@@ -6,6 +6,7 @@ pub mod elements;
 mod erasure;
 pub mod invariants;
 pub mod lost_writes;
+mod migration;
 pub mod split_brain;
 pub mod wire;
 
