@@ -8,12 +8,12 @@ use std::rc::Rc;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 use redis_protocol::redis_keyslot;
-use slotstorm_checker::record::{Body, Kind, Nanos, Op, Process, Speaker};
+use slotstorm_checker::record::{Body, Kind, Nanos, Process, Speaker};
 use slotstorm_fabric::Endpoint;
 use slotstorm_workloads::client::{
     ClientOptions, ClusterClient, Completion, Event, Link, Outcome, Request, Step,
 };
-use slotstorm_workloads::workload::{Invocation, Workload};
+use slotstorm_workloads::workload::{Invocation, Next};
 
 use super::{MS, Shared, tally};
 use crate::backend::{LinkEvent, LinkId, Mailbox, World};
@@ -101,6 +101,8 @@ pub(super) struct Requests<W: World> {
 pub(super) struct InFlight {
     process: u64,
     invocation: Invocation,
+    /// How often commands followed.
+    stage: u8,
 }
 
 impl<W: World> Requests<W> {
@@ -134,7 +136,7 @@ impl<W: World> Requests<W> {
             *next - 1
         });
         let mut body = invocation.body.clone();
-        if let Some(op) = op_mut(&mut body) {
+        if let Some(op) = body.op_mut() {
             op.intended = intended;
             op.client = Some(u32::from(self.number));
         }
@@ -144,10 +146,11 @@ impl<W: World> Requests<W> {
         let request = Request {
             id,
             key: invocation.op().key.clone().into_bytes(),
-            args: invocation.args.clone(),
+            commands: invocation.commands.clone(),
+            route: invocation.route,
             wait: if invocation.is_write { self.shared.options.wait } else { None },
         };
-        self.in_flight.insert(id, InFlight { process, invocation });
+        self.in_flight.insert(id, InFlight { process, invocation, stage: 0 });
         self.cluster.request(self.world.now(), request);
         self.carry_out();
     }
@@ -214,24 +217,52 @@ impl<W: World> Requests<W> {
                         self.mailbox.close(id);
                     }
                 }
+                Step::Looked(completion) => self.looked(completion),
                 Step::Done(completion) => self.complete(completion),
             }
         }
     }
 
+    /// The first part of an operation was answered: its workload says whether a second one follows.
+    fn looked(&mut self, completion: Completion) {
+        let id = completion.id;
+        let Some(InFlight { invocation, stage, .. }) = self.in_flight.get_mut(&id) else { return };
+        let Outcome::Ok(reply) = &completion.outcome else { return };
+        if let Ok(Next::Then(commands)) =
+            self.shared.workload.borrow_mut().answered(invocation, *stage, reply)
+        {
+            *stage += 1;
+            self.cluster.go_on(self.world.now(), id, commands);
+        } else {
+            self.cluster.leave(id);
+            self.complete(completion);
+        }
+    }
+
     fn complete(&mut self, completion: Completion) {
-        let Some(InFlight { process, invocation }) = self.in_flight.remove(&completion.id) else { return };
+        let Some(InFlight { process, invocation, stage }) = self.in_flight.remove(&completion.id) else {
+            return;
+        };
         let asked_for_wait = if invocation.is_write { self.shared.options.wait } else { None };
         let (kind, end, mut body, error) = match completion.outcome {
-            Outcome::Ok(reply) => match Workload::completed(&invocation, &reply) {
-                Ok(body) => (Kind::Ok, tally::End::Ok, body, None),
-                // The server answered nonsense: nobody can say what it did.
-                Err(why) => (Kind::Info, tally::End::Unknown, invocation.body.clone(), Some(why)),
-            },
+            Outcome::Ok(reply) => {
+                let next = self.shared.workload.borrow_mut().answered(&invocation, stage, &reply);
+                let asked = || invocation.body.clone();
+                match next {
+                    Ok(Next::Done(body)) => (Kind::Ok, tally::End::Ok, body, None),
+                    Ok(Next::Refused(why)) => (Kind::Fail, tally::End::Fail, asked(), Some(why)),
+                    Ok(Next::Then(_)) => {
+                        let why = "more commands were due on a connection that others use".to_owned();
+                        (Kind::Info, tally::End::Unknown, asked(), Some(why))
+                    }
+                    // The server answered nonsense: nobody can say what it did.
+                    Err(why) => (Kind::Info, tally::End::Unknown, asked(), Some(why)),
+                }
+            }
             Outcome::Fail(why) => (Kind::Fail, tally::End::Fail, invocation.body.clone(), Some(why)),
             Outcome::Info(why) => (Kind::Info, tally::End::Unknown, invocation.body.clone(), Some(why)),
         };
-        if let Some(op) = op_mut(&mut body) {
+        if let Some(op) = body.op_mut() {
             op.client = Some(u32::from(self.number));
             op.node = completion.node.map(|address| {
                 self.shared.node_names.get(&address).cloned().unwrap_or_else(|| address.to_string())
@@ -259,12 +290,5 @@ impl<W: World> Requests<W> {
             let body = Body::Stall { value: late, of: "driver".into() };
             self.world.record(Kind::Info, Process::Other(Speaker::Harness), body);
         }
-    }
-}
-
-fn op_mut(body: &mut Body) -> Option<&mut Op> {
-    match body {
-        Body::Add(op) | Body::Append(op) | Body::Read(op) => Some(op),
-        _ => None,
     }
 }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Nanos, Request};
+use super::{Nanos, Request, Route};
 
 /// The client's name for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +19,10 @@ pub(super) enum Expected {
     /// The PING that every connection begins with.
     Greeting,
     Reply(u64),
+    /// One of several commands of a request, but the last.
+    Part(u64),
     Wait(u64),
+    /// ASKING or READONLY.
     Asking,
     Slots,
 }
@@ -27,6 +30,10 @@ pub(super) enum Expected {
 #[derive(Debug)]
 pub(super) struct LinkState {
     to: SocketAddr,
+    /// What kind of requests it is for.
+    route: Route,
+    /// The request that has it to itself.
+    held_by: Option<u64>,
     open: bool,
     /// Encoded commands, with the replies they will have, that wait for the connection to open.
     waiting: VecDeque<(Expected, Vec<u8>)>,
@@ -37,9 +44,11 @@ pub(super) struct LinkState {
 }
 
 impl LinkState {
-    pub fn dialling(to: SocketAddr) -> Self {
+    pub fn dialling(to: SocketAddr, route: Route) -> Self {
         Self {
             to,
+            route,
+            held_by: None,
             open: false,
             waiting: VecDeque::new(),
             outgoing: Vec::new(),
@@ -50,6 +59,26 @@ impl LinkState {
 
     pub fn to(&self) -> SocketAddr {
         self.to
+    }
+
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    pub fn hold(&mut self, id: u64) {
+        self.held_by = Some(id);
+    }
+
+    pub fn is_held_by(&self, id: u64) -> bool {
+        self.held_by == Some(id)
+    }
+
+    pub fn is_free(&self) -> bool {
+        self.held_by.is_none()
+    }
+
+    pub fn let_go(&mut self) {
+        self.held_by = None;
     }
 
     /// Replies due or to become due.
@@ -63,8 +92,12 @@ impl LinkState {
 
     /// True if the request is on its way (the connection is open).
     pub fn queue(&mut self, now: Nanos, request: &Request) -> bool {
-        let args: Vec<&[u8]> = request.args.iter().map(Vec::as_slice).collect();
-        self.put(now, Expected::Reply(request.id), encode(&args));
+        for (number, command) in request.commands.iter().enumerate() {
+            let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            let last = number + 1 == request.commands.len();
+            let expected = if last { Expected::Reply(request.id) } else { Expected::Part(request.id) };
+            self.put(now, expected, encode(&args));
+        }
         if let Some(wait) = request.wait {
             let replicas = wait.replicas.to_string();
             let timeout_ms = wait.timeout_ms.to_string();
@@ -97,6 +130,10 @@ impl LinkState {
     pub fn greet(&mut self, now: Nanos) {
         self.expected.push_back((Expected::Greeting, now));
         self.outgoing.extend_from_slice(&encode(&[b"PING"]));
+        if self.route == Route::Replica {
+            self.expected.push_back((Expected::Asking, now));
+            self.outgoing.extend_from_slice(&encode(&[b"READONLY"]));
+        }
     }
 
     /// The server is there: everything that waited goes out. Answers the requests among it.
@@ -119,8 +156,10 @@ impl LinkState {
 
     /// Takes a request back that has not gone out.
     pub fn unqueue(&mut self, id: u64) {
-        self.waiting
-            .retain(|(expected, _)| *expected != Expected::Reply(id) && *expected != Expected::Wait(id));
+        let of_it = |expected: Expected| {
+            [Expected::Reply(id), Expected::Part(id), Expected::Wait(id)].contains(&expected)
+        };
+        self.waiting.retain(|(expected, _)| !of_it(*expected));
     }
 
     pub fn take_outgoing(&mut self) -> Vec<u8> {
