@@ -3,6 +3,7 @@
 //! itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rand::{Rng, RngCore};
@@ -11,9 +12,9 @@ use redis_protocol::redis_keyslot;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, Speaker};
 use slotstorm_fabric::Endpoint;
 use slotstorm_workloads::client::{
-    ClientOptions, ClusterClient, Completion, Event, Link, Outcome, Request, Step,
+    ClientOptions, ClusterClient, Completion, Event, Link, Message, Outcome, Request, Step,
 };
-use slotstorm_workloads::workload::{Invocation, Next};
+use slotstorm_workloads::workload::{Invocation, Next, Workload};
 
 use super::{MS, Shared, tally};
 use crate::backend::{LinkEvent, LinkId, Mailbox, World};
@@ -21,6 +22,8 @@ use crate::backend::{LinkEvent, LinkId, Mailbox, World};
 /// Operations in flight of one client; above it the next ones wait (their latency counts from when they were
 /// due).
 const MAX_IN_FLIGHT: usize = 1000;
+/// So many clients listen, if the workload has anything to listen to.
+const SUBSCRIBERS: u16 = 3;
 /// A wake-up later than this is recorded as a stall.
 const STALL: Nanos = 20 * MS;
 /// A client looks up at least so often, to see that the run is closing.
@@ -47,6 +50,9 @@ impl<W: World> Client<W> {
             next_due: 0,
         };
         client.next_due = client.due();
+        if number < SUBSCRIBERS {
+            client.requests.subscribe();
+        }
         client
     }
 
@@ -128,13 +134,43 @@ impl<W: World> Requests<W> {
         }
     }
 
-    /// Records the invocation, then sends it.
-    pub fn invoke(&mut self, invocation: Invocation, intended: Option<Nanos>) {
-        let process = self.idle.pop().unwrap_or_else(|| {
+    /// Listens to whatever the workload publishes.
+    fn subscribe(&mut self) {
+        let subscriptions = self.shared.workload.borrow().subscriptions();
+        let now = self.world.now();
+        subscriptions.into_iter().for_each(|subscription| self.cluster.subscribe(now, subscription));
+        self.carry_out();
+    }
+
+    /// A message is an operation that begins and ends when it arrives.
+    fn got(&mut self, message: &Message) {
+        let process = self.process();
+        let mut body = Workload::message(&message.channel, &message.payload);
+        if let Some(op) = body.op_mut() {
+            op.client = Some(u32::from(self.number));
+            op.node = Some(self.name_of(message.node));
+        }
+        self.world.record(Kind::Invoke, Process::Client(process), body.clone());
+        self.world.record(Kind::Ok, Process::Client(process), body);
+        self.idle.push(process);
+    }
+
+    /// A process that has nothing in flight.
+    fn process(&mut self) -> u64 {
+        self.idle.pop().unwrap_or_else(|| {
             let mut next = self.shared.next_process.borrow_mut();
             *next += 1;
             *next - 1
-        });
+        })
+    }
+
+    fn name_of(&self, node: SocketAddr) -> String {
+        self.shared.node_names.get(&node).cloned().unwrap_or_else(|| node.to_string())
+    }
+
+    /// Records the invocation, then sends it.
+    pub fn invoke(&mut self, invocation: Invocation, intended: Option<Nanos>) {
+        let process = self.process();
         let mut body = invocation.body.clone();
         if let Some(op) = body.op_mut() {
             op.intended = intended;
@@ -219,6 +255,7 @@ impl<W: World> Requests<W> {
                 }
                 Step::Looked(completion) => self.looked(completion),
                 Step::Done(completion) => self.complete(completion),
+                Step::Message(message) => self.got(&message),
             }
         }
     }
@@ -264,9 +301,7 @@ impl<W: World> Requests<W> {
         };
         if let Some(op) = body.op_mut() {
             op.client = Some(u32::from(self.number));
-            op.node = completion.node.map(|address| {
-                self.shared.node_names.get(&address).cloned().unwrap_or_else(|| address.to_string())
-            });
+            op.node = completion.node.map(|address| self.name_of(address));
             op.wait = completion.wait;
             op.wait_wanted = asked_for_wait.map(|wait| i64::from(wait.replicas));
             op.error = error;

@@ -25,6 +25,8 @@ pub(super) enum Expected {
     /// ASKING or READONLY.
     Asking,
     Slots,
+    /// Nothing: it comes unasked, or as one of several answers, on a subscriber's connection.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -90,15 +92,15 @@ impl LinkState {
         self.expected.front().map(|(_, sent)| *sent)
     }
 
-    /// True if the request is on its way (the connection is open).
-    pub fn queue(&mut self, now: Nanos, request: &Request) -> bool {
+    /// True if the request is on its way (the connection is open). What has no effect is followed by no WAIT.
+    pub fn queue(&mut self, now: Nanos, request: &Request, effective: bool) -> bool {
         for (number, command) in request.commands.iter().enumerate() {
             let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
             let last = number + 1 == request.commands.len();
             let expected = if last { Expected::Reply(request.id) } else { Expected::Part(request.id) };
             self.put(now, expected, encode(&args));
         }
-        if let Some(wait) = request.wait {
+        if let Some(wait) = request.wait.filter(|_| effective) {
             let replicas = wait.replicas.to_string();
             let timeout_ms = wait.timeout_ms.to_string();
             let bytes = encode(&[b"WAIT", replicas.as_bytes(), timeout_ms.as_bytes()]);
@@ -116,9 +118,21 @@ impl LinkState {
         self.open
     }
 
+    /// A command whose answers are pushed; true if it can go out.
+    pub fn queue_unanswered(&mut self, bytes: Vec<u8>) -> bool {
+        if self.open {
+            self.outgoing.extend_from_slice(&bytes);
+        } else {
+            self.waiting.push_back((Expected::Nothing, bytes));
+        }
+        self.open
+    }
+
     fn put(&mut self, now: Nanos, expected: Expected, bytes: Vec<u8>) {
         if self.open {
-            self.expected.push_back((expected, now));
+            if expected != Expected::Nothing {
+                self.expected.push_back((expected, now));
+            }
             self.outgoing.extend_from_slice(&bytes);
         } else {
             self.waiting.push_back((expected, bytes));
@@ -179,6 +193,7 @@ impl LinkState {
             Ok(None) => Ok(None),
             Ok(Some((frame, _, _))) => match self.expected.pop_front() {
                 Some((expected, _)) => Ok(Some((expected, frame))),
+                None if self.route == Route::Subscriber => Ok(Some((Expected::Nothing, frame))),
                 None => Err("the server sent a reply that nothing asked for".to_owned()),
             },
             Err(error) => Err(format!("the server's reply is not RESP2: {error}")),

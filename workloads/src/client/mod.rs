@@ -18,6 +18,7 @@
 
 mod link;
 mod slot_map;
+mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ use redis_protocol::resp2::types::BytesFrame;
 pub use link::Link;
 use link::{Expected, LinkState};
 use slot_map::SlotMap;
+use subscriptions::Listening;
+pub use subscriptions::{Message, Subscription};
 
 /// Nanoseconds; the origin is the caller's.
 pub type Nanos = u64;
@@ -101,6 +104,8 @@ pub enum Route {
     Alone,
     /// A replica of the slot's owner, always the same one as long as there are as many. Redirections are not followed.
     Replica,
+    /// Nobody's: connections for subscriptions only.
+    Subscriber,
 }
 
 /// `WAIT replicas timeout_ms`.
@@ -154,6 +159,8 @@ pub enum Step {
     Looked(Completion),
     /// A request is finished.
     Done(Completion),
+    /// Somebody published on a channel that is listened to.
+    Message(Message),
 }
 
 /// What happened on a connection.
@@ -180,6 +187,7 @@ pub struct ClusterClient {
     parked: VecDeque<u64>,
     /// Requests that were told to try again, and when.
     retries: BTreeSet<(Nanos, u64)>,
+    listening: Vec<Listening>,
     refresh: Refresh,
     rng: ChaCha8Rng,
     steps: VecDeque<Step>,
@@ -248,6 +256,7 @@ impl ClusterClient {
             deadlines: BTreeSet::new(),
             parked: VecDeque::new(),
             retries: BTreeSet::new(),
+            listening: Vec::new(),
             refresh: Refresh { wanted: true, ..Refresh::default() },
             rng,
             steps: VecDeque::new(),
@@ -284,7 +293,7 @@ impl ClusterClient {
         pending.request.commands = commands;
         pending.stage = Stage::Sent(link);
         pending.effective = true;
-        state.queue(now, &pending.request);
+        state.queue(now, &pending.request, true);
         self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
         self.tick(now);
     }
@@ -339,6 +348,7 @@ impl ClusterClient {
             self.steps.push_back(Step::Close { link });
             self.closed(now, link, "silent for too long, closed by the client");
         }
+        self.subscribe_if_due(now);
         self.refresh_if_wanted(now);
     }
 
@@ -351,7 +361,7 @@ impl ClusterClient {
             None => None,
         };
         let retry = self.retries.first().map(|(at, _)| *at);
-        [request, refresh, retry].into_iter().flatten().min()
+        [request, refresh, retry, self.next_subscription()].into_iter().flatten().min()
     }
 
     /// The next thing for the caller to do.
@@ -373,7 +383,7 @@ impl ClusterClient {
     fn target(&self, request: &Request) -> Option<SocketAddr> {
         let slot = redis_keyslot(&request.key);
         match request.route {
-            Route::Master | Route::Alone => self.map.owner(slot),
+            Route::Master | Route::Alone | Route::Subscriber => self.map.owner(slot),
             Route::Replica => {
                 let replicas = self.map.replicas(slot);
                 replicas.get(self.options.seed as usize % replicas.len().max(1)).copied()
@@ -399,7 +409,7 @@ impl ClusterClient {
         if asking {
             state.queue_asking(now);
         }
-        if state.queue(now, &pending.request) {
+        if state.queue(now, &pending.request, pending.effective) {
             pending.stage = Stage::Sent(link);
             self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
         }
@@ -546,13 +556,18 @@ impl ClusterClient {
                     self.unanswered(id, format!("connection lost: {why}"));
                 }
                 Expected::Wait(id) => self.waited(link, id, None),
-                Expected::Greeting | Expected::Asking | Expected::Slots | Expected::Part(_) => {}
+                Expected::Greeting
+                | Expected::Asking
+                | Expected::Slots
+                | Expected::Part(_)
+                | Expected::Nothing => {}
             }
         }
     }
 
     fn link_gone(&mut self, now: Nanos, link: Link, node: SocketAddr) {
         self.refresh.wanted = true;
+        self.lost_subscriptions(now + REFRESH_TIMEOUT_NS, link);
         if self.refresh.asked.is_some_and(|(asked, _)| asked == link) {
             self.refresh.asked = None;
             self.refresh.silent.insert(node);
@@ -583,6 +598,7 @@ impl ClusterClient {
             Expected::Greeting => self.greeted(now, link),
             Expected::Asking => {}
             Expected::Part(id) => self.part_answered(link, id, &reply),
+            Expected::Nothing => self.pushed(now, link, &reply),
             Expected::Slots => self.slots_answered(now, link, &reply),
             Expected::Wait(id) => self.waited(link, id, Some(&reply)),
             Expected::Reply(id) => self.answered(now, link, id, reply),
@@ -725,7 +741,9 @@ impl ClusterClient {
                 (_, None) => {
                     let why = match pending.request.route {
                         Route::Replica => "the slot has no replica",
-                        Route::Master | Route::Alone => "CLUSTERDOWN Hash slot not served",
+                        Route::Master | Route::Alone | Route::Subscriber => {
+                            "CLUSTERDOWN Hash slot not served"
+                        }
                     };
                     self.finish(id, Outcome::Fail(why.to_owned()), None);
                 }

@@ -13,6 +13,7 @@ struct Bench {
     sent: Vec<(Link, String)>,
     dialled: Vec<(Link, SocketAddr)>,
     looked: Vec<Completion>,
+    messages: Vec<Message>,
     done: Vec<Completion>,
 }
 
@@ -37,6 +38,7 @@ impl Bench {
             sent: Vec::new(),
             dialled: Vec::new(),
             looked: Vec::new(),
+            messages: Vec::new(),
             done: Vec::new(),
         };
         bench.client.tick(0);
@@ -54,6 +56,7 @@ impl Bench {
                 Step::Connect { link, to } => self.dialled.push((link, to)),
                 Step::Send { link, bytes } => self.sent.push((link, String::from_utf8(bytes).unwrap())),
                 Step::Close { .. } => {}
+                Step::Message(message) => self.messages.push(message),
                 Step::Looked(completion) => self.looked.push(completion),
                 Step::Done(completion) => self.done.push(completion),
             }
@@ -412,4 +415,51 @@ fn a_replica_is_asked_after_readonly_and_its_redirection_is_not_followed() {
     assert!(bench.sent.last().unwrap().1.contains("READONLY"));
     bench.on(Event::Received(replica, b"+PONG\r\n+OK\r\n-MOVED 3300 127.1.1.1:6379\r\n"));
     assert_eq!(bench.done[0].outcome, Outcome::Fail("MOVED 3300 127.1.1.1:6379".into()));
+}
+
+fn push(kind: &str, channel: &str, last: &str) -> String {
+    format!("*3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n{last}", kind.len(), channel.len())
+}
+
+#[test]
+fn a_subscription_is_made_again_where_its_connection_was_lost() {
+    let mut bench = Bench::new();
+    let subscription = Subscription { channel: "news".into(), sharded: false };
+    bench.client.subscribe(bench.now, subscription);
+    bench.run();
+    let (first, _) = *bench.dialled.last().unwrap();
+    bench.open(first);
+    assert!(bench.sent.last().unwrap().1.contains("SUBSCRIBE"));
+    bench.on(Event::Received(first, push("subscribe", "news", ":1\r\n").as_bytes()));
+    bench.on(Event::Received(first, push("message", "news", "$2\r\ne5\r\n").as_bytes()));
+    assert_eq!(bench.messages[0].payload, b"e5");
+    bench.on(Event::Closed(first, "reset"));
+    bench.at(500 * MS);
+    let (second, _) = *bench.dialled.last().unwrap();
+    assert_ne!(second, first, "it dials again");
+    bench.open(second);
+    assert!(bench.sent.last().unwrap().1.contains("SUBSCRIBE"));
+}
+
+#[test]
+fn a_sharded_subscription_follows_its_slot() {
+    let mut bench = Bench::new();
+    bench.client.subscribe(bench.now, Subscription { channel: "b".into(), sharded: true });
+    bench.run();
+    let (link, to) = *bench.dialled.last().unwrap();
+    assert_eq!(to, node(1));
+    bench.open(link);
+    bench.on(Event::Received(link, push("ssubscribe", "b", ":1\r\n").as_bytes()));
+    // The slot moves: another request learns it first.
+    bench.add(1, "b", None);
+    let shared = bench.link(node(1));
+    let shared = bench.dialled.iter().map(|(link, _)| *link).find(|link| *link != shared).unwrap_or(shared);
+    bench.on(Event::Received(shared, b"-MOVED 3300 127.1.1.4:6379\r\n"));
+    bench.at(10 * MS);
+    let to: Vec<SocketAddr> = bench.dialled.iter().map(|(_, to)| *to).collect();
+    assert_eq!(
+        to.iter().filter(|to| **to == node(4)).count(),
+        2,
+        "for requests and for the subscription: {to:?}"
+    );
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{
-    Load, counter, expiry, growing, lock, mixed, queue, register, replica_reads, together, transfer, txn,
+    Load, counter, expiry, growing, lock, mixed, pubsub, queue, register, replica_reads, together, transfer,
+    txn,
 };
 
 /// Which workload.
@@ -35,13 +36,17 @@ pub enum WorkloadKind {
     Expiry,
     /// Several keys of a slot written and read at once.
     MultiKey,
+    /// PUBLISH and SUBSCRIBE: what is lost is counted.
+    Pubsub,
+    /// The same with SPUBLISH and SSUBSCRIBE.
+    Spubsub,
     /// All of those that need no clients of their own kind.
     Mixed,
 }
 
 impl WorkloadKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Set,
         Self::Append,
         Self::Register,
@@ -54,6 +59,8 @@ impl WorkloadKind {
         Self::ReplicaReads,
         Self::Expiry,
         Self::MultiKey,
+        Self::Pubsub,
+        Self::Spubsub,
         Self::Mixed,
     ];
 
@@ -72,6 +79,8 @@ impl WorkloadKind {
             Self::ReplicaReads => "replica-reads",
             Self::Expiry => "expiry",
             Self::MultiKey => "multi-key",
+            Self::Pubsub => "pubsub",
+            Self::Spubsub => "spubsub",
             Self::Mixed => "mixed",
         }
     }
@@ -122,6 +131,7 @@ impl WorkloadOptions {
             WorkloadKind::Transfer | WorkloadKind::Txn => (100, 30),
             WorkloadKind::ReplicaReads => (60, 70),
             WorkloadKind::Expiry => (100, 50),
+            WorkloadKind::Pubsub | WorkloadKind::Spubsub => (12, 0),
             WorkloadKind::Mixed => (60, 30),
         };
         Self { kind, keys, read_percent }
@@ -143,6 +153,7 @@ pub(super) fn load(options: WorkloadOptions) -> Box<dyn Load> {
         WorkloadKind::ReplicaReads => Box::new(replica_reads::ReplicaReads::new(options)),
         WorkloadKind::Expiry => Box::new(expiry::Expiry::new(options)),
         WorkloadKind::MultiKey => Box::new(together::Together::new(options)),
+        WorkloadKind::Pubsub | WorkloadKind::Spubsub => Box::new(pubsub::Pubsub::new(options)),
         WorkloadKind::Mixed => Box::new(mixed::Mixed::new(options)),
     }
 }

@@ -12,6 +12,7 @@ mod growing;
 mod kind;
 mod lock;
 mod mixed;
+mod pubsub;
 mod queue;
 mod register;
 mod replica_reads;
@@ -28,7 +29,7 @@ use slotstorm_checker::record::{Body, Op};
 
 pub use kind::{WorkloadKind, WorkloadOptions};
 
-use crate::client::Route;
+use crate::client::{Route, Subscription};
 
 /// A command and its arguments.
 pub type Command = Vec<Vec<u8>>;
@@ -119,6 +120,11 @@ trait Load: std::fmt::Debug {
     /// Reads of everything, for the end of the run; each is one command, which replicas are asked, too.
     fn final_reads(&self) -> Vec<Invocation>;
 
+    /// What some clients listen to.
+    fn subscriptions(&self) -> Vec<Subscription> {
+        Vec::new()
+    }
+
     /// What `reply` means; `stage` counts how often commands followed before. An error if no such reply is possible (the
     /// server's fault).
     fn answered(&mut self, invocation: &Invocation, stage: u8, reply: &BytesFrame) -> Result<Next, String>;
@@ -145,6 +151,16 @@ impl Workload {
     /// One read of everything, for the end of the run.
     pub fn final_reads(&self) -> Vec<Invocation> {
         self.load.final_reads().into_iter().map(Invocation::last).collect()
+    }
+
+    /// What some clients listen to, all the time.
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        self.load.subscriptions()
+    }
+
+    /// The body of the operation by which a client got a message.
+    pub fn message(channel: &str, payload: &[u8]) -> Body {
+        pubsub::message(channel, payload)
     }
 
     /// What the server's reply means; `stage` counts the [`Next::Then`] before. An error if no such reply is possible (the

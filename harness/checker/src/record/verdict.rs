@@ -176,6 +176,8 @@ pub struct Consistency {
     pub findings: Vec<Anomaly>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_reads: Option<ReplicaReads>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Messages>,
 }
 
 /// How many objects of a kind there were, and operations on them.
@@ -244,6 +246,22 @@ pub struct ReplicaReads {
     pub own_writes_missed: u64,
 }
 
+/// What was published and what of it arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// Acknowledged.
+    pub published: u64,
+    /// Clients that got anything.
+    pub subscribers: u64,
+    pub received: u64,
+    /// Acknowledged ones that a subscriber did not get, over all subscribers.
+    pub missed: u64,
+    /// The same message at the same subscriber once more.
+    pub repeated: u64,
+    /// Messages that nobody published: a bug.
+    pub never_published: u64,
+}
+
 impl Consistency {
     /// What was judged and found, in a few words.
     pub fn told(&self) -> String {
@@ -251,6 +269,12 @@ impl Consistency {
         let judged: Vec<String> = self.objects.iter().map(count).collect();
         let judged = if judged.is_empty() { "nothing to judge".to_owned() } else { judged.join(", ") };
         let unknown = if self.unknown > 0 { format!(", {} unknown", self.unknown) } else { String::new() };
+        let messages = self.messages.map_or(String::new(), |messages| {
+            let Messages { published, subscribers, missed, repeated, .. } = messages;
+            format!(
+                "; {published} messages to {subscribers} subscribers, {missed} missed, {repeated} repeated"
+            )
+        });
         let replicas = self.replica_reads.map_or(String::new(), |reads| {
             format!(
                 "; {} of {} replica reads stale (p99 {:.0} ms, at most {:.0} ms)",
@@ -258,7 +282,7 @@ impl Consistency {
             )
         });
         format!(
-            "{} anomalies, {} of them excused{unknown} ({judged}){replicas}",
+            "{} anomalies, {} of them excused{unknown} ({judged}){replicas}{messages}",
             self.anomalies, self.excused
         )
     }

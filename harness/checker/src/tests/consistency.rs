@@ -10,6 +10,10 @@ fn key() -> String {
     Scene::key(0, 0)
 }
 
+fn int(int: i64) -> Datum {
+    Datum::Int(int)
+}
+
 fn list<const N: usize>(items: [i64; N]) -> Datum {
     Datum::List(items.map(Datum::Int).into())
 }
@@ -53,45 +57,42 @@ fn holds_but_for_the_last(story: Story, wrong: Datum, class: &str) {
 #[test]
 fn a_register() {
     let story = vec![
-        (OpKind::Write, 1.into(), Nil),
-        (OpKind::Get, Nil, 1.into()),
-        (OpKind::Cas, list([1, 2]), 1.into()),
-        (OpKind::Cas, list([1, 3]), 2.into()),
-        (OpKind::Swap, 4.into(), 2.into()),
-        (OpKind::Get, Nil, 4.into()),
+        (OpKind::Write, int(1), Nil),
+        (OpKind::Get, Nil, int(1)),
+        (OpKind::Cas, list([1, 2]), int(1)),
+        (OpKind::Cas, list([1, 3]), int(2)),
+        (OpKind::Swap, int(4), int(2)),
+        (OpKind::Get, Nil, int(4)),
     ];
-    holds_but_for_the_last(story.clone(), 2.into(), "stale-read");
-    holds_but_for_the_last(story, 99.into(), "garbage-read");
+    holds_but_for_the_last(story.clone(), int(2), "stale-read");
+    holds_but_for_the_last(story, int(99), "garbage-read");
 }
 
 #[test]
 fn a_counter_up_and_one_down() {
     for sign in [1, -1] {
         let kind = if sign > 0 { OpKind::Increment } else { OpKind::Decrement };
-        let story = vec![
-            (kind, Nil, sign.into()),
-            (kind, Nil, (2 * sign).into()),
-            (OpKind::Count, Nil, (2 * sign).into()),
-        ];
+        let story =
+            vec![(kind, Nil, int(sign)), (kind, Nil, int(2 * sign)), (OpKind::Count, Nil, int(2 * sign))];
         let wrong = told(&{
             let mut story = story.clone();
-            story[2].2 = sign.into();
+            story[2].2 = int(sign);
             story
         });
         assert_eq!(told(&story).valid, Validity::Valid);
         assert_eq!(wrong.valid, Validity::Invalid, "{sign}");
     }
-    let both = vec![(OpKind::Increment, Nil, 1.into()), (OpKind::Decrement, Nil, 0.into())];
-    holds_but_for_the_last(both, 5.into(), "not-linearizable");
+    let both = vec![(OpKind::Increment, Nil, int(1)), (OpKind::Decrement, Nil, int(0))];
+    holds_but_for_the_last(both, int(5), "no-legal-order");
 }
 
 #[test]
 fn a_queue_and_a_move_to_another() {
     let story = vec![
-        (OpKind::Enqueue, 1.into(), 1.into()),
-        (OpKind::Enqueue, 2.into(), 2.into()),
-        (OpKind::Dequeue, Nil, 1.into()),
-        (OpKind::Move, "elsewhere".into(), 2.into()),
+        (OpKind::Enqueue, int(1), int(1)),
+        (OpKind::Enqueue, int(2), int(2)),
+        (OpKind::Dequeue, Nil, int(1)),
+        (OpKind::Move, "elsewhere".into(), int(2)),
         (OpKind::Dequeue, Nil, Nil),
     ];
     let right = told(&story);
@@ -108,8 +109,8 @@ fn a_moved_element_leaves_the_other_queue_once() {
     let other = format!("{{{}}}:next", key());
     let judged = |popped: &[i64]| {
         let mut scene = Scene::new("mixed");
-        scene.at(1.5).call(OpKind::Enqueue, &key(), 5.into(), 1.into(), "n1");
-        scene.call(OpKind::Move, &key(), other.clone().into(), 5.into(), "n1");
+        scene.at(1.5).call(OpKind::Enqueue, &key(), int(5), int(1), "n1");
+        scene.call(OpKind::Move, &key(), other.clone().into(), int(5), "n1");
         for &element in popped {
             scene.call(OpKind::Dequeue, &other, Nil, element.into(), "n1");
         }
@@ -123,15 +124,15 @@ fn a_moved_element_leaves_the_other_queue_once() {
 #[test]
 fn a_lock_with_fencing_tokens() {
     let story = vec![
-        (OpKind::Acquire, list([11, 5000]), 1.into()),
+        (OpKind::Acquire, list([11, 5000]), int(1)),
         (OpKind::Acquire, list([12, 5000]), Nil),
-        (OpKind::Guarded, 1.into(), 1.into()),
-        (OpKind::Release, list([11, 1]), 1.into()),
-        (OpKind::Acquire, list([13, 5000]), 2.into()),
-        (OpKind::Guarded, 2.into(), 1.into()),
-        (OpKind::Guarded, 1.into(), 0.into()),
+        (OpKind::Guarded, int(1), int(1)),
+        (OpKind::Release, list([11, 1]), int(1)),
+        (OpKind::Acquire, list([13, 5000]), int(2)),
+        (OpKind::Guarded, int(2), int(1)),
+        (OpKind::Guarded, int(1), int(0)),
     ];
-    holds_but_for_the_last(story.clone(), 1.into(), "fencing");
+    holds_but_for_the_last(story.clone(), int(1), "fencing");
     let mut two_holders = story;
     two_holders.remove(3);
     assert!(told(&two_holders).by_class.contains_key("mutual-exclusion"));
@@ -149,8 +150,8 @@ fn transactions_of_lists() {
     let story = vec![
         (
             OpKind::TxnAppend,
-            vec![micro("append", "k:0", 1.into()), micro("append", "k:1", 2.into())].into(),
-            vec![micro("append", "k:0", 1.into()), micro("append", "k:1", 2.into())].into(),
+            vec![micro("append", "k:0", int(1)), micro("append", "k:1", int(2))].into(),
+            vec![micro("append", "k:0", int(1)), micro("append", "k:1", int(2))].into(),
         ),
         (
             OpKind::TxnAppend,
@@ -169,20 +170,20 @@ fn transactions_of_registers() {
         let answer = vec![micro("r", "k:0", before), micro("w", "k:0", element.into())].into();
         (OpKind::TxnRegister, asked, answer)
     };
-    let story = vec![write(1, Nil), write(2, 1.into()), write(3, 2.into())];
-    let wrong = write(3, 1.into()).2;
+    let story = vec![write(1, Nil), write(2, int(1)), write(3, int(2))];
+    let wrong = write(3, int(1)).2;
     holds_but_for_the_last(story, wrong, "lost-update");
 }
 
 #[test]
 fn keys_that_are_written_together() {
     let story = vec![
-        (OpKind::WriteAll, 1.into(), Nil),
-        (OpKind::WriteAll, 2.into(), Nil),
+        (OpKind::WriteAll, int(1), Nil),
+        (OpKind::WriteAll, int(2), Nil),
         (OpKind::GetAll, Nil, list([2, 2, 2])),
     ];
     holds_but_for_the_last(story.clone(), list([2, 1, 2]), "half-result");
-    holds_but_for_the_last(story, list([1, 1, 1]), "stale-read");
+    holds_but_for_the_last(story, list([1, 1, 1]), "lost-write");
 }
 
 #[test]
@@ -194,17 +195,17 @@ fn a_value_with_a_time_to_live_neither_ends_early_nor_comes_back() {
         })
         .valid
     };
-    assert_eq!(after(0.5, 1.into()), Validity::Valid);
+    assert_eq!(after(0.5, int(1)), Validity::Valid);
     assert_eq!(after(0.5, Nil), Validity::Invalid, "early");
-    assert_eq!(after(1.02, 1.into()), Validity::Valid, "the clocks' error");
+    assert_eq!(after(1.02, int(1)), Validity::Valid, "the clocks' error");
     assert_eq!(after(2.0, Nil), Validity::Valid);
-    assert_eq!(after(2.0, 1.into()), Validity::Invalid, "it came back");
+    assert_eq!(after(2.0, int(1)), Validity::Invalid, "it came back");
 }
 
 #[test]
 fn a_replica_lags_but_does_not_go_back() {
     let seen = |counts: [i64; 2]| {
-        let mut story = vec![(OpKind::Increment, Nil, 1.into()), (OpKind::Increment, Nil, 2.into())];
+        let mut story = vec![(OpKind::Increment, Nil, int(1)), (OpKind::Increment, Nil, int(2))];
         story.extend(counts.map(|count| (OpKind::CountAtReplica, Nil, count.into())));
         told(&story)
     };
@@ -222,16 +223,10 @@ fn a_replica_lags_but_does_not_go_back() {
 fn lost_write(expect: Expect) -> Scene {
     let mut scene = Scene::new("register");
     scene.info.expect = expect;
-    scene.at(1.5).call(OpKind::Write, &key(), 1.into(), Nil, "n1").hold("n1", Held::Read);
-    scene.at(1.8).call(OpKind::Write, &key(), 2.into(), Nil, "n1").call(
-        OpKind::Get,
-        &key(),
-        Nil,
-        2.into(),
-        "n1",
-    );
-    scene.at(2.0).kill("n1").call(OpKind::Write, &Scene::key(1, 1), 3.into(), Nil, "n2");
-    scene.at(5.0).promote("n4").at(6.0).call(OpKind::Get, &key(), Nil, 1.into(), "n4");
+    scene.at(1.5).call(OpKind::Write, &key(), int(1), Nil, "n1").hold("n1", Held::Read);
+    scene.at(1.8).call(OpKind::Write, &key(), int(2), Nil, "n1").call(OpKind::Get, &key(), Nil, int(2), "n1");
+    scene.at(2.0).kill("n1").call(OpKind::Write, &Scene::key(1, 1), int(3), Nil, "n2");
+    scene.at(5.0).promote("n4").at(6.0).call(OpKind::Get, &key(), Nil, int(1), "n4");
     scene
 }
 
@@ -248,14 +243,14 @@ fn a_stale_read_after_a_documented_loss_is_counted_and_under_strict_invalid() {
 #[test]
 fn the_same_without_a_takeover_is_invalid() {
     let mut scene = Scene::new("register");
-    scene.at(1.5).call(OpKind::Write, &key(), 1.into(), Nil, "n1").call(
+    scene.at(1.5).call(OpKind::Write, &key(), int(1), Nil, "n1").call(
         OpKind::Write,
         &key(),
-        2.into(),
+        int(2),
         Nil,
         "n1",
     );
-    scene.kill("n5").call(OpKind::Get, &key(), Nil, 1.into(), "n1");
+    scene.kill("n5").call(OpKind::Get, &key(), Nil, int(1), "n1");
     let verdict = judge(&scene.finish());
     assert_eq!((verdict.exit_code, verdict.checks.consistency.valid), (1, Validity::Invalid));
     assert!(verdict.reason.contains("consistency: register "), "{}", verdict.reason);
@@ -264,10 +259,10 @@ fn the_same_without_a_takeover_is_invalid() {
 #[test]
 fn a_documented_loss_hides_no_other_anomaly_of_its_key() {
     let mut scene = lost_write(Expect::Redis);
-    for element in 4..=5 {
+    for element in 4..=5_i64 {
         scene.call(OpKind::Write, &key(), element.into(), Nil, "n4");
     }
-    scene.call(OpKind::Get, &key(), Nil, 4.into(), "n4");
+    scene.call(OpKind::Get, &key(), Nil, int(4), "n4");
     let entry = judge(&scene.finish()).checks.consistency;
     assert_eq!(entry.valid, Validity::Invalid);
     assert!(entry.excused > 0 && !entry.findings[0].excused, "{entry:?}");
@@ -285,8 +280,8 @@ fn counts_that_were_lost_are_counted_again() {
     for count in 2..30 {
         up(&mut scene, count, "n1");
     }
-    scene.call(OpKind::Count, &key(), Nil, 29.into(), "n1");
-    scene.at(2.0).kill("n1").call(OpKind::Increment, &Scene::key(1, 1), Nil, 1.into(), "n2");
+    scene.call(OpKind::Count, &key(), Nil, int(29), "n1");
+    scene.at(2.0).kill("n1").call(OpKind::Increment, &Scene::key(1, 1), Nil, int(1), "n2");
     scene.at(5.0).promote("n4").at(6.0);
     for count in 2..10 {
         up(&mut scene, count, "n4");

@@ -23,6 +23,8 @@ use crate::plan::seed;
 pub mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod toy;
 
 /// The servers behind the connections. Called only while the node runs.
 pub trait Servers: 'static {

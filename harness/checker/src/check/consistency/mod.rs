@@ -6,6 +6,7 @@
 //! server unless each of its witnesses holds an excused operation. Witnesses are the smallest that were found, and not all
 //! are listed; so what is left without the excused operations is judged once more, and must hold.
 
+mod messages;
 mod replicas;
 mod show;
 mod verdicts;
@@ -80,6 +81,11 @@ pub fn check(
     }
     let mut entry = grader.decide();
     entry.replica_reads = replicas::reads(record, &parts);
+    entry.messages = messages::count(record);
+    if let Some(never) = entry.messages.map(|messages| messages.never_published).filter(|&never| never > 0) {
+        entry.valid = Validity::Invalid;
+        entry.reason = format!("{never} messages arrived that nobody published");
+    }
     entry
 }
 
