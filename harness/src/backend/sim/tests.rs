@@ -309,10 +309,10 @@ fn every_workload_believes_an_honest_server_and_catches_a_forgetful_one() {
         let entry = &honest.checks.consistency;
         assert_eq!((honest.exit_code, entry.anomalies), (0, 0), "{kind}: {}", honest.reason);
         assert!(!entry.objects.is_empty() && honest.acknowledged > 20_000, "{kind}: {}", entry.told());
-        let forgetful = judged(kind.name(), Toy { forgets_every: Some(701), ..Toy::default() });
+        let forgetful = judged(kind.name(), Toy::forgetful(701));
         assert_eq!(forgetful.exit_code, 1, "{kind}: {}", forgetful.reason);
         let entry = &forgetful.checks.consistency;
-        assert!(entry.valid == Validity::Invalid && entry.excused == 0, "{kind}: {}", entry.told());
+        assert!(entry.valid == Validity::Invalid && entry.excused < entry.anomalies, "{kind}: {}", entry.told());
     }
 }
 

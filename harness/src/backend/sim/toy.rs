@@ -36,7 +36,7 @@ pub struct Toy {
     connections: BTreeMap<u64, Connection>,
     writes: u64,
     /// Each so many writes leave their first key as it was, and are acknowledged all the same.
-    pub forgets_every: Option<u64>,
+    forgets_every: Option<u64>,
 }
 
 impl Servers for Toy {
@@ -59,6 +59,11 @@ impl Servers for Toy {
 }
 
 impl Toy {
+    /// One that forgets each so many writes.
+    pub fn forgetful(each: u64) -> Self {
+        Self { forgets_every: Some(each), ..Self::default() }
+    }
+
     fn command(&mut self, now: Nanos, node: u16, connection: &mut Connection, words: Vec<String>) -> String {
         match words[0].as_str() {
             "CLUSTER" | "INFO" | "READONLY" | "PING" => self.topology.reply(node, &words),
