@@ -184,6 +184,22 @@ impl Scene {
         self
     }
 
+    /// Any other operation that is acknowledged with this answer; it takes 1 ms. What it writes moves the master's offset on.
+    pub fn call(&mut self, f: OpKind, key: &str, asked: Datum, answer: Datum, node: &str) -> &mut Self {
+        let op = Op { key: key.into(), client: Some(0), ..Op::default() };
+        let process = Process::Client(0);
+        let call = Call { f, asked, op, ..Call::default() };
+        self.event(Kind::Invoke, process, Body::Call(call.clone()));
+        if f.writes() {
+            self.execute(key, f.element(&call.asked).unwrap_or_default(), index(node));
+        }
+        self.now += MILLI;
+        let op = Op { node: Some(node.into()), ..call.op.clone() };
+        self.event(Kind::Ok, process, Body::Call(Call { answer, op, ..call }));
+        self.now += 1; // what follows begins after it
+        self
+    }
+
     /// Under `wait`: gives the last write WAIT's answer.
     pub fn waited(&mut self, copies: i64, wanted: i64) -> &mut Self {
         let last = self.events.last_mut().unwrap();

@@ -51,7 +51,8 @@ pub struct RunArgs {
     /// Start every server with this directive; may be given several times
     #[arg(long, value_name = "DIRECTIVE=VALUE")]
     set: Vec<String>,
-    /// What the clients do: set or append [default: set]
+    /// What the clients do: set, append, register, counter, queue, lock, transfer, txn, wait, replica-reads, expiry,
+    /// multi-key or mixed [default: set]
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
     /// Masters [default: 3]

@@ -166,12 +166,13 @@ fn said(error: AskError) -> String {
 
 /// Commands of ours are all text.
 fn words(read: &Invocation) -> Vec<&str> {
-    read.args.iter().map(|word| std::str::from_utf8(word).unwrap_or_default()).collect()
+    let command = read.commands.first().map_or(&[][..], Vec::as_slice);
+    command.iter().map(|word| std::str::from_utf8(word).unwrap_or_default()).collect()
 }
 
 /// Lists are compared in order, sets as sets.
 fn same(read: &Invocation, a: &BytesFrame, b: &BytesFrame) -> bool {
-    let is_set = read.args.first().is_some_and(|command| command == b"SMEMBERS");
+    let is_set = words(read).first() == Some(&"SMEMBERS");
     match (a, b) {
         (BytesFrame::Array(a), BytesFrame::Array(b)) if is_set => members(a) == members(b),
         (a, b) => a == b,

@@ -65,15 +65,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
     let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
     let keys = lost.iter().map(|&write| record.key(record.ops[write as usize].key).name.as_str()).collect();
-    let mut judge = Judge {
-        record,
-        timeline,
-        index,
-        migrations: Migrations::of(record, &keys),
-        evidence: Evidence::of(record, timeline, index, &elements),
-        survivors: BTreeMap::new(),
-        rules: Persistence::of(record),
-    };
+    let mut judge = Judge::new(record, timeline, index, (!lost.is_empty()).then_some(Questions { elements, keys }));
     for &write in &lost {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
@@ -178,7 +170,8 @@ impl Persistence {
     }
 }
 
-struct Judge<'a> {
+/// Proves operations into windows. Other checks ask it, too: an anomaly that a lost operation explains is no other one.
+pub(super) struct Judge<'a> {
     record: &'a Record,
     timeline: &'a Timeline,
     index: &'a Index,
@@ -192,7 +185,64 @@ struct Judge<'a> {
 /// The windows that hold for one loss, in words.
 type Holding = Vec<(&'static str, String)>;
 
-impl Judge<'_> {
+/// What is to be explained: elements that are missing, and the keys that are looked at.
+pub(super) struct Questions<'a> {
+    pub elements: BTreeSet<u64>,
+    pub keys: BTreeSet<&'a str>,
+}
+
+impl<'a> Judge<'a> {
+    /// For the operations in question, or none.
+    pub fn new(
+        record: &'a Record,
+        timeline: &'a Timeline,
+        index: &'a Index,
+        questions: Option<Questions<'_>>,
+    ) -> Self {
+        Self {
+            record,
+            timeline,
+            index,
+            migrations: questions.as_ref().map(|asked| Migrations::of(record, &asked.keys)).unwrap_or_default(),
+            evidence: Evidence::of(record, timeline, index, questions.as_ref().map(|asked| &asked.elements)),
+            survivors: BTreeMap::new(),
+            rules: Persistence::of(record),
+        }
+    }
+
+    /// The window in which what this acknowledged operation did (or saw) was lost, or may have been: if nobody can say
+    /// whether the promoted node had it, a window that would explain its absence counts.
+    pub fn excuse(&mut self, number: u32) -> Option<(&'static str, String)> {
+        let op = &self.record.ops[number as usize];
+        let (node, executed_by) = (op.node?, op.completed.filter(|_| op.outcome == Outcome::Ok)?);
+        let slot = self.record.key(op.key).slot;
+        let suspect = Suspect { element: op.value, slot, node: Some(node), invoked: op.invoked, executed_by };
+        let mut erasure = self.evidence.erasure(&suspect);
+        erasure.by = erasure.by.or(erasure.undecided);
+        self.holding(&suspect, op, &erasure).into_iter().next()
+    }
+
+    /// See [`Evidence::full_resync`].
+    pub fn full_resync(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        self.evidence.full_resync(node, from, to)
+    }
+
+    /// The windows that hold, in the order in which they count.
+    fn holding(&mut self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> Holding {
+        let mut holding = self.emptied(suspect, erasure);
+        let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
+        let (slot, node) = (suspect.slot, suspect.node);
+        let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
+        holding.extend(moved.map(|why| ("W12", why)));
+        if let Some(number) = erasure.by {
+            holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
+        } else if holding.is_empty() {
+            holding.extend(self.unsaved(suspect));
+        }
+        holding.sort_by_key(|(name, _)| rank(name));
+        holding
+    }
+
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
     fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
@@ -208,25 +258,9 @@ impl Judge<'_> {
         let op = &self.record.ops[write as usize];
         let slot = self.record.key(op.key).slot;
         let executed_by = self.index.known_since(self.record, write).unwrap_or(Nanos::MAX);
-        let suspect = Suspect {
-            element: op.value.unwrap_or_default(),
-            slot,
-            node: op.node,
-            invoked: op.invoked,
-            executed_by,
-        };
+        let suspect = Suspect { element: op.value, slot, node: op.node, invoked: op.invoked, executed_by };
         let erasure = self.evidence.erasure(&suspect);
-        let mut holding = self.emptied(&suspect, &erasure);
-        let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
-        let moved =
-            self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (suspect.node, since));
-        holding.extend(moved.map(|why| ("W12", why)));
-        if let Some(number) = erasure.by {
-            holding.extend(self.overtaken(&suspect, op, &self.timeline.promotions[number]));
-        } else if holding.is_empty() {
-            holding.extend(self.unsaved(&suspect));
-        }
-        holding.sort_by_key(|(name, _)| rank(name));
+        let holding = self.holding(&suspect, op, &erasure);
         let class = holding.first().map_or_else(|| self.beyond(&suspect, &erasure), |(name, _)| name);
         let mut witness = op.witness();
         if op.outcome != Outcome::Ok {
@@ -249,7 +283,7 @@ impl Judge<'_> {
             reasons.join("; ")
         };
         let loss = Loss {
-            element: suspect.element,
+            element: op.value.unwrap_or_default(),
             key: self.record.key(op.key).name.clone(),
             slot,
             acked_by: acked_by(self.record, op),
