@@ -31,9 +31,10 @@ impl Nemesis {
                 step.deeds = nodes.iter().filter_map(|node| half(&kind, on, *node, model)).collect();
             }
             Kind::Network(Network { policy, planes, .. }) => {
-                let changes = match on {
-                    true => self.in_force.begin(number, &links, planes, *policy),
-                    false => self.in_force.end(number),
+                let changes = if on {
+                    self.in_force.begin(number, &links, planes, *policy)
+                } else {
+                    self.in_force.end(number)
                 };
                 step.deeds.push(Deed::Net(changes));
             }

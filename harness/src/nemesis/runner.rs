@@ -36,6 +36,8 @@ pub struct Runner<'a, W: World> {
 
 /// How often roles are looked at again, and finished work is asked for.
 const LOOK_UP: Nanos = 20_000_000;
+/// How long a server may take to refuse its files.
+const SETTLE: Nanos = 400_000_000;
 /// How long work that was told to stop may take to do so.
 const PATIENCE: Nanos = 10_000_000_000;
 
@@ -96,6 +98,18 @@ impl<'a, W: World> Runner<'a, W> {
         self.jobs.halt();
         for step in nemesis.heal_all(self.world.now(), &self.observer.model(&self.world)) {
             self.carry_out(step).await?;
+        }
+        for attempt in 0..2 {
+            if !self.performer.damaged_any() {
+                break;
+            }
+            self.world.sleep_until(self.world.now() + SETTLE).await;
+            let actions = self.performer.mend(attempt).await?;
+            if actions.is_empty() {
+                break;
+            }
+            let (name, note) = ("mend".to_owned(), "a server did not start on its damaged files".to_owned());
+            self.write(FaultStep { name, phase: FaultPhase::End, note, actions, ..FaultStep::default() });
         }
         let given_up = self.world.now() + PATIENCE;
         while self.jobs.running() && self.world.now() < given_up {
