@@ -109,7 +109,7 @@ impl<'a, W: World> Runner<'a, W> {
                 break;
             }
             let (name, note) = ("mend".to_owned(), "a server did not start on its damaged files".to_owned());
-            self.write(FaultStep { name, phase: FaultPhase::End, note, actions, ..FaultStep::default() });
+            self.write(&FaultStep { name, phase: FaultPhase::End, note, actions, ..FaultStep::default() });
         }
         let given_up = self.world.now() + PATIENCE;
         while self.jobs.running() && self.world.now() < given_up {
@@ -145,7 +145,7 @@ impl<'a, W: World> Runner<'a, W> {
             actions: vec![Action::Work { what, outcome: Some(outcome) }],
             ..FaultStep::default()
         };
-        self.write(step);
+        self.write(&step);
     }
 
     fn record_work(&self, name: &str, note: &str, outcome: String) {
@@ -156,13 +156,13 @@ impl<'a, W: World> Runner<'a, W> {
             actions: vec![Action::Work { what: note.to_owned(), outcome: Some(outcome) }],
             ..FaultStep::default()
         };
-        self.write(step);
+        self.write(&step);
     }
 
-    fn write(&self, step: FaultStep) {
+    fn write(&self, step: &FaultStep) {
         let (_, time) =
             self.world.record(EventKind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step.clone()));
-        self.listener.fault(time, &step);
+        self.listener.fault(time, step);
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<(), BackendError> {
@@ -214,32 +214,9 @@ impl<'a, W: World> Runner<'a, W> {
         {
             self.count_messages(rule, starts, &mut line).await;
         }
-        self.mark(&step, &mut line);
-        self.write(line);
+        mark(&step, &mut line);
+        self.write(&line);
         broken.map_or(Ok(()), Err)
-    }
-
-    /// What could not be done at all makes the fault vacuous; what could voids what its page says.
-    fn mark(&self, step: &Step, line: &mut FaultStep) {
-        if step.phase != FaultPhase::Start {
-            return;
-        }
-        let refused = line.actions.iter().find_map(|action| match action {
-            Action::Refused { why, .. } => Some(why.clone()),
-            _ => None,
-        });
-        let all_refused = line.actions.iter().all(|action| matches!(action, Action::Refused { .. }));
-        // Whoever died so that its files could be damaged, and then was not, is only dead.
-        let essence = matches!(step.name, "roll-back-config" | "truncate" | "corrupt");
-        if let Some(why) = refused
-            && (all_refused || essence)
-        {
-            line.vacuous.get_or_insert(why);
-        }
-        if line.vacuous.is_none() && !step.voids.is_empty() {
-            let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
-            line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
-        }
     }
 
     async fn count_messages(&mut self, rule: u32, starts: bool, line: &mut FaultStep) {
@@ -265,5 +242,28 @@ impl<'a, W: World> Runner<'a, W> {
             }
             other => self.performer.perform(step.fault, other).await,
         }
+    }
+}
+
+/// What could not be done at all makes the fault vacuous; what could voids what its page says.
+fn mark(step: &Step, line: &mut FaultStep) {
+    if step.phase != FaultPhase::Start {
+        return;
+    }
+    let refused = line.actions.iter().find_map(|action| match action {
+        Action::Refused { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    let all_refused = line.actions.iter().all(|action| matches!(action, Action::Refused { .. }));
+    // Whoever died so that its files could be damaged, and then was not, is only dead.
+    let essence = matches!(step.name, "roll-back-config" | "truncate" | "corrupt");
+    if let Some(why) = refused
+        && (all_refused || essence)
+    {
+        line.vacuous.get_or_insert(why);
+    }
+    if line.vacuous.is_none() && !step.voids.is_empty() {
+        let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
+        line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
     }
 }
