@@ -21,6 +21,8 @@ fn bad_usage_is_254_and_says_what_was_expected() {
     assert!(refused(&["run", "--expect", "maybe"]).contains("strict"));
     assert!(refused(&["run", "--workload", "bank"]).contains("append"));
     assert!(refused(&["run", "--masters", "0"]).contains("masters must lie between"));
+    assert!(refused(&["run", "--list-faults", "autumn"]).contains("half-close"));
+    assert!(refused(&["run", "--require", "kill on boss"]).contains("voter"));
     assert!(refused(&["run", "--set", "appendonly"]).contains("DIRECTIVE=VALUE"));
     assert!(refused(&["run", "--set", "port=7000"]).contains("port"));
     assert!(refused(&["run", "--sut", "/no/such/server"]).contains("/no/such/server"));
@@ -44,7 +46,14 @@ fn a_bad_storm_file_is_254_and_names_the_line() {
 
 #[test]
 fn help_and_lists_are_no_errors() {
-    for args in [&["--help"][..], &["run", "--help"], &["run", "--list-presets"], &["--version"]] {
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["run", "--list-presets"],
+        &["run", "--list-faults"],
+        &["run", "--list-faults", "roll-back-config"],
+        &["--version"],
+    ] {
         let output = slotstorm(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(!output.stdout.is_empty(), "{args:?}");

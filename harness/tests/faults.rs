@@ -233,7 +233,7 @@ mode = "takeover"
 [[fault]]
 at = 47
 kind = "roll-back-config"
-target = "n4"
+target = "n6"
 restart_after = 0.5
 [[fault]]
 at = 1
@@ -263,7 +263,8 @@ fn processes_disks_and_load() {
     let saved = storm.answers("CLUSTER SAVECONFIG");
     assert!(saved[0].contains("error saving") && saved[1] == "OK", "read-only and not any more: {saved:?}");
     let saved = storm.answers("SAVE");
-    assert!(saved[0].contains("ERR") && saved[1] == "OK", "full and not any more: {saved:?}");
+    // 7.0.15 does not even survive it: SAVE on a full disk ends in an abort.
+    assert!(saved[0] != "OK" && saved[1] == "OK", "full and not any more: {saved:?}");
     assert!(storm.acts("restart-loop", "killed") >= 2 && storm.acts("restart-loop", "started") >= 2);
     let (_, back) = storm.span("wipe");
     assert!(

@@ -70,11 +70,7 @@ impl Scene<'_> {
             roles.push(if self.was_master(node, at) { "master" } else { "replica" });
             roles.extend(self.said(node, at, "auth-req").then_some("candidate"));
             roles.extend(self.said(node, at, "auth-ack").then_some("voter"));
-            let promoted = self.timeline.promotions.iter().any(|promotion| {
-                promotion.node == node
-                    && promotion.earliest <= at + RECENT / 5
-                    && at <= promotion.time + RECENT
-            });
+            let promoted = self.promoted(at).any(|promoted| promoted == node);
             roles.extend(promoted.then_some("new-master"));
         }
         roles.sort_unstable();
@@ -84,9 +80,21 @@ impl Scene<'_> {
 
     fn was_master(&self, node: NodeId, at: Nanos) -> bool {
         let lane = &self.timeline.lanes[usize::from(node.0)];
-        let before = lane.iter().filter(|span| span.from <= at);
-        let known = before.filter(|span| matches!(span.role, Role::Master { .. } | Role::Replica { .. }));
-        matches!(known.last().map(|span| &span.role), Some(Role::Master { .. }))
+        let known = lane
+            .iter()
+            .rfind(|span| span.from <= at && matches!(span.role, Role::Master { .. } | Role::Replica { .. }));
+        matches!(known.map(|span| &span.role), Some(Role::Master { .. }))
+    }
+
+    /// Who was promoted a moment ago: it was seen as a master, or had said so on the bus.
+    fn promoted(&self, at: Nanos) -> impl Iterator<Item = NodeId> {
+        let recent =
+            self.timeline.promotions.iter().filter(move |it| it.earliest <= at && at <= it.time + RECENT);
+        let said = move |node: NodeId| {
+            let name = self.record.node_name(node);
+            self.frames(at).any(|(from, frame)| from == name && frame.of.as_deref() == Some(""))
+        };
+        recent.filter(move |it| it.time <= at || said(it.node)).map(|it| it.node)
     }
 
     /// The node sent such a message a moment ago.
@@ -115,12 +123,7 @@ impl Scene<'_> {
         phases.extend(suspected.then_some("pfail"));
         phases
             .extend(self.frames(at).any(|(_, frame)| frame.kind.starts_with("auth-")).then_some("election"));
-        let promoted = self
-            .timeline
-            .promotions
-            .iter()
-            .any(|promotion| promotion.earliest <= at + RECENT / 5 && at <= promotion.time + RECENT);
-        phases.extend(promoted.then_some("promotion"));
+        phases.extend(self.promoted(at).next().map(|_| "promotion"));
         phases.extend(seen().any(|seen| !seen.master && !seen.link_up).then_some("resync"));
         phases.extend(seen().any(|seen| !seen.open_slots.is_empty()).then_some("migration"));
         if phases.is_empty() {
@@ -208,9 +211,12 @@ impl FromStr for Requirement {
             words.remove(0);
         }
         let count = count.unwrap_or(1);
-        let known = |word: &str, list: &[&str], what: &str| match list.contains(&word) {
-            true => Ok(Some(word.to_owned())),
-            false => Err(bad(format!("no such {what}, but {}", list.join(", ")))),
+        let known = |word: &str, list: &[&str], what: &str| {
+            if list.contains(&word) {
+                Ok(Some(word.to_owned()))
+            } else {
+                Err(bad(format!("no such {what}, but {}", list.join(", "))))
+            }
         };
         let (fault, rest) = words.split_first().ok_or_else(|| bad("nothing is named".to_owned()))?;
         let (role, phase) = match rest {

@@ -21,13 +21,16 @@ pub const GUARANTEES: [&str; 17] = [
     ACKNOWLEDGED_WRITES,
     SPLIT_BRAIN_BOUND,
     "replicas-equal",
-    "convergence",
+    CONVERGENCE,
 ];
 
 /// What was acknowledged is on the disk when the configuration says so.
 pub const ACKNOWLEDGED_WRITES: &str = "acknowledged-writes";
 /// An old master hears of the newer one, and its clock runs, so that it steps down in time.
 pub const SPLIT_BRAIN_BOUND: &str = "split-brain-bound";
+
+/// A healed cluster becomes whole by itself.
+pub const CONVERGENCE: &str = "convergence";
 
 /// The class of a loss whose cause lies outside the model.
 pub const OUTSIDE_MODEL: &str = "outside-model";

@@ -74,7 +74,7 @@ fn cover(verdict: &Verdict) {
             if cell.count == 1 { cell.phase.clone() } else { format!("{} {}", cell.phase, cell.count) };
         match rows.last_mut() {
             Some((fault, role, phases)) if (*fault, *role) == (&*cell.fault, &*cell.role) => {
-                phases.push(phase)
+                phases.push(phase);
             }
             _ => rows.push((&cell.fault, &cell.role, vec![phase])),
         }

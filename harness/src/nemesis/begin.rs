@@ -187,9 +187,10 @@ impl Nemesis {
             Kind::AddNode => {
                 let nodes = self.outside();
                 step.note = nodes.iter().map(|node| node_name(*node)).collect::<Vec<_>>().join(", ");
-                match nodes.is_empty() {
-                    true => step.vacuous = Some("nobody stands outside the cluster".into()),
-                    false => step.deeds.push(Deed::Work(Work::Join { nodes })),
+                if nodes.is_empty() {
+                    step.vacuous = Some("nobody stands outside the cluster".into());
+                } else {
+                    step.deeds.push(Deed::Work(Work::Join { nodes }));
                 }
             }
             Kind::Reshard { slots, slot, to } => {

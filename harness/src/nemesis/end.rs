@@ -25,15 +25,16 @@ impl Nemesis {
         let (on, until, nodes, links) = (active.on, active.until, active.nodes.clone(), active.links.clone());
         let mut step = Step::new(Some(number), kind.name(), FaultPhase::Beat);
         step.planned = Some(planned);
-        step.note = if on { "again" } else { "for a while not" }.to_owned();
+        step.note = format!("{}again", if on { "" } else { "not for now, then " });
         match &kind {
             Kind::RestartLoop { .. } | Kind::Slow { .. } => {
                 step.deeds = nodes.iter().filter_map(|node| half(&kind, on, *node, model)).collect();
             }
             Kind::Network(Network { policy, planes, .. }) => {
-                let changes = match on {
-                    true => self.in_force.begin(number, &links, planes, *policy),
-                    false => self.in_force.end(number),
+                let changes = if on {
+                    self.in_force.begin(number, &links, planes, *policy)
+                } else {
+                    self.in_force.end(number)
                 };
                 step.deeds.push(Deed::Net(changes));
             }

@@ -73,7 +73,7 @@ pub fn ring(model: &ClusterModel, rng: &mut ChaCha8Rng) -> Vec<Link> {
     let mut order: Vec<u16> = model.nodes().iter().map(|node| node.number).collect();
     order.shuffle(rng);
     let count = order.len();
-    let reach = (count / 2 + 1) / 2;
+    let reach = (count / 2).div_ceil(2);
     let mut links = Vec::new();
     for (place, from) in order.iter().enumerate() {
         for (other, to) in order.iter().enumerate() {

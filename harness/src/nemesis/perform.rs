@@ -1,6 +1,6 @@
 //! What is done at once: signals, files, links, rules, single commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotstorm_checker::record::{Action, FailoverMode, MESSAGES, Nanos};
 use slotstorm_fabric::{LinkChange, OnHeal, Policy};
@@ -8,7 +8,7 @@ use slotstorm_fabric::{LinkChange, OnHeal, Policy};
 use super::Deed;
 use crate::admin::resp::{AskError, Reply, connection};
 use crate::admin::{join_all, membership};
-use crate::backend::{BackendError, ProcessState, SeenBy, Signal, World};
+use crate::backend::{BackendError, Damage, ProcessState, SeenBy, Signal, World};
 use crate::observer::node_name;
 
 /// How long a node may take to answer one command.
@@ -19,11 +19,13 @@ pub struct Performer<W: World> {
     world: W,
     /// By fault: node, option, the value before.
     kept: BTreeMap<u32, Vec<(u16, String, String)>>,
+    /// Nodes whose files were damaged.
+    damaged: BTreeSet<u16>,
 }
 
 impl<W: World> Performer<W> {
     pub fn new(world: &W) -> Self {
-        Self { world: world.clone(), kept: BTreeMap::new() }
+        Self { world: world.clone(), kept: BTreeMap::new(), damaged: BTreeSet::new() }
     }
 
     /// Does it; what the server did wrong or could not do becomes an action.
@@ -54,11 +56,17 @@ impl<W: World> Performer<W> {
             }
             Deed::Damage { node, .. } if !down(world, *node) => vec![refused(*node, "it runs".to_owned())],
             Deed::Damage { node, damage } => vec![match world.damage(*node, *damage)? {
-                Ok(what) => Action::Damaged { node: node_name(*node), what },
+                Ok(what) => {
+                    self.damaged.insert(*node);
+                    Action::Damaged { node: node_name(*node), what }
+                }
                 Err(why) => refused(*node, why),
             }],
             Deed::Disk { node, disk } => vec![match world.set_disk(*node, *disk).await? {
-                Ok(state) => Action::Disk { node: node_name(*node), state },
+                Ok(state) => {
+                    self.damaged.insert(*node);
+                    Action::Disk { node: node_name(*node), state }
+                }
                 Err(why) => refused(*node, why),
             }],
             Deed::Clock { node, shift } => vec![match world.set_clock(*node, *shift).await? {
@@ -100,6 +108,33 @@ impl<W: World> Performer<W> {
             Deed::Restore => self.restore(fault.unwrap_or_default()).await,
             Deed::Work(_) => Vec::new(), // the runner's
         })
+    }
+
+    /// Files or disks were damaged in this run.
+    pub fn damaged_any(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    /// A server that refuses its damaged files, or that its disk felled, gets another chance: first without its data, then
+    /// with the nodes.conf of the storm's beginning. What was done; empty: none is down.
+    pub async fn mend(&self, attempt: u32) -> Result<Vec<Action>, BackendError> {
+        let mut actions = Vec::new();
+        for node in self.damaged.iter().copied().filter(|node| down(&self.world, *node)) {
+            if attempt == 0 {
+                self.world.wipe(node)?;
+                actions.push(Action::Wiped { node: node_name(node) });
+            } else if let Ok(what) = self.world.damage(node, Damage::RollBackConfig)? {
+                actions.push(Action::Damaged { node: node_name(node), what });
+            }
+            match self.world.start(node).await {
+                Ok(pid) => actions.push(Action::Started { node: node_name(node), pid }),
+                Err(BackendError::Server { message, .. }) => {
+                    actions.push(Action::Exited { node: node_name(node), status: message });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(actions)
     }
 
     async fn configure(&mut self, fault: u32, node: u16, option: &str, value: &str) -> Vec<Action> {

@@ -31,9 +31,8 @@ pub fn resolve(
     allowed: &dyn Fn(u16) -> bool,
     rng: &mut ChaCha8Rng,
 ) -> Result<Vec<u16>, String> {
-    let some_of = |nodes: Vec<u16>, what: &str| match nodes.is_empty() {
-        true => Err(format!("no live {what}")),
-        false => Ok(nodes),
+    let some_of = |nodes: Vec<u16>, what: &str| {
+        if nodes.is_empty() { Err(format!("no live {what}")) } else { Ok(nodes) }
     };
     let mut one_of = |nodes: Vec<u16>, what: &str| {
         let nodes = some_of(nodes, what)?;

@@ -36,6 +36,8 @@ pub struct Runner<'a, W: World> {
 
 /// How often roles are looked at again, and finished work is asked for.
 const LOOK_UP: Nanos = 20_000_000;
+/// How long a server may take to refuse its files.
+const SETTLE: Nanos = 400_000_000;
 /// How long work that was told to stop may take to do so.
 const PATIENCE: Nanos = 10_000_000_000;
 
@@ -97,6 +99,18 @@ impl<'a, W: World> Runner<'a, W> {
         for step in nemesis.heal_all(self.world.now(), &self.observer.model(&self.world)) {
             self.carry_out(step).await?;
         }
+        for attempt in 0..2 {
+            if !self.performer.damaged_any() {
+                break;
+            }
+            self.world.sleep_until(self.world.now() + SETTLE).await;
+            let actions = self.performer.mend(attempt).await?;
+            if actions.is_empty() {
+                break;
+            }
+            let (name, note) = ("mend".to_owned(), "a server did not start on its damaged files".to_owned());
+            self.write(&FaultStep { name, phase: FaultPhase::End, note, actions, ..FaultStep::default() });
+        }
         let given_up = self.world.now() + PATIENCE;
         while self.jobs.running() && self.world.now() < given_up {
             self.world.sleep_until(self.world.now() + LOOK_UP).await;
@@ -131,7 +145,7 @@ impl<'a, W: World> Runner<'a, W> {
             actions: vec![Action::Work { what, outcome: Some(outcome) }],
             ..FaultStep::default()
         };
-        self.write(step);
+        self.write(&step);
     }
 
     fn record_work(&self, name: &str, note: &str, outcome: String) {
@@ -142,13 +156,13 @@ impl<'a, W: World> Runner<'a, W> {
             actions: vec![Action::Work { what: note.to_owned(), outcome: Some(outcome) }],
             ..FaultStep::default()
         };
-        self.write(step);
+        self.write(&step);
     }
 
-    fn write(&self, step: FaultStep) {
+    fn write(&self, step: &FaultStep) {
         let (_, time) =
             self.world.record(EventKind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step.clone()));
-        self.listener.fault(time, &step);
+        self.listener.fault(time, step);
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<(), BackendError> {
@@ -200,32 +214,9 @@ impl<'a, W: World> Runner<'a, W> {
         {
             self.count_messages(rule, starts, &mut line).await;
         }
-        self.mark(&step, &mut line);
-        self.write(line);
+        mark(&step, &mut line);
+        self.write(&line);
         broken.map_or(Ok(()), Err)
-    }
-
-    /// What could not be done at all makes the fault vacuous; what could voids what its page says.
-    fn mark(&self, step: &Step, line: &mut FaultStep) {
-        if step.phase != FaultPhase::Start {
-            return;
-        }
-        let refused = line.actions.iter().find_map(|action| match action {
-            Action::Refused { why, .. } => Some(why.clone()),
-            _ => None,
-        });
-        let all_refused = line.actions.iter().all(|action| matches!(action, Action::Refused { .. }));
-        // Whoever died so that its files could be damaged, and then was not, is only dead.
-        let essence = matches!(step.name, "roll-back-config" | "truncate" | "corrupt");
-        if let Some(why) = refused
-            && (all_refused || essence)
-        {
-            line.vacuous.get_or_insert(why);
-        }
-        if line.vacuous.is_none() && !step.voids.is_empty() {
-            let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
-            line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
-        }
     }
 
     async fn count_messages(&mut self, rule: u32, starts: bool, line: &mut FaultStep) {
@@ -251,5 +242,28 @@ impl<'a, W: World> Runner<'a, W> {
             }
             other => self.performer.perform(step.fault, other).await,
         }
+    }
+}
+
+/// What could not be done at all makes the fault vacuous; what could voids what its page says.
+fn mark(step: &Step, line: &mut FaultStep) {
+    if step.phase != FaultPhase::Start {
+        return;
+    }
+    let refused = line.actions.iter().find_map(|action| match action {
+        Action::Refused { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    let all_refused = line.actions.iter().all(|action| matches!(action, Action::Refused { .. }));
+    // Whoever died so that its files could be damaged, and then was not, is only dead.
+    let essence = matches!(step.name, "roll-back-config" | "truncate" | "corrupt");
+    if let Some(why) = refused
+        && (all_refused || essence)
+    {
+        line.vacuous.get_or_insert(why);
+    }
+    if line.vacuous.is_none() && !step.voids.is_empty() {
+        let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
+        line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
     }
 }

@@ -1,9 +1,10 @@
 //! Stories of a nemesis against a cluster that exists only as a model.
 
 use slotstorm_checker::record::Seen;
-use slotstorm_fabric::Policy;
+use slotstorm_fabric::{Endpoint, Policy};
 
 use super::*;
+use crate::observer::node_name;
 use crate::plan::{Plan, StormFile, seed};
 
 const S: Nanos = 1_000_000_000;

@@ -131,7 +131,7 @@ impl<W: World> Jobs<W> {
             let fresh = seen.len() == model.nodes().len() && seen.iter().all(|(at, _)| *at > since);
             let open = seen.iter().any(|(_, seen)| !seen.open_slots.is_empty());
             // Who went over to another owner says so by gossip first.
-            if (fresh && !open) || (!open && world.now() >= until) {
+            if !open && (fresh || world.now() >= until) {
                 return None;
             }
             if fresh && open && world.now() >= since + ms(3000) || world.now() >= until {
@@ -367,12 +367,11 @@ async fn put_load<W: World>(
                 }
                 let set = ["SET", &key, "burst"];
                 let batch = vec![&set[..]; BATCH as usize];
-                match link.pipeline(&batch, patience()).await {
-                    Ok(_) => done += u64::from(BATCH),
-                    Err(_) => {
-                        refused += u64::from(BATCH);
-                        world.sleep_until(World::now(world) + ms(50)).await;
-                    }
+                if link.pipeline(&batch, patience()).await.is_ok() {
+                    done += u64::from(BATCH);
+                } else {
+                    refused += u64::from(BATCH);
+                    world.sleep_until(World::now(world) + ms(50)).await;
                 }
             }
             let _ = link.ask(&["DEL", &key], patience()).await;
@@ -421,7 +420,7 @@ async fn big_values<W: World>(
 
 /// A key that no workload uses, in this slot.
 fn key_in(slot: u16) -> String {
-    (0u32..)
+    (0..u32::MAX)
         .map(|n| format!("storm-load:{n}"))
         .find(|key| redis_keyslot(key.as_bytes()) == slot)
         .unwrap_or_default()

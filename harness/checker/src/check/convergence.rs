@@ -7,6 +7,7 @@ use crate::record::verdict::{Convergence, Finding, Validity};
 use crate::record::{Nanos, Phase, Record, Seen, View};
 use crate::slots::SLOTS;
 use crate::timeline::{SECOND, Timeline};
+use crate::voids::CONVERGENCE;
 
 /// Judges the views of the converge phase and the comparisons of replicas.
 pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
@@ -38,11 +39,15 @@ pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
         }
         State::Split { why, nodes } => {
             let waited = until >= allowed;
-            entry.valid = if waited { Validity::Invalid } else { Validity::Unknown };
+            let void = timeline.voided.covers(CONVERGENCE, &record.nodes, until);
+            entry.valid = if waited && !void { Validity::Invalid } else { Validity::Unknown };
             let after = (until - healed) as f64 / SECOND as f64;
-            entry.reason = format!("{after:.1} s after healing, {why}");
+            let outside =
+                if void { " (outside the model: a fault took what a node knew of the cluster)" } else { "" };
+            entry.reason = format!("{after:.1} s after healing, {why}{outside}");
             entry.findings.push(Finding {
                 what: "no-convergence".into(),
+                excused: void,
                 text: why,
                 from: healed,
                 to: until,

@@ -248,10 +248,8 @@ impl<'a> Judge<'a> {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
         let nodes = suspect.node.into_iter().chain(by).map(|node| self.record.node_name(node));
         let nodes: Vec<&str> = nodes.collect();
-        match self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end) {
-            true => OUTSIDE_MODEL,
-            false => UNEXPLAINED,
-        }
+        let void = self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end);
+        if void { OUTSIDE_MODEL } else { UNEXPLAINED }
     }
 
     fn loss(&mut self, write: u32) -> (Loss, &'static str) {

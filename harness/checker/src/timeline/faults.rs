@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::span::{MILLI, Span, Spans};
-use crate::record::{Action, FailoverMode, MESSAGES, Nanos, NodeId, Record};
+use crate::record::{Action, FailoverMode, FaultPhase, MESSAGES, Nanos, NodeId, Record};
 
 /// A process' life.
 #[derive(Clone, Debug, Default)]
@@ -102,14 +102,11 @@ impl Faults {
         let mut open_cuts: BTreeMap<(NodeId, NodeId, String), usize> = BTreeMap::new();
         for event in &record.faults {
             if MOVERS.contains(&event.step.name.as_str()) {
-                match event
-                    .step
-                    .actions
-                    .iter()
-                    .any(|action| matches!(action, Action::Work { outcome: Some(_), .. }))
-                {
-                    true => faults.moving.close(event.time),
-                    false => faults.moving.open(event.time),
+                let done = |action: &Action| matches!(action, Action::Work { outcome: Some(_), .. });
+                if event.step.phase == FaultPhase::Start {
+                    faults.moving.open(event.time);
+                } else if event.step.actions.iter().any(done) {
+                    faults.moving.close(event.time);
                 }
             }
             for action in &event.step.actions {

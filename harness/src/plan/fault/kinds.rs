@@ -55,6 +55,7 @@ const EPOCHS: &[&str] = &[
     "promotion-epoch-is-new",
     "no-claims-with-equal-epochs",
     "no-lasting-equal-epochs",
+    "convergence",
 ];
 /// The same, when a server may also refuse to start, or come back with less.
 const FILES: &[&str] = &[
@@ -67,6 +68,7 @@ const FILES: &[&str] = &[
     "promotion-epoch-is-new",
     "no-claims-with-equal-epochs",
     "no-lasting-equal-epochs",
+    "convergence",
     "no-crash",
     "acknowledged-writes",
 ];

@@ -15,7 +15,7 @@ mod raw;
 mod trigger;
 
 pub use draw::{Draw, Drawn, rounded};
-pub use kinds::{Family, KINDS, Page, page};
+pub use kinds::{KINDS, Page, page};
 use raw::RawFault;
 pub use trigger::{Happening, Trigger};
 
