@@ -112,7 +112,10 @@ pub struct Matrix {
 
 /// A value of an axis, and how much of the night it gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a value or { value = ..., weight = N } (a topology is MASTERS+REPLICAS of each, such as \"3+1\")"
+)]
 pub enum Entry<T> {
     Weighted { value: T, weight: u32 },
     Plain(T),
