@@ -103,7 +103,7 @@ impl OpKind {
         }
     }
 
-    /// True if it may change something.
+    /// True if it may change what keys hold. Messages are kept nowhere: servers pass them on in any state.
     pub fn writes(self) -> bool {
         !matches!(
             self,
@@ -114,6 +114,7 @@ impl OpKind {
                 | Self::Rest
                 | Self::Balances
                 | Self::GetAll
+                | Self::Publish
                 | Self::Message
         )
     }

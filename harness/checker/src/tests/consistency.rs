@@ -326,3 +326,18 @@ fn a_history_is_read_as_it_was_written() {
     assert_eq!(calls(&read), calls(&built));
     assert!(read.ops.iter().any(|op| op.answer().int() == Some(2)), "an answer was read");
 }
+
+#[test]
+fn a_token_that_is_granted_again_after_a_loss_was_not_used_before() {
+    let mut scene = Scene::new("lock");
+    scene.at(1.4).call(OpKind::Acquire, &key(), list([11, 300]), int(1), "n1");
+    scene.at(1.8).hold("n1", Held::Read).call(OpKind::Acquire, &key(), list([12, 5000]), int(2), "n1");
+    scene.call(OpKind::Guarded, &key(), int(2), int(1), "n1");
+    scene.at(2.0).kill("n1").call(OpKind::Write, &Scene::key(1, 1), int(3), Nil, "n2");
+    scene.at(5.0).promote("n4").at(6.0);
+    scene.call(OpKind::Acquire, &key(), list([13, 5000]), int(2), "n4");
+    scene.call(OpKind::Guarded, &key(), int(2), int(1), "n4");
+    let entry = judge(&scene.finish()).checks.consistency;
+    assert_eq!(entry.valid, Validity::Valid, "{}", entry.reason);
+    assert!(entry.anomalies > 0 && entry.excused == entry.anomalies, "{entry:?}");
+}
