@@ -65,7 +65,8 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
     let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
     let keys = lost.iter().map(|&write| record.key(record.ops[write as usize].key).name.as_str()).collect();
-    let mut judge = Judge::new(record, timeline, index, (!lost.is_empty()).then_some(Questions { elements, keys }));
+    let mut judge =
+        Judge::new(record, timeline, index, (!lost.is_empty()).then_some(Questions { elements, keys }));
     for &write in &lost {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
@@ -203,7 +204,10 @@ impl<'a> Judge<'a> {
             record,
             timeline,
             index,
-            migrations: questions.as_ref().map(|asked| Migrations::of(record, &asked.keys)).unwrap_or_default(),
+            migrations: questions
+                .as_ref()
+                .map(|asked| Migrations::of(record, &asked.keys))
+                .unwrap_or_default(),
             evidence: Evidence::of(record, timeline, index, questions.as_ref().map(|asked| &asked.elements)),
             survivors: BTreeMap::new(),
             rules: Persistence::of(record),
