@@ -65,8 +65,8 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
     let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
     let keys = lost.iter().map(|&write| record.key(record.ops[write as usize].key).name.as_str()).collect();
-    let mut judge =
-        Judge::new(record, timeline, index, (!lost.is_empty()).then_some(Questions { elements, keys }));
+    let questions = Questions { elements, keys };
+    let mut judge = Judge::new(record, timeline, index, (!lost.is_empty()).then_some(&questions));
     for &write in &lost {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
@@ -198,7 +198,7 @@ impl<'a> Judge<'a> {
         record: &'a Record,
         timeline: &'a Timeline,
         index: &'a Index,
-        questions: Option<Questions<'_>>,
+        questions: Option<&Questions<'_>>,
     ) -> Self {
         Self {
             record,
@@ -208,7 +208,7 @@ impl<'a> Judge<'a> {
                 .as_ref()
                 .map(|asked| Migrations::of(record, &asked.keys))
                 .unwrap_or_default(),
-            evidence: Evidence::of(record, timeline, index, questions.as_ref().map(|asked| &asked.elements)),
+            evidence: Evidence::of(record, timeline, index, questions.map(|asked| &asked.elements)),
             survivors: BTreeMap::new(),
             rules: Persistence::of(record),
         }
@@ -223,7 +223,12 @@ impl<'a> Judge<'a> {
         let suspect = Suspect { element: op.value, slot, node: Some(node), invoked: op.invoked, executed_by };
         let mut erasure = self.evidence.erasure(&suspect);
         erasure.by = erasure.by.or(erasure.undecided);
-        self.holding(&suspect, op, &erasure).into_iter().next()
+        let windows = self.holding(&suspect, op, &erasure);
+        let voided = || self.beyond(&suspect, &erasure) == OUTSIDE_MODEL;
+        windows.into_iter().next().or_else(|| {
+            voided()
+                .then(|| (OUTSIDE_MODEL, "a fault voids the promise to keep acknowledged writes".to_owned()))
+        })
     }
 
     /// See [`Evidence::full_resync`].

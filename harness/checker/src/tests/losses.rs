@@ -302,7 +302,7 @@ fn lost_on_the_way(held: Held) -> (Scene, String) {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
     scene.at(1.5).add(&key, 1, "n1").at(1.9).hold("n2", held).migrate(&key, "n1", "n2");
-    scene.at(2.0).kill("n2").at(5.0).promote("n5").at(6.0);
+    scene.at(2.0).kill("n2").at(3.0).add(&Scene::key(2, 1), 2, "n3").at(5.0).promote("n5").at(6.0);
     (scene, key)
 }
 
@@ -310,7 +310,13 @@ fn lost_on_the_way(held: Held) -> (Scene, String) {
 fn w12_by_offset_when_the_tap_read_the_restore_and_the_replica_did_not_get_it() {
     let (mut scene, _) = lost_on_the_way(Held::Read);
     let (verdict, loss) = only_loss(&scene.finish());
-    assert_eq!((loss.class.as_str(), loss.element, verdict.exit_code), ("W12", 1, 0), "{}", loss.proof);
+    assert_eq!(
+        (loss.class.as_str(), loss.element, verdict.exit_code),
+        ("W12", 1, 0),
+        "{} {}",
+        loss.proof,
+        verdict.reason
+    );
     assert!(loss.proof.contains("offset 1100, the promotion was at 1000"), "{}", loss.proof);
 }
 

@@ -61,8 +61,8 @@ pub fn check(
     let suspects = || violated.iter().flat_map(|&at| &parts[at].ops).map(|&op| &record.ops[op as usize]);
     let elements = suspects().filter_map(|op| op.value).collect();
     let keys = suspects().map(|op| record.key(op.key).name.as_str()).collect();
-    let questions = (!violated.is_empty()).then_some(Questions { elements, keys });
-    let windows = Windows::new(record, timeline, index, questions);
+    let questions = Questions { elements, keys };
+    let windows = Windows::new(record, timeline, index, (!violated.is_empty()).then_some(&questions));
     let mut grader = Grader {
         record,
         timeline,
