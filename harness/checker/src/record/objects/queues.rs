@@ -18,7 +18,7 @@ impl Converter<'_> {
             let outcome = self.outcome(number);
             match op.kind {
                 OpKind::Enqueue => {
-                    converted.push(self.as_op(number, Queue::Enqueue(value(op.asked()))), number)
+                    converted.push(self.as_op(number, Queue::Enqueue(value(op.asked()))), number);
                 }
                 OpKind::Dequeue | OpKind::Move if op.key == key => {
                     if let Some(kind) = popped(op, outcome) {
