@@ -138,7 +138,9 @@ impl<W: World> Requests<W> {
     fn subscribe(&mut self) {
         let subscriptions = self.shared.workload.borrow().subscriptions();
         let now = self.world.now();
-        subscriptions.into_iter().for_each(|subscription| self.cluster.subscribe(now, subscription));
+        for subscription in subscriptions {
+            self.cluster.subscribe(now, subscription);
+        }
         self.carry_out();
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use redis_protocol::redis_keyslot;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::link::{Link, encode};
+use super::link::{Link, LinkState, encode};
 use super::{ClusterClient, Nanos, Route, Step};
 
 /// How long until a subscription that was not confirmed is asked for again.
@@ -67,8 +67,7 @@ impl ClusterClient {
                 continue;
             };
             let one = &mut self.listening[at];
-            let elsewhere =
-                one.link.and_then(|link| self.links.get(&link)).map(|state| state.to()) != Some(to);
+            let elsewhere = one.link.and_then(|link| self.links.get(&link)).map(LinkState::to) != Some(to);
             if one.subscription.sharded && one.confirmed && elsewhere {
                 one.confirmed = false;
                 one.ask_at = now;
@@ -116,7 +115,7 @@ impl ClusterClient {
                 let (Some(kind), Some(channel)) = (text(kind), text(channel)) else { return };
                 let on_it =
                     |one: &&mut Listening| one.link == Some(link) && one.subscription.channel == channel;
-                let Some(node) = self.links.get(&link).map(|state| state.to()) else { return };
+                let Some(node) = self.links.get(&link).map(LinkState::to) else { return };
                 match (kind.as_str(), rest) {
                     ("message" | "smessage", [BytesFrame::BulkString(payload), ..]) => {
                         let payload = payload.to_vec();

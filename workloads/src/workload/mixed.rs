@@ -39,10 +39,11 @@ impl Load for Mixed {
     }
 
     fn final_reads(&self) -> Vec<Invocation> {
-        let of = |(part, load): (u8, &Box<dyn Load>)| {
-            load.final_reads().into_iter().map(move |read| Invocation { part, ..read })
-        };
-        (0..).zip(&self.parts).flat_map(of).collect()
+        let mut reads = Vec::new();
+        for (part, load) in (0..).zip(&self.parts) {
+            reads.extend(load.final_reads().into_iter().map(|read| Invocation { part, ..read }));
+        }
+        reads
     }
 
     fn answered(&mut self, invocation: &Invocation, stage: u8, reply: &BytesFrame) -> Result<Next, String> {

@@ -80,6 +80,7 @@ impl Invocation {
 
 /// What a reply means.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // it lives for one call, and is nearly always the large one
 pub enum Next {
     /// It happened: the body of the completion.
     Done(Body),

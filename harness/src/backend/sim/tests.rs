@@ -51,14 +51,14 @@ impl ModelCluster {
             ["READONLY"] => "+OK\r\n".into(),
             [command, key, rest @ ..] => {
                 let write = !matches!(*command, "SMEMBERS" | "LRANGE");
-                self.moved(node, key, write).unwrap_or_else(|| self.on_key(command, key, rest))
+                Self::moved(node, key, write).unwrap_or_else(|| self.on_key(command, key, rest))
             }
             other => format!("-ERR unknown {other:?}\r\n"),
         }
     }
 
     /// The answer of a node that has not the key, nor a copy of it for a read.
-    pub fn moved(&self, node: u16, key: &str, write: bool) -> Option<String> {
+    pub fn moved(node: u16, key: &str, write: bool) -> Option<String> {
         let owner = Self::shard_of(key) + 1;
         let here = node == owner || (!write && node == owner + SHARDS);
         (!here).then(|| format!("-MOVED {} 127.1.1.{owner}:6379\r\n", redis_keyslot(key.as_bytes())))

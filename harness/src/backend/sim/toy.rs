@@ -91,7 +91,7 @@ impl Toy {
                 format!("*{}\r\n{replies}", queued.len())
             }
             _ => {
-                if let Some(moved) = self.topology.moved(node, keys_of(&words)[0], writes(&words)) {
+                if let Some(moved) = ModelCluster::moved(node, keys_of(&words)[0], writes(&words)) {
                     return moved;
                 }
                 match &mut connection.queued {
