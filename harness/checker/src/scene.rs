@@ -368,6 +368,8 @@ impl Scene {
     }
 
     pub fn end_storm(&mut self) -> &mut Self {
+        // Open slots are closed before the final reads, as the harness does.
+        self.nodes.iter_mut().for_each(|node| node.open.clear());
         self.phase(Phase::Converge);
         for n in 0..self.nodes.len() {
             let name = format!("n{}", n + 1);
