@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::judge::Fact;
-use crate::record::{Action, FailoverMode, Nanos};
+use crate::record::{Action, FailoverMode, MESSAGES, Nanos};
 use crate::timeline::{CutEffect, MILLI};
 
 /// Shorter stalls are inside the judge's own margins, even many in a row.
@@ -14,8 +14,8 @@ const STALL_MIN: Nanos = 100 * MILLI;
 pub struct StormFacts {
     /// Processes that have ended and were not started again: a second end is none.
     down: BTreeSet<String>,
-    /// Directed bus links under a policy that holds frames.
-    cut: BTreeSet<(String, String)>,
+    /// Directed bus links under a policy, or a rule for messages, that holds frames: by from, to and which of the two.
+    cut: BTreeSet<(String, String, &'static str)>,
 }
 
 impl StormFacts {
@@ -30,26 +30,34 @@ impl StormFacts {
             }
             Action::Paused { node } => tell(Fact::Paused { node: node.clone() }),
             Action::Resumed { node } => tell(Fact::Resumed { node: node.clone() }),
-            Action::Cut { from, to, planes, policy } if on_the_bus(planes) => {
-                let link = (from.clone(), to.clone());
+            Action::Cut { from, to, planes, policy } => {
                 let holds = CutEffect::of(policy).is_some_and(|effect| effect != CutEffect::Breaks);
-                if self.cut.remove(&link) {
-                    tell(Fact::Healed { from: from.clone(), to: to.clone() });
-                }
-                if holds {
-                    self.cut.insert(link);
-                    tell(Fact::Cut { from: from.clone(), to: to.clone() });
+                for plane in of_the_bus(planes) {
+                    self.pass(from, to, plane, &mut tell);
+                    if holds {
+                        self.cut.insert((from.clone(), to.clone(), plane));
+                        tell(Fact::Cut { from: from.clone(), to: to.clone() });
+                    }
                 }
             }
-            Action::Healed { from, to, planes }
-                if on_the_bus(planes) && self.cut.remove(&(from.clone(), to.clone())) =>
-            {
-                tell(Fact::Healed { from: from.clone(), to: to.clone() });
+            Action::Healed { from, to, planes } => {
+                for plane in of_the_bus(planes) {
+                    self.pass(from, to, plane, &mut tell);
+                }
             }
             Action::ManualFailover { node, mode: FailoverMode::Takeover } => {
                 tell(Fact::Takeover { node: node.clone() });
             }
             _ => {}
+        }
+    }
+
+    /// Nothing on this plane holds frames any more; something on the other may.
+    fn pass(&mut self, from: &str, to: &str, plane: &'static str, tell: &mut impl FnMut(Fact)) {
+        let removed = self.cut.remove(&(from.to_owned(), to.to_owned(), plane));
+        let held = BUS.iter().any(|&other| self.cut.contains(&(from.to_owned(), to.to_owned(), other)));
+        if removed && !held {
+            tell(Fact::Healed { from: from.to_owned(), to: to.to_owned() });
         }
     }
 
@@ -60,6 +68,9 @@ impl StormFacts {
     }
 }
 
-fn on_the_bus(planes: &[String]) -> bool {
-    planes.iter().any(|plane| plane == "bus")
+/// Planes that frames of the bus pass on: all of them, or those that a rule for messages picks.
+const BUS: [&str; 2] = ["bus", MESSAGES];
+
+fn of_the_bus(planes: &[String]) -> impl Iterator<Item = &'static str> {
+    BUS.into_iter().filter(|bus| planes.iter().any(|plane| plane == bus))
 }

@@ -2,7 +2,7 @@
 
 use super::recorded::{RESUMED, STOPPED, lines};
 use crate::record::verdict::Wire;
-use crate::record::{Action, BusLine, BusWhat, FailoverMode, Nanos};
+use crate::record::{Action, BusLine, BusWhat, FailoverMode, MESSAGES, Nanos};
 use crate::timeline::{MILLI, SECOND};
 use crate::wire::{Fact, LiveJudge, Rule, StormFacts, WireOptions};
 
@@ -112,7 +112,14 @@ fn a_storm_is_told_as_what_it_means_for_the_bus() {
         cut("reset"),
         cut("delay 100"),
         Action::Healed { from: n1(), to: n2(), planes: vec!["client".into()] },
+        Action::Cut {
+            from: n1(),
+            to: n2(),
+            planes: vec![MESSAGES.to_owned()],
+            policy: "messages: drop".into(),
+        },
         Action::Healed { from: n1(), to: n2(), planes: bus() },
+        Action::Healed { from: n1(), to: n2(), planes: vec![MESSAGES.to_owned()] },
         Action::ManualFailover { node: n2(), mode: FailoverMode::Force },
         Action::ManualFailover { node: n2(), mode: FailoverMode::Takeover },
     ];
@@ -128,6 +135,7 @@ fn a_storm_is_told_as_what_it_means_for_the_bus() {
             Fact::Ended { node: n1() },
             held.clone(),
             healed.clone(),
+            held.clone(),
             held,
             healed,
             Fact::Takeover { node: n2() },
