@@ -119,7 +119,7 @@ fn a_sequence_repeats_from_its_seed_and_gives_each_cell_its_weight() {
         tasks.iter().filter(cell).count()
     };
     for server in ["embedded", "/usr/bin/redis-server"] {
-        assert!((29..=31).contains(&of(server, "pause")), "{}", of(server, "pause"));
+        assert!((29..=31).contains(&of(server, "elections")), "{}", of(server, "elections"));
         assert!((9..=11).contains(&of(server, "restarts")), "{}", of(server, "restarts"));
     }
     let mut seeds: Vec<u64> = tasks.iter().map(|task| task.seed).collect();
