@@ -144,8 +144,8 @@ impl Scene<'_> {
 
 /// The nodes that the fault hit.
 fn hit(record: &Record, event: &FaultEvent) -> Vec<NodeId> {
-    if let Some(voids) = &event.step.voids {
-        return voids.nodes.iter().filter_map(|name| record.node_id(name)).collect();
+    if !event.step.targets.is_empty() {
+        return event.step.targets.iter().filter_map(|name| record.node_id(name)).collect();
     }
     let mut nodes: Vec<NodeId> = event
         .step

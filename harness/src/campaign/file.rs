@@ -16,7 +16,7 @@ rate = 500.0
 
 [matrix]
 server = ["embedded", { value = "/usr/bin/redis-server", weight = 2 }]
-preset = ["failover", "partition", "kill"]
+preset = ["failover", "partitions", "restarts"]
 workload = ["set", "append"]
 topology = ["3+1", "3+2"]
 node_timeout_ms = [2000]

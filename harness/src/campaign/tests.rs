@@ -12,7 +12,7 @@ use super::outcome::{End, Numbers, Outcome};
 use super::{out, retain, summary};
 
 const SMALL: &str = "name = 'small'\n[matrix]\nserver = ['embedded', '/usr/bin/redis-server']\n\
-                     preset = ['kill', { value = 'pause', weight = 3 }]\n[retention]\nkeep_valid = 2\nkeep_of_finding = 2\n";
+                     preset = ['restarts', { value = 'elections', weight = 3 }]\n[retention]\nkeep_valid = 2\nkeep_of_finding = 2\n";
 
 fn file() -> CampaignFile {
     CampaignFile::parse("small.toml", SMALL).unwrap()
@@ -119,8 +119,8 @@ fn a_sequence_repeats_from_its_seed_and_gives_each_cell_its_weight() {
         tasks.iter().filter(cell).count()
     };
     for server in ["embedded", "/usr/bin/redis-server"] {
-        assert!((29..=31).contains(&of(server, "pause")), "{}", of(server, "pause"));
-        assert!((9..=11).contains(&of(server, "kill")), "{}", of(server, "kill"));
+        assert!((29..=31).contains(&of(server, "elections")), "{}", of(server, "elections"));
+        assert!((9..=11).contains(&of(server, "restarts")), "{}", of(server, "restarts"));
     }
     let mut seeds: Vec<u64> = tasks.iter().map(|task| task.seed).collect();
     seeds.sort_unstable();

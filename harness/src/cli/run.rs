@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   slotstorm run                                                  60 s of the preset `failover`
   slotstorm run --sut /usr/bin/redis-server --seed 7             an unmodified redis-server, a chosen storm
   slotstorm run --sut embedded:3,/usr/bin/redis-server:3         a mixed cluster
-  slotstorm run --preset partition --duration 120 --expect strict
+  slotstorm run --preset partitions --duration 120 --expect strict
   slotstorm run results/latest/repro.toml                        the last run once more
   slotstorm run --set appendfsync=always --set cluster-require-full-coverage=yes";
 

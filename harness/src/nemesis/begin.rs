@@ -44,7 +44,7 @@ impl Nemesis {
         if let Ok(page) = page(step.name) {
             step.voids = page.voids.iter().map(|it| (*it).to_owned()).collect();
         }
-        step.voided_nodes.clone_from(&targets);
+        step.targets.clone_from(&targets);
         let works =
             fault.kind.duration().is_none() && step.deeds.iter().any(|deed| matches!(deed, Deed::Work(_)));
         let begun = now.max(planned);

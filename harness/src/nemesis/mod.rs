@@ -238,7 +238,7 @@ impl Step {
             vacuous: None,
             trigger: None,
             voids: Vec::new(),
-            voided_nodes: Vec::new(),
+            targets: Vec::new(),
         }
     }
 }

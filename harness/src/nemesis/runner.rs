@@ -173,6 +173,7 @@ impl<'a, W: World> Runner<'a, W> {
             planned: step.planned,
             note: step.note.clone(),
             vacuous: step.vacuous.clone(),
+            targets: step.targets.iter().map(|node| node_name(*node)).collect(),
             ..FaultStep::default()
         };
         let starts = step.phase == FaultPhase::Start;
@@ -263,7 +264,6 @@ fn mark(step: &Step, line: &mut FaultStep) {
         line.vacuous.get_or_insert(why);
     }
     if line.vacuous.is_none() && !step.voids.is_empty() {
-        let nodes = step.voided_nodes.iter().map(|node| node_name(*node)).collect();
-        line.voids = Some(Voids { guarantees: step.voids.clone(), nodes });
+        line.voids = Some(Voids { guarantees: step.voids.clone(), nodes: line.targets.clone() });
     }
 }

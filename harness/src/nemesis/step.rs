@@ -30,7 +30,8 @@ pub struct Step {
     pub trigger: Option<SetOff>,
     /// Guarantees that do not hold from now on, for the nodes of the fault.
     pub voids: Vec<String>,
-    pub voided_nodes: Vec<u16>,
+    /// On start: whom it hits.
+    pub targets: Vec<u16>,
 }
 
 /// What set a fault off.

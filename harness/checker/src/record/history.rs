@@ -218,6 +218,9 @@ pub struct FaultStep {
     /// A line for people: the selector and what it resolved to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// On start: whom it hits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// What set it off, if it waited for something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Triggered>,
