@@ -12,6 +12,16 @@ use std::task::{Context, Poll, Wake, Waker};
 /// Nanoseconds of virtual time.
 pub type Nanos = u64;
 
+/// What happens beside the tasks, in the same time: the simulated machines.
+pub trait Machinery {
+    /// When the next thing happens.
+    fn next_at(&self) -> Option<Nanos>;
+    /// The time has come: it happens.
+    fn turn(&self);
+    /// The clock goes on though nothing of its own happens.
+    fn advance(&self, now: Nanos);
+}
+
 /// The executor. Cheap to clone: a handle.
 #[derive(Clone, Default)]
 pub struct Executor {
@@ -20,6 +30,7 @@ pub struct Executor {
 
 #[derive(Default)]
 struct Inner {
+    machinery: RefCell<Option<Rc<dyn Machinery>>>,
     now: Cell<Nanos>,
     next: Cell<u64>,
     tasks: RefCell<BTreeMap<u64, Task>>,
@@ -75,6 +86,11 @@ impl Executor {
         Self::default()
     }
 
+    /// From now on this happens, too. At one moment it comes before timers.
+    pub fn attach(&self, machinery: Rc<dyn Machinery>) {
+        *self.inner.machinery.borrow_mut() = Some(machinery);
+    }
+
     /// Virtual time.
     pub fn now(&self) -> Nanos {
         self.inner.now.get()
@@ -121,8 +137,23 @@ impl Executor {
         }
     }
 
-    /// Jumps to the next timer and wakes its task; false if there is none.
+    /// Jumps to the next timer and wakes its task, or lets the machinery's next event happen; false if there is
+    /// neither.
     fn advance(&self) -> bool {
+        let timer = self.inner.timers.borrow().first_key_value().map(|(&(at, _), _)| at);
+        let machinery = self.inner.machinery.borrow();
+        if let Some(machinery) = machinery.as_deref() {
+            if let Some(at) = machinery.next_at()
+                && timer.is_none_or(|timer| at <= timer)
+            {
+                self.inner.now.set(self.inner.now.get().max(at));
+                machinery.turn();
+                return true;
+            }
+            if let Some(timer) = timer {
+                machinery.advance(timer);
+            }
+        }
         let Some(((at, _), waker)) = self.inner.timers.borrow_mut().pop_first() else { return false };
         self.inner.now.set(self.inner.now.get().max(at));
         waker.wake();
