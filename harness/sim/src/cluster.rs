@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use rand_chacha::ChaCha8Rng;
 use slotstorm_fabric::{BusTape, Dir, End, Endpoint, LinkChange, Listener, StreamEvent, Touched};
 use slotstorm_node::io::SnapshotId;
+use slotstorm_node::zoo::Zoo;
 
 use crate::disk::{DiskPace, DiskTrouble};
 use crate::fingerprint::Fingerprint;
@@ -52,6 +53,8 @@ pub enum LinkEvent {
 pub struct MachineOptions {
     /// redis-server's arguments, without the program.
     pub args: Vec<String>,
+    /// The bug that its node has on purpose.
+    pub zoo: Zoo,
     /// Where it dials from.
     pub ip: IpAddr,
     /// Where its client port is reached, by whatever address.

@@ -33,7 +33,7 @@ struct Inner {
     machinery: RefCell<Option<Rc<dyn Machinery>>>,
     now: Cell<Nanos>,
     next: Cell<u64>,
-    tasks: RefCell<BTreeMap<u64, Task>>,
+    tasks: RefCell<BTreeMap<u64, (Task, Waker)>>,
     /// Timers by time, then in the order in which they were set.
     timers: RefCell<BTreeMap<(Nanos, u64), Waker>>,
     ready: Arc<Ready>,
@@ -99,7 +99,9 @@ impl Executor {
     /// Adds a task; it runs when its turn comes, at the earliest after the running one waits.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let number = self.number();
-        self.inner.tasks.borrow_mut().insert(number, Box::pin(task));
+        // One waker for the task's whole life: it is asked for at every step.
+        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
+        self.inner.tasks.borrow_mut().insert(number, (Box::pin(task), waker));
         self.inner.ready.push(number);
     }
 
@@ -128,12 +130,20 @@ impl Executor {
         }
     }
 
+    /// Forgets all tasks and the machinery, which may hold this executor in turn.
+    pub fn clear(&self) {
+        // Taken out first: what a task drops may take its timer back.
+        let tasks = std::mem::take(&mut *self.inner.tasks.borrow_mut());
+        drop(tasks);
+        self.inner.timers.borrow_mut().clear();
+        self.inner.machinery.borrow_mut().take();
+    }
+
     fn turn(&self, number: u64) {
         // Taken out while it runs, so that it may spawn others.
-        let Some(mut task) = self.inner.tasks.borrow_mut().remove(&number) else { return };
-        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
+        let Some((mut task, waker)) = self.inner.tasks.borrow_mut().remove(&number) else { return };
         if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-            self.inner.tasks.borrow_mut().insert(number, task);
+            self.inner.tasks.borrow_mut().insert(number, (task, waker));
         }
     }
 

@@ -22,3 +22,4 @@ pub use executor::{Deadlock, Executor, Machinery, Nanos, Sleep};
 pub use fingerprint::Fingerprint;
 pub use network::{Handshake, Latency, PipeId};
 pub use process::in_node;
+pub use slotstorm_node::zoo;

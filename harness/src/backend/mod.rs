@@ -1,10 +1,16 @@
-//! Where a storm happens: real processes behind the proxy, or (later) the simulator. Everything above speaks only the
+//! Where a storm happens: real processes behind the proxy, or the simulator. Everything above speaks only the
 //! [`World`] trait, so that plan, nemesis, driver, observer and admin run on both, in real or in virtual time.
 //!
 //! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
 //! own executor).
 
+mod bus_lines;
+#[cfg(test)]
+pub mod model;
 pub mod process;
+mod roster;
+pub mod sim;
+mod stream_lines;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,9 +18,6 @@ use std::net::SocketAddr;
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange};
-
-#[cfg_attr(not(test), allow(dead_code))] // so far tests alone run storms in virtual time
-pub mod sim;
 
 /// The world that a run acts on. Cheap to clone: a handle.
 pub trait World: Clone + 'static {

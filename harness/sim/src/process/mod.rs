@@ -182,10 +182,11 @@ impl Machine {
         let (MachineState::Running { pid } | MachineState::Stopped { pid }) = self.state else { return };
         let mut entropy = [0; 32];
         self.rng.fill_bytes(&mut entropy);
-        let config = match configuration(&self.options.args) {
+        let mut config = match configuration(&self.options.args) {
             Ok(config) => config,
             Err(why) => return self.end(&format!("refused its configuration: {why}"), around),
         };
+        config.zoo = self.options.zoo;
         let conf_file = config.text(Key::ClusterConfigFile).to_owned();
         if config.flag(Key::ClusterEnabled) && self.disk.read(&conf_file).is_none() {
             // The lock is a file, and the shell makes it.
@@ -265,7 +266,13 @@ impl Machine {
 
     /// The network has something for the process.
     pub fn notice(&mut self, notice: Notice, around: &mut Surroundings<'_>) {
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            // It ended in this very moment.
+            if let Notice::Accepted { pipe, .. } = notice {
+                around.network.close(around.now, around.events, pipe, 1);
+            }
+            return;
+        };
         process.pending.push_back(Pending::Network(notice));
         self.wake_by(around.now, around.events);
     }

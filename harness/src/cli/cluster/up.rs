@@ -78,6 +78,7 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
                 clients: args.clients,
                 sut: args.sut.clone(),
                 directives,
+                mutation: None,
                 seed: args.seed,
                 results: args.out.clone(),
                 name: "up".to_owned(),
