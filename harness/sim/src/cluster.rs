@@ -9,12 +9,12 @@ use slotstorm_fabric::{BusTape, Dir, End, Endpoint, LinkChange, Listener, Stream
 use slotstorm_node::io::SnapshotId;
 use slotstorm_node::zoo::Zoo;
 
+use crate::Nanos;
 use crate::disk::{DiskPace, DiskTrouble};
 use crate::fingerprint::Fingerprint;
 use crate::network::{Handshake, Latency, Network, NetworkOptions, Notice, Owner, PipeId};
 use crate::process::{Machine, Surroundings};
 use crate::queue::Queue;
-use crate::Nanos;
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -24,17 +24,38 @@ pub(crate) enum Event {
     /// Its answer has.
     Established(PipeId),
     Refused(PipeId),
-    Arrived { pipe: PipeId, dir: Dir, bytes: Vec<u8> },
-    Ended { pipe: PipeId, dir: Dir, end: End },
+    Arrived {
+        pipe: PipeId,
+        dir: Dir,
+        bytes: Vec<u8>,
+    },
+    Ended {
+        pipe: PipeId,
+        dir: Dir,
+        end: End,
+    },
     FabricTimer,
     /// A process that was started is up.
-    Boot { node: u16, generation: u32 },
+    Boot {
+        node: u16,
+        generation: u32,
+    },
     /// A process looks at what has come.
-    Wake { node: u16, generation: u32 },
+    Wake {
+        node: u16,
+        generation: u32,
+    },
     /// A step of its disk is done.
-    DiskStep { node: u16, generation: u32 },
+    DiskStep {
+        node: u16,
+        generation: u32,
+    },
     /// A step of a snapshot is.
-    SaverStep { node: u16, generation: u32, id: SnapshotId },
+    SaverStep {
+        node: u16,
+        generation: u32,
+        id: SnapshotId,
+    },
 }
 
 pub(crate) type Events = Queue<Event>;
@@ -382,7 +403,11 @@ impl Cluster {
         &self.machines[usize::from(node) - 1]
     }
 
-    fn with_machine<T>(&mut self, node: u16, deed: impl FnOnce(&mut Machine, &mut Surroundings<'_>) -> T) -> T {
+    fn with_machine<T>(
+        &mut self,
+        node: u16,
+        deed: impl FnOnce(&mut Machine, &mut Surroundings<'_>) -> T,
+    ) -> T {
         let mut around = Surroundings {
             now: self.now,
             events: &mut self.events,
@@ -423,7 +448,9 @@ impl Cluster {
                 print.number((4 + dir.index() as u64) << 32 | u64::from(pipe.0));
                 print.bytes(bytes);
             }
-            Event::Ended { pipe, dir, .. } => print.number((6 + dir.index() as u64) << 32 | u64::from(pipe.0)),
+            Event::Ended { pipe, dir, .. } => {
+                print.number((6 + dir.index() as u64) << 32 | u64::from(pipe.0))
+            }
             Event::FabricTimer => print.number(8 << 32),
             Event::Boot { node, .. } => print.number(9 << 32 | u64::from(*node)),
             Event::Wake { node, .. } => print.number(10 << 32 | u64::from(*node)),

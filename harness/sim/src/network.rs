@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 use slotstorm_fabric::{
-    BusTape, ConnId as FabricId, Dir, End, Endpoint, Fabric, FabricOptions, LinkChange, Listener, Offer, Output,
-    StreamEvent, Touched,
+    BusTape, ConnId as FabricId, Dir, End, Endpoint, Fabric, FabricOptions, LinkChange, Listener, Offer,
+    Output, StreamEvent, Touched,
 };
 use slotstorm_node::io::{ConnId, Plane};
 
@@ -59,7 +59,10 @@ pub struct PipeId(pub u32);
 /// Who has an end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    Node { node: u16, conn: ConnId },
+    Node {
+        node: u16,
+        conn: ConnId,
+    },
     /// A client, the observer: by its number.
     Outsider(u32),
     /// It was closed, or never reached.
@@ -469,7 +472,8 @@ impl Network {
     fn reach(&mut self, now: Nanos, events: &mut Events, fabric: FabricId) {
         let id = self.by_serial[fabric.serial() as usize];
         let Some(pipe) = pipe(&mut self.pipes, id) else { return };
-        let tells = !pipe.established && (self.handshake == Handshake::Dropped || pipe.caller == Endpoint::Controller);
+        let tells = !pipe.established
+            && (self.handshake == Handshake::Dropped || pipe.caller == Endpoint::Controller);
         match &mut self.listening[usize::from(pipe.callee) - 1] {
             Some(next) => {
                 let conn = ConnId(*next);

@@ -104,14 +104,19 @@ impl Bench {
         loop {
             let text = String::from_utf8_lossy(&self.received);
             let lines = text.matches("\r\n").count();
-            let wanted = match text.strip_prefix('*').and_then(|rest| rest.split("\r\n").next()?.parse().ok()) {
+            let wanted = match text.strip_prefix('*').and_then(|rest| rest.split("\r\n").next()?.parse().ok())
+            {
                 Some(elements) => 1 + 2 * elements,
                 None => 1,
             };
             if lines >= wanted {
                 return text.into_owned();
             }
-            assert!(matches!(self.cluster.state(NODE), MachineState::Running { .. }), "{}", self.cluster.log(NODE));
+            assert!(
+                matches!(self.cluster.state(NODE), MachineState::Running { .. }),
+                "{}",
+                self.cluster.log(NODE)
+            );
             self.hears(|_| false);
         }
     }

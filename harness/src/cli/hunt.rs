@@ -212,7 +212,10 @@ pub fn run(args: &HuntArgs) -> Result<ExitCode, Failure> {
                         keep(args, &folder, answer.seed, first, &fingerprint)?;
                         let seeds = progress.found.entry(first.clone()).or_default();
                         if seeds.is_empty() {
-                            tell(bar.as_ref(), &format!("  seed {:<8} {}", answer.seed, signatures.join("; ")));
+                            tell(
+                                bar.as_ref(),
+                                &format!("  seed {:<8} {}", answer.seed, signatures.join("; ")),
+                            );
                         }
                         seeds.push(answer.seed);
                     }
@@ -222,7 +225,10 @@ pub fn run(args: &HuntArgs) -> Result<ExitCode, Failure> {
             if let Some(bar) = &bar {
                 bar.set_position(storms);
                 let rate = storms as f64 / began.elapsed().as_secs_f64();
-                bar.set_message(format!("{rate:.1} storms/s, {found} found, {} signatures", progress.found.len()));
+                bar.set_message(format!(
+                    "{rate:.1} storms/s, {found} found, {} signatures",
+                    progress.found.len()
+                ));
             }
             if since_saved.elapsed() > Duration::from_secs(5) {
                 save(&folder, &progress)?;
@@ -368,7 +374,11 @@ fn report(folder: &Path, progress: &Progress, before: u64, took: Duration) {
     for (signature, seeds) in &progress.found {
         let first = seeds.iter().min().copied().unwrap_or_default();
         let file = folder.join(format!("{}.toml", signature::slug(signature)));
-        println!("FOUND  {:>6} x  {signature} (first seed {first})\n         {}", seeds.len(), file.display());
+        println!(
+            "FOUND  {:>6} x  {signature} (first seed {first})\n         {}",
+            seeds.len(),
+            file.display()
+        );
     }
     for (seed, why) in progress.broken.iter().take(5) {
         println!("broken  seed {seed}: {why}");

@@ -87,7 +87,9 @@ impl Finding {
 pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
     let mut finding = Finding::read(&args.file)?;
     if args.sut.is_some() && args.backend == Backend::Sim {
-        return Err(Failure::Usage("--sut needs --backend process: the simulator runs slotstorm's own node".into()));
+        return Err(Failure::Usage(
+            "--sut needs --backend process: the simulator runs slotstorm's own node".into(),
+        ));
     }
     if let Some(sut) = &args.sut {
         finding.plan.sut.clone_from(sut);
@@ -117,7 +119,10 @@ pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
     println!("reproduced {seen} of {tried} (95% interval {low:.0} to {high:.0} %): {what}");
     if let Some(first) = fingerprints.first() {
         let same = fingerprints.iter().all(|one| one == first);
-        println!("fingerprint {first}{}", if same { "" } else { ", but not every time: that is a bug of slotstorm" });
+        println!(
+            "fingerprint {first}{}",
+            if same { "" } else { ", but not every time: that is a bug of slotstorm" }
+        );
     }
     Ok(ExitCode::from(u8::from(seen > 0)))
 }

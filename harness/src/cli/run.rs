@@ -139,8 +139,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let done = match args.backend {
         Backend::Process => run_local(storm(&args.out, Rc::clone(&plan), &storm_text, &terminal))??,
         Backend::Sim => {
-            let sim =
-                SimulateArgs { results: args.out.clone(), verify_determinism: args.verify_determinism };
+            let sim = SimulateArgs { results: args.out.clone(), verify_determinism: args.verify_determinism };
             Some(simulate::storm(&sim, &plan, &storm_text, &terminal)?)
         }
     };

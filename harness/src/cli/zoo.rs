@@ -56,9 +56,12 @@ pub fn run(args: &ZooArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if !Zoo::IS_OPEN {
-        return Err(Failure::Usage("this build has no bugs on purpose: cargo run --features zoo -- zoo".into()));
+        return Err(Failure::Usage(
+            "this build has no bugs on purpose: cargo run --features zoo -- zoo".into(),
+        ));
     }
-    let mut table = String::from("| bug | source | must fire | storms needed | fired | s |\n|---|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| bug | source | must fire | storms needed | fired | s |\n|---|---|---|---|---|---|\n");
     let (mut right, mut all) = (0, 0);
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|one| one == name);
     for specimen in SPECIMENS.iter().filter(|specimen| wanted(specimen.name)) {

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use slotstorm_checker::JudgeOptions;
 use slotstorm_checker::record::Record;
 use slotstorm_checker::record::verdict::Verdict;
-use slotstorm_checker::JudgeOptions;
 
 use crate::backend::process::StartError;
 use crate::backend::sim::{Keep, SimStorm, simulate};

@@ -173,7 +173,15 @@ mod tests {
     fn the_budget_is_kept() {
         let plan = Plan::from_file(StormFile::default(), 4).unwrap();
         let mut trials = 0;
-        let same = shrink(&plan, 7, &mut |_| { trials += 1; false }, &mut |_, _| {});
+        let same = shrink(
+            &plan,
+            7,
+            &mut |_| {
+                trials += 1;
+                false
+            },
+            &mut |_, _| {},
+        );
         assert_eq!((same, trials), (plan, 7));
     }
 }

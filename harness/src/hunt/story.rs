@@ -97,7 +97,8 @@ fn promotions(record: &Record, lines: &mut Vec<Line>) {
     let timeline = Timeline::of(record);
     for promotion in &timeline.promotions {
         let takeover = timeline.takeover(record, promotion);
-        let text = format!("{} is master in place of {}, epoch {}", takeover.node, takeover.from, takeover.epoch);
+        let text =
+            format!("{} is master in place of {}, epoch {}", takeover.node, takeover.from, takeover.epoch);
         lines.push(Line { at: takeover.time, rank: 1, text });
     }
 }

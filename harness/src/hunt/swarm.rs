@@ -12,7 +12,8 @@ pub const SWARM: &str = "swarm";
 /// The storm of a seed.
 pub fn storm(number: u64) -> StormFile {
     let mut rng = seed::rng(number, "swarm");
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).filter(|name| *name != "calm").collect();
+    let presets: Vec<&str> =
+        PRESETS.iter().map(|preset| preset.name).filter(|name| *name != "calm").collect();
     let mut pick = |of: &[&str]| (*of.choose(&mut rng).unwrap_or(&"")).to_owned();
     let preset = pick(&presets);
     let workload = pick(&["set", "append"]);

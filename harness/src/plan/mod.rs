@@ -68,7 +68,9 @@ impl Plan {
     /// has none. `seed` is used when the file names none.
     pub fn from_file(file: StormFile, seed: u64) -> Result<Self, String> {
         if let Some(format) = file.format.filter(|format| *format > FORMAT) {
-            return Err(format!("this file has format {format}; this slotstorm knows formats up to {FORMAT}"));
+            return Err(format!(
+                "this file has format {format}; this slotstorm knows formats up to {FORMAT}"
+            ));
         }
         let preset = match (&file.preset, &file.faults) {
             (Some(name), _) => Some(preset::find(name)?),

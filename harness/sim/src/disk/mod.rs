@@ -88,16 +88,38 @@ enum Work {
 
 #[derive(Debug)]
 enum Step {
-    Write { name: String, bytes: Vec<u8> },
-    Sync { name: String },
+    Write {
+        name: String,
+        bytes: Vec<u8>,
+    },
+    Sync {
+        name: String,
+    },
     /// The new content, beside the old; the steps that put it in its place follow.
-    Temporary { name: String, bytes: Vec<u8>, sync: bool },
-    SyncTemporary { inode: usize },
-    Name { inode: usize, name: String },
+    Temporary {
+        name: String,
+        bytes: Vec<u8>,
+        sync: bool,
+    },
+    SyncTemporary {
+        inode: usize,
+    },
+    Name {
+        inode: usize,
+        name: String,
+    },
     SyncDir,
-    Truncate { name: String, len: usize },
-    Remove { name: String },
-    Rename { from: String, to: String },
+    Truncate {
+        name: String,
+        len: usize,
+    },
+    Remove {
+        name: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
     Nothing,
 }
 
@@ -204,7 +226,13 @@ impl Disk {
 
     /// A whole file is put in its place beside the queue (a saver's work): its steps, to be done one by one.
     pub fn replacement(name: &str, bytes: Vec<u8>) -> Replacement {
-        Replacement { name: name.to_owned(), len: bytes.len() as u64, bytes: Some(bytes), inode: None, step: 0 }
+        Replacement {
+            name: name.to_owned(),
+            len: bytes.len() as u64,
+            bytes: Some(bytes),
+            inode: None,
+            step: 0,
+        }
     }
 
     /// Begins with the next step of a replacement: how long it takes. `None`: all is done.
@@ -281,7 +309,9 @@ impl Disk {
     fn duration(&mut self, running: &Running) -> Nanos {
         match running.steps.front() {
             Some(Step::Write { bytes, .. } | Step::Temporary { bytes, .. }) => self.writing(bytes.len()),
-            Some(Step::Sync { .. } | Step::SyncTemporary { .. } | Step::SyncDir) => self.draw(self.pace.sync_ns),
+            Some(Step::Sync { .. } | Step::SyncTemporary { .. } | Step::SyncDir) => {
+                self.draw(self.pace.sync_ns)
+            }
             _ => self.draw(self.pace.call_ns),
         }
     }

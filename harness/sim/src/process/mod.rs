@@ -17,12 +17,12 @@ use slotstorm_node::io::{
 };
 use slotstorm_node::node::{Node, NodeBoot};
 
+use crate::Nanos;
 use crate::clock::Clock;
 use crate::cluster::{Event, Events, Exited, MachineOptions, MachineState, ProcessPace};
 use crate::disk::{Disk, DiskPace, Done, Job};
 use crate::network::{Network, Notice, Owner, PipeId};
-use crate::Nanos;
-use saver::{Savers, SaverDone};
+use saver::{SaverDone, Savers};
 
 /// Bytes read from one connection at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -663,7 +663,8 @@ impl Turn<'_, '_> {
             LogLevel::Warning => '#',
         };
         if self.log.len() > LOG_BYTES {
-            let half = self.log[LOG_BYTES / 2..].find('\n').map_or(self.log.len(), |at| LOG_BYTES / 2 + at + 1);
+            let half =
+                self.log[LOG_BYTES / 2..].find('\n').map_or(self.log.len(), |at| LOG_BYTES / 2 + at + 1);
             self.log.drain(..half);
         }
         let role = if self.process.node.is_replica() { 'S' } else { 'M' };
@@ -681,8 +682,7 @@ impl Turn<'_, '_> {
 
 impl Process {
     fn add(&mut self, conn: ConnId, pipe: PipeId, side: usize, up: bool) {
-        let connection =
-            Connection { pipe, side, up, readable: false, write_blocked: false, parting: None };
+        let connection = Connection { pipe, side, up, readable: false, write_blocked: false, parting: None };
         self.connections.insert(conn, connection);
     }
 

@@ -29,9 +29,21 @@ pub(super) enum SaverDone {
 pub(super) struct Savers(BTreeMap<SnapshotId, Saver>);
 
 enum Saver {
-    Stream { encoder: Box<SnapshotEncoder>, format: SnapshotFormat, made: Option<(Arc<[u8]>, bool)> },
-    File { content: Option<Vec<u8>>, from: usize },
-    Save { replacement: Replacement, encoding: bool },
+    Stream {
+        encoder: Box<SnapshotEncoder>,
+        format: SnapshotFormat,
+        made: Option<(Arc<[u8]>, bool)>,
+        pulls: u32,
+    },
+    File {
+        content: Option<Vec<u8>>,
+        from: usize,
+        pulls: u32,
+    },
+    Save {
+        replacement: Replacement,
+        encoding: bool,
+    },
 }
 
 impl Savers {
@@ -44,25 +56,23 @@ impl Savers {
         format: SnapshotFormat,
     ) {
         let encoder = Box::new(SnapshotEncoder::with_format(snapshot, rdb_aux, format));
-        self.0.insert(id, Saver::Stream { encoder, format, made: None });
+        self.0.insert(id, Saver::Stream { encoder, format, made: None, pulls: 0 });
     }
 
     /// Opens a file, to send it a piece a pull.
     pub fn start_file(&mut self, id: SnapshotId, content: Option<Vec<u8>>) {
-        self.0.insert(id, Saver::File { content, from: 0 });
+        self.0.insert(id, Saver::File { content, from: 0, pulls: 0 });
     }
 
-    /// Begins with the next piece; answers how long it takes. A pull of a cancelled snapshot has no answer.
+    /// Asks for the next piece; answers how long it takes if it is begun at once. A pull of a cancelled snapshot has no
+    /// answer.
     pub fn pull(&mut self, id: SnapshotId) -> Option<Nanos> {
-        match self.0.get_mut(&id)? {
-            Saver::Stream { encoder, format, made } => {
-                let keys = encoder.keys_done();
-                let piece = encoder.next_chunk(PIECE_BYTES);
-                let takes = START_NS + encoding(piece.bytes.len()) + delay(*format, encoder.keys_done() - keys);
-                *made = Some((piece.bytes, piece.last));
-                Some(takes)
+        let saver = self.0.get_mut(&id)?;
+        match saver {
+            Saver::Stream { pulls, .. } | Saver::File { pulls, .. } => {
+                *pulls += 1;
+                if *pulls == 1 { saver.begin() } else { None }
             }
-            Saver::File { .. } => Some(START_NS),
             Saver::Save { .. } => None,
         }
     }
@@ -95,25 +105,30 @@ impl Savers {
     pub fn step(&mut self, id: SnapshotId, disk: &mut Disk) -> (Option<SaverDone>, Option<Nanos>) {
         match self.0.get_mut(&id) {
             None => (None, None),
-            Some(Saver::Stream { made, .. }) => {
+            Some(saver @ Saver::Stream { .. }) => {
+                let Saver::Stream { made, pulls, .. } = saver else { return (None, None) };
                 let Some((bytes, last)) = made.take() else { return (None, None) };
+                *pulls -= 1;
+                let next = if *pulls > 0 && !last { saver.begin() } else { None };
                 if last {
                     self.0.remove(&id);
                 }
-                (Some(SaverDone::Piece { id, bytes, last }), None)
+                (Some(SaverDone::Piece { id, bytes, last }), next)
             }
             Some(Saver::File { content: None, .. }) => {
                 self.0.remove(&id);
                 (Some(SaverDone::Failed { id, error: super::no_such_file() }), None)
             }
-            Some(Saver::File { content: Some(content), from }) => {
+            Some(Saver::File { content: Some(content), from, pulls }) => {
                 let piece = &content[*from..content.len().min(*from + PIECE_BYTES)];
                 let (bytes, last) = (Arc::from(piece), piece.len() < PIECE_BYTES);
                 *from += piece.len();
+                *pulls -= 1;
+                let next = (*pulls > 0).then_some(START_NS);
                 if last {
                     self.0.remove(&id);
                 }
-                (Some(SaverDone::Piece { id, bytes, last }), None)
+                (Some(SaverDone::Piece { id, bytes, last }), next)
             }
             Some(Saver::Save { replacement, encoding }) => {
                 if !std::mem::take(encoding)
@@ -131,6 +146,24 @@ impl Savers {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Saver {
+    /// Begins with the next piece.
+    fn begin(&mut self) -> Option<Nanos> {
+        match self {
+            Self::Stream { encoder, format, made, .. } => {
+                let keys = encoder.keys_done();
+                let piece = encoder.next_chunk(PIECE_BYTES);
+                let keys = encoder.keys_done() - keys;
+                let takes = START_NS + encoding(piece.bytes.len()) + delay(*format, keys);
+                *made = Some((piece.bytes, piece.last));
+                Some(takes)
+            }
+            Self::File { .. } => Some(START_NS),
+            Self::Save { .. } => None,
         }
     }
 }

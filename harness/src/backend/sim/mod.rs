@@ -17,14 +17,14 @@ use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind, Nanos, Process, Speaker, StreamLine, Touched, View,
 };
 use slotstorm_fabric::{Endpoint, LinkChange};
-use slotstorm_sim::{Cluster, Exited, Executor, Machinery, MachineState};
+use slotstorm_sim::{Cluster, Executor, Exited, MachineState, Machinery};
 
 use super::process::address::AddressPlan;
 use super::{BackendError, ProcessState, SeenBy, Signal, World};
 use crate::plan::seed;
 
 pub use mailbox::SimMailbox;
-pub use storm::{SimStorm, Simulated, simulate};
+pub use storm::{SimStorm, simulate};
 pub use tape::{Keep, Tape};
 
 /// How often a process that was asked to end is looked at.

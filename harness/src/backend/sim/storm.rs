@@ -11,9 +11,9 @@ use slotstorm_sim::{
 
 use super::{Keep, SimWorld, Tape};
 use crate::admin::create::create;
+use crate::backend::process::StartError;
 use crate::backend::process::address::{AddressPlan, BUS_OFFSET};
 use crate::backend::process::sut::{self, Program, Server};
-use crate::backend::process::StartError;
 use crate::backend::{BackendError, SeenBy, World, roster};
 use crate::driver::{Listener, Run};
 use crate::plan::{Plan, seed};
@@ -60,7 +60,8 @@ pub fn simulate(storm: SimStorm) -> Result<Simulated, StartError> {
     let embedded = Server::find(&Program::Embedded)?;
     let machine = |node: u16| {
         let dir = format!("/n{node}");
-        let args = sut::arguments(&embedded, ADDRESSES, node, Path::new(&dir), Path::new(""), &directives, None);
+        let args =
+            sut::arguments(&embedded, ADDRESSES, node, Path::new(&dir), Path::new(""), &directives, None);
         MachineOptions {
             // The first word is the verb.
             args: args.into_iter().skip(1).collect(),
@@ -137,9 +138,14 @@ async fn carry_out(
         let node = format!("n{}", exited.node);
         return Err(BackendError::Server { node, message: exited.status }.into());
     }
-    let created = created?;
+    let created = created.map_err(|error| {
+        let logs: Vec<String> =
+            (1..=world.nodes()).map(|node| tail(world.inner.cluster.borrow().log(node))).collect();
+        BackendError::Harness(format!("the cluster could not be made: {error}\n{}", logs.join("\n")))
+    })?;
     let version = format!("slotstorm {}", env!("CARGO_PKG_VERSION"));
-    let nodes = roster::node_infos(&world, plan.masters, &created, |_| ("embedded".to_owned(), version.clone()));
+    let nodes =
+        roster::node_infos(&world, plan.masters, &created, |_| ("embedded".to_owned(), version.clone()));
     let info = RunInfo { backend: "sim".to_owned(), ..plan.run_info(nodes) };
     *world.inner.tape.borrow_mut() = Some(Tape::new(keep, &info));
     let drained = world.clone();
@@ -152,4 +158,10 @@ async fn carry_out(
     let run = Run { world, plan, nodes: info.nodes.clone(), listener, interrupted };
     let outcome = run.carry_out().await;
     Ok((info, outcome.map(|outcome| outcome.not_converged)))
+}
+
+/// The last lines of a log, for error messages.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
 }

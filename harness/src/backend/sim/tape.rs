@@ -122,7 +122,8 @@ impl Tape {
 }
 
 fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    serde_json::to_writer(&mut *out, value).unwrap_or_else(|error| unreachable!("lines have only string keys: {error}"));
+    serde_json::to_writer(&mut *out, value)
+        .unwrap_or_else(|error| unreachable!("lines have only string keys: {error}"));
     // Writing to memory does not fail.
     let _ = out.write_all(b"\n");
 }

@@ -359,7 +359,9 @@ impl Cluster {
         // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the
         // very epoch that it was asked in.
         let any_election = self.settings.zoo.has(Mutation::OldVotesCount);
-        if node.is_master() && !node.slots.is_empty() && (self.election.asked == Some(voter_epoch) || any_election)
+        if node.is_master()
+            && !node.slots.is_empty()
+            && (self.election.asked == Some(voter_epoch) || any_election)
         {
             self.election.voters.insert(voter);
             self.todo.failover = true;

@@ -672,7 +672,8 @@ impl Replication {
                     // What it asks for is how far we were before it.
                     if stream.sends_acks {
                         batch.hand_over(self.stream_db, actions);
-                        let early = if self.settings.zoo.has(Mutation::AcksBeforeItHas) { EARLY_BYTES } else { 0 };
+                        let early =
+                            if self.settings.zoo.has(Mutation::AcksBeforeItHas) { EARLY_BYTES } else { 0 };
                         actions.push(ack(conn, self.log.end() + early));
                     }
                 }
