@@ -1,5 +1,7 @@
 //! Storms in the simulator, through the command line: the same seed is the same run, and its folder is a run's folder.
 
+#![allow(clippy::disallowed_methods)] // it looks at files
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -264,13 +264,13 @@ impl Cluster {
 
     /// The machine loses power: the process ends, and what was not synced is lost.
     pub fn lose_power(&mut self, node: u16) {
-        self.with_machine(node, |machine, around| machine.lose_power(around));
+        self.with_machine(node, Machine::lose_power);
         self.pass_on();
     }
 
     /// SIGTERM; the process ends when it is ready to.
     pub fn terminate(&mut self, node: u16) {
-        self.with_machine(node, |machine, around| machine.terminate(around));
+        self.with_machine(node, Machine::terminate);
     }
 
     /// SIGSTOP.
@@ -280,7 +280,7 @@ impl Cluster {
 
     /// SIGCONT.
     pub fn resume(&mut self, node: u16) {
-        self.with_machine(node, |machine, around| machine.resume(around));
+        self.with_machine(node, Machine::resume);
     }
 
     /// What became of a node's process.
@@ -387,16 +387,14 @@ impl Cluster {
     /// The next thing that an outsider hears.
     pub fn poll_heard(&mut self, outsider: u32, context: &Context<'_>) -> Poll<LinkEvent> {
         let outsider = &mut self.outsiders[outsider as usize];
-        match outsider.heard.pop_front() {
-            Some(event) => Poll::Ready(event),
-            None => {
-                match &mut outsider.waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => outsider.waker = Some(context.waker().clone()),
-                }
-                Poll::Pending
-            }
+        if let Some(event) = outsider.heard.pop_front() {
+            return Poll::Ready(event);
         }
+        match &mut outsider.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => outsider.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn machine(&self, node: u16) -> &Machine {
@@ -449,7 +447,7 @@ impl Cluster {
                 print.bytes(bytes);
             }
             Event::Ended { pipe, dir, .. } => {
-                print.number((6 + dir.index() as u64) << 32 | u64::from(pipe.0))
+                print.number((6 + dir.index() as u64) << 32 | u64::from(pipe.0));
             }
             Event::FabricTimer => print.number(8 << 32),
             Event::Boot { node, .. } => print.number(9 << 32 | u64::from(*node)),

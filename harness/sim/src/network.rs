@@ -474,32 +474,25 @@ impl Network {
         let Some(pipe) = pipe(&mut self.pipes, id) else { return };
         let tells = !pipe.established
             && (self.handshake == Handshake::Dropped || pipe.caller == Endpoint::Controller);
-        match &mut self.listening[usize::from(pipe.callee) - 1] {
-            Some(next) => {
-                let conn = ConnId(*next);
-                *next += 2;
-                pipe.sides[1].owner = Owner::Node { node: pipe.callee, conn };
-                let plane = match pipe.listener {
-                    Listener::Bus => Plane::Bus,
-                    Listener::Data => Plane::Client,
-                };
-                let accepted = Notice::Accepted { conn, pipe: id, plane, peer: pipe.from, local: pipe.to };
-                self.notices.push((pipe.callee, accepted));
-                if tells {
-                    let at = arrival(self.latency, &mut self.rng, now, &mut pipe.wires[1]);
-                    events.push(at, Event::Established(id));
-                }
-                self.fabric.connected(fabric);
-            }
-            None => {
-                if tells {
-                    let at = arrival(self.latency, &mut self.rng, now, &mut pipe.wires[1]);
-                    events.push(at, Event::Refused(id));
-                    pipe.over = true;
-                }
-                self.fabric.push_end(now, fabric, Dir::Down, End::Rst);
-            }
+        if tells {
+            let at = arrival(self.latency, &mut self.rng, now, &mut pipe.wires[1]);
+            let listens = self.listening[usize::from(pipe.callee) - 1].is_some();
+            events.push(at, if listens { Event::Established(id) } else { Event::Refused(id) });
+            pipe.over = !listens;
         }
+        let Some(next) = &mut self.listening[usize::from(pipe.callee) - 1] else {
+            return self.fabric.push_end(now, fabric, Dir::Down, End::Rst);
+        };
+        let conn = ConnId(*next);
+        *next += 2;
+        pipe.sides[1].owner = Owner::Node { node: pipe.callee, conn };
+        let plane = match pipe.listener {
+            Listener::Bus => Plane::Bus,
+            Listener::Data => Plane::Client,
+        };
+        let accepted = Notice::Accepted { conn, pipe: id, plane, peer: pipe.from, local: pipe.to };
+        self.notices.push((pipe.callee, accepted));
+        self.fabric.connected(fabric);
     }
 
     /// Bytes for the sink of `dir`.

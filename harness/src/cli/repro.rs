@@ -161,7 +161,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<ExitCode, Failure> {
     let mut text = repro_text(&small, &signature, Some(&last.fingerprint));
     text.push_str("\n# What happened:\n");
     for line in &story {
-        text.push_str(&format!("# {line}\n"));
+        text.extend(["# ", line, "\n"]);
     }
     fs::write(&output, &text).with_context(|| format!("cannot write {}", output.display()))?;
     println!("\n{text}\nwritten to {}", output.display());

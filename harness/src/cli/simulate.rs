@@ -66,7 +66,9 @@ pub fn storm(
     let write = || -> anyhow::Result<()> {
         write_plan(folder.path(), plan, storm_text)?;
         fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&info)?)?;
-        simulated.tape.write(folder.path())?;
+        for (name, bytes) in simulated.tape.files() {
+            fs::write(folder.path().join(name), bytes)?;
+        }
         for (node, log) in (1..).zip(&simulated.logs) {
             fs::write(folder.log(node), log)?;
         }

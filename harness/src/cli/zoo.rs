@@ -38,6 +38,9 @@ pub struct ZooArgs {
     out: PathBuf,
 }
 
+/// The first storm that showed a bug, by its number, and what fired in it.
+type Found = Arc<Mutex<Option<(u64, Vec<String>)>>>;
+
 /// What became of one bug.
 struct Hunted {
     /// Storms until it was found.
@@ -103,7 +106,7 @@ fn hunt_one(args: &ZooArgs, specimen: Option<&'static Specimen>, budget: u64) ->
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let next = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    let found: Arc<Mutex<Option<(u64, Vec<String>)>>> = Arc::default();
+    let found: Found = Arc::default();
     let first_seed = args.first_seed;
     let threads: Vec<_> = (0..jobs.max(1))
         .map(|_| {

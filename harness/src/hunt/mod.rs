@@ -37,11 +37,7 @@ pub fn judge(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Judged, StartError> 
         keep: Keep::Record,
         listener: Rc::new(Silent),
         interrupted: Rc::new(move || stop.load(Ordering::Relaxed)),
-    });
-    let simulated = match simulated {
-        Ok(simulated) => simulated,
-        Err(error) => return Err(error),
-    };
+    })?;
     let fingerprint = simulated.info.fingerprint.clone().unwrap_or_default();
     let options = JudgeOptions { harness_error: simulated.broken, ..JudgeOptions::default() };
     let record = simulated.tape.into_record().unwrap_or_default();

@@ -59,10 +59,10 @@ impl Search<'_> {
             let mut from = 0;
             while from < self.best.faults.len() {
                 let to = (from + size).min(self.best.faults.len());
-                if !self.attempt("fewer faults", |plan| drop(plan.faults.drain(from..to))) {
-                    from = to;
-                } else {
+                if self.attempt("fewer faults", |plan| drop(plan.faults.drain(from..to))) {
                     dropped = true;
+                } else {
+                    from = to;
                 }
             }
             if size == 1 && !dropped {

@@ -50,14 +50,13 @@ impl Files {
 
     /// Appends; a file that is not there is made, and its name is durable at once, since the store syncs the directory.
     pub fn append(&mut self, name: &str, bytes: &[u8]) {
-        let inode = match self.live.get(name) {
-            Some(&inode) => inode,
-            None => {
-                let inode = self.temporary(Vec::new());
-                self.name(inode, name);
-                self.durable.insert(name.to_owned(), inode);
-                inode
-            }
+        let inode = if let Some(&inode) = self.live.get(name) {
+            inode
+        } else {
+            let inode = self.temporary(Vec::new());
+            self.name(inode, name);
+            self.durable.insert(name.to_owned(), inode);
+            inode
         };
         self.inodes[inode].bytes.extend_from_slice(bytes);
     }

@@ -282,16 +282,13 @@ impl Machine {
             return;
         }
         let Some(process) = &mut self.process else { return };
-        match self.disk.step(&mut process.done) {
-            Some(takes) => {
-                around.events.push(around.now + takes, Event::DiskStep { node: self.number, generation });
-            }
-            None => {
-                process.pending.extend(process.done.drain(..).map(Pending::Disk));
-                self.begin_disk(around);
-                self.wake_by(around.now, around.events);
-            }
+        if let Some(takes) = self.disk.step(&mut process.done) {
+            around.events.push(around.now + takes, Event::DiskStep { node: self.number, generation });
+            return;
         }
+        process.pending.extend(process.done.drain(..).map(Pending::Disk));
+        self.begin_disk(around);
+        self.wake_by(around.now, around.events);
     }
 
     pub fn saver_step(&mut self, generation: u32, id: SnapshotId, around: &mut Surroundings<'_>) {

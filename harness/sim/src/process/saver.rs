@@ -137,14 +137,12 @@ impl Savers {
                     self.0.remove(&id);
                     return (Some(SaverDone::Saved { id, result: Err(error) }), None);
                 }
-                match disk.replacement_takes(replacement) {
-                    Some(takes) => (None, Some(takes)),
-                    None => {
-                        let result = Ok(replacement.len);
-                        self.0.remove(&id);
-                        (Some(SaverDone::Saved { id, result }), None)
-                    }
+                if let Some(takes) = disk.replacement_takes(replacement) {
+                    return (None, Some(takes));
                 }
+                let result = Ok(replacement.len);
+                self.0.remove(&id);
+                (Some(SaverDone::Saved { id, result }), None)
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis_protocol::redis_keyslot;
-use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase, RunInfo, Sources, read_folder};
+use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, RunInfo, Sources, read_folder};
 
 use super::servers::{Model, Modelled, bulk, id};
 use super::*;

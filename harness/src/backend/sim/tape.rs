@@ -2,7 +2,6 @@
 //! judge's own form of it.
 
 use std::io::Write;
-use std::path::Path;
 
 use slotstorm_checker::record::{BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, View};
 use slotstorm_fabric::BusTape;
@@ -88,19 +87,17 @@ impl Tape {
         self.put_bus_lines();
     }
 
-    /// Writes the files of a run's folder; nothing if only the record was kept.
-    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
-        if let Form::Text(text) = &self.form {
-            for (name, bytes) in [
+    /// The files of a run's folder, name and content; none if only the record was kept.
+    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
+        match &self.form {
+            Form::Record(_) => Vec::new(),
+            Form::Text(text) => vec![
                 ("history.jsonl", &text.history),
                 ("views.jsonl", &text.views),
                 ("stream.jsonl", &text.stream),
                 ("bus.jsonl", &text.bus),
-            ] {
-                std::fs::write(folder.join(name), bytes)?;
-            }
+            ],
         }
-        Ok(())
     }
 
     /// The judge's form, if that was kept.
