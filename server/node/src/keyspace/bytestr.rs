@@ -2,7 +2,8 @@
 //! bytes, which is what keeps copy on write of a page cheap whatever the values are.
 
 use std::fmt;
-use std::sync::Arc;
+
+use super::block::Block;
 
 const INLINE: usize = 22;
 
@@ -13,7 +14,7 @@ pub struct ByteStr(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE] },
-    Shared(Arc<[u8]>),
+    Shared(Block),
 }
 
 impl ByteStr {
@@ -24,7 +25,7 @@ impl ByteStr {
             inline[..bytes.len()].copy_from_slice(bytes);
             Self(Repr::Inline { len: bytes.len() as u8, bytes: inline })
         } else {
-            Self(Repr::Shared(Arc::from(bytes)))
+            Self(Repr::Shared(Block::from(bytes)))
         }
     }
 
@@ -36,11 +37,11 @@ impl ByteStr {
         }
     }
 
-    /// Bytes on the heap (reference counts included).
+    /// Bytes on the heap, the count of owners included.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Repr::Inline { .. } => 0,
-            Repr::Shared(bytes) => bytes.len() + 16,
+            Repr::Shared(block) => block.heap_bytes(),
         }
     }
 }

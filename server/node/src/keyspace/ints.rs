@@ -1,13 +1,13 @@
 //! A few integers, ascending, in one shared block, each in two, four or eight bytes as the widest needs: what a small
 //! set of integers is made of, as Redis' intset.
 
-use std::sync::Arc;
+use super::block::Block;
 
 /// The integers.
 #[derive(Clone, Debug, Default)]
 pub struct Ints {
     /// Empty, or the width in bytes and the integers, little-endian.
-    block: Arc<[u8]>,
+    block: Block,
 }
 
 #[allow(clippy::len_without_is_empty)] // used by sets only, which do not need it
@@ -21,9 +21,9 @@ impl Ints {
         self.block.len().saturating_sub(1) / self.width()
     }
 
-    /// Bytes on the heap, the block's reference counts included.
+    /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.block.len() + 16
+        self.block.heap_bytes()
     }
 
     /// The integer at `rank`.
@@ -63,7 +63,7 @@ impl Ints {
     pub fn remove(&mut self, rank: usize) {
         let len = self.len() - 1;
         let left = (0..=len).filter(|&other| other != rank).filter_map(|rank| self.get(rank));
-        self.block = if len == 0 { Arc::default() } else { block(self.width(), len, left) };
+        self.block = if len == 0 { Block::default() } else { block(self.width(), len, left) };
     }
 
     /// The integers from `rank` on.
@@ -99,15 +99,13 @@ fn width_of(int: i64) -> usize {
     }
 }
 
-fn block(width: usize, len: usize, ints: impl Iterator<Item = i64>) -> Arc<[u8]> {
-    // Filled at once: the length of a repetition is known, so that this allocates once and exactly.
-    let mut block: Arc<[u8]> = std::iter::repeat_n(width as u8, 1 + len * width).collect();
-    if let Some(bytes) = Arc::get_mut(&mut block) {
+fn block(width: usize, len: usize, ints: impl Iterator<Item = i64>) -> Block {
+    Block::filled(1 + len * width, |bytes| {
+        bytes[0] = width as u8;
         for (to, int) in bytes[1..].chunks_exact_mut(width).zip(ints) {
             to.copy_from_slice(&int.to_le_bytes()[..width]);
         }
-    }
-    block
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!
 //! Time is an argument: nothing here expires by itself. Callers decide (`command` lazily, `node` actively).
 
+mod block;
 pub mod bytestr;
 mod dataset;
 pub mod geohash;
@@ -344,6 +345,15 @@ impl Keyspace {
     /// The time at which keys are loaded: they count as used then, if the file does not say when they were.
     pub const fn set_load_time(&mut self, now: WallMs) {
         self.load_time = now;
+    }
+
+    /// These keys will be loaded next: brings the places where they belong near.
+    pub fn foresee<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let descent = |key| {
+            let Place { slot, hash } = self.place(key);
+            self.slots[slot.index()].descend(hash)
+        };
+        trie::foresee(&mut keys.map(descent).collect::<Vec<_>>());
     }
 
     /// Adds a key that a file or a full resync gives. Fails for values that cannot be, and for a key twice: the later

@@ -2,28 +2,25 @@
 //! allocation, no pointers; searched from the front, as Redis' listpack. A change of length makes a new block: they are
 //! small, and a snapshot may hold the old one.
 
-use std::sync::Arc;
-
-/// The block begins with the number of strings.
-const HEADER: usize = 4;
+use super::block::Block;
 
 /// The sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    /// Empty, or the header and the strings, each behind its length.
-    block: Arc<[u8]>,
+    /// Empty, or the number of strings and the strings, each behind its length.
+    block: Block,
 }
 
 #[allow(clippy::len_without_is_empty, clippy::iter_without_into_iter)] // used by values only, which need neither
 impl Packed {
     /// Number of strings.
     pub fn len(&self) -> usize {
-        self.block.first_chunk().map_or(0, |&header| u32::from_le_bytes(header) as usize)
+        read_len(&self.block).map_or(0, |(len, _)| len)
     }
 
-    /// Bytes on the heap, the block's reference counts included.
+    /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.block.len() + 16
+        self.block.heap_bytes()
     }
 
     /// Adds a string at the end.
@@ -56,10 +53,11 @@ impl Packed {
     pub fn replace_pair(&mut self, field: &[u8], value: &[u8]) -> bool {
         let Some((_, from, to)) = self.locate(field) else { return false };
         let record = len_bytes(value.len()) + value.len();
+        let head = self.block.len() - self.records().len();
         if record == to - from
-            && let Some(block) = Arc::get_mut(&mut self.block)
+            && let Some(block) = self.block.get_mut()
         {
-            let end = HEADER + to;
+            let end = head + to;
             block[end - value.len()..end].copy_from_slice(value);
             return true;
         }
@@ -85,7 +83,7 @@ impl Packed {
     }
 
     fn records(&self) -> &[u8] {
-        self.block.get(HEADER..).unwrap_or_default()
+        read_len(&self.block).map_or(&[], |(_, records)| records)
     }
 
     /// Offsets among the records of the pair's begin, of its value's record, and of its end.
@@ -111,22 +109,20 @@ impl Packed {
         }
         let old = self.records();
         let added: usize = items.iter().map(|item| len_bytes(item.len()) + item.len()).sum();
-        // Filled at once: the length of a repetition is known, so that this allocates once and exactly.
-        let mut block: Arc<[u8]> = std::iter::repeat_n(0, HEADER + old.len() - removed + added).collect();
-        if let Some(bytes) = Arc::get_mut(&mut block) {
+        let block = Block::filled(len_bytes(len) + old.len() - removed + added, |bytes| {
             let mut end = 0;
             let mut put = |part: &[u8]| {
                 bytes[end..end + part.len()].copy_from_slice(part);
                 end += part.len();
             };
-            put(&(len as u32).to_le_bytes());
+            put_len(len, &mut put);
             put(&old[..at]);
             for item in items {
                 put_len(item.len(), &mut put);
                 put(item);
             }
             put(&old[at + removed..]);
-        }
+        });
         self.block = block;
     }
 }

@@ -137,7 +137,7 @@ impl Node {
             }
             self.abort_migrations();
             self.end_all_waits();
-            self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+            self.follow(master);
             self.log(
                 LogLevel::Notice,
                 format!("REPLICAOF {host}:{port} enabled (user request from '{peer}')"),

@@ -110,6 +110,9 @@ impl Node {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.kind = ConnKind::Client(Some(client));
         }
+        if std::mem::take(&mut self.served_ends) {
+            self.close(conn, true);
+        }
     }
 
     /// True if the command has its answer.

@@ -173,7 +173,7 @@ impl Node {
                 Action::Replicate { ip, port } => {
                     self.abort_migrations();
                     let master = SocketAddr::new(ip, port);
-                    self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+                    self.follow(master);
                 }
                 Action::Promote => {
                     self.replicate(super::super::replication::Replication::promote);

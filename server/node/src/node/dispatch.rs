@@ -95,6 +95,7 @@ impl Node {
                         self.execute(conn, client, args)
                     };
                     parser.next();
+                    client.closing |= std::mem::take(&mut self.served_ends);
                     match step {
                         Step::Done => used += consumed,
                         Step::Later(why) => client.blocked = Some(why),

@@ -5,17 +5,17 @@
 #![allow(clippy::redundant_closure_for_method_calls)] // `Reply::ok` is not general enough in its lifetime
 
 use super::Node;
-use super::replication_glue::{TOO_MANY_DATABASES, keep_key, load_delay_us};
+use super::replication_glue::{LOADED_AT_ONCE, TOO_MANY_DATABASES, keep_key, keep_keys, load_delay_us};
 use super::saving::Saves;
 use super::tickets::Purpose;
 use crate::aof::{
     AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
 };
 use crate::cluster::{Cluster, nodes_conf};
-use crate::command::{ExpiryMode, Fault, Run, Verb, lookup, text};
+use crate::command::{Db, ExpiryMode, Fault, Run, Verb, lookup, text};
 use crate::config::{Config, Key};
 use crate::io::{ConnId, DiskError, DiskOp, Effect, LogLevel, Mono, Now, SnapshotId, Ticket, WallMs};
-use crate::rdb::{RdbDecoder, RdbEvent};
+use crate::rdb::{RdbDecoder, RdbEvent, RdbKey};
 use crate::replication::MasterAddr;
 use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
@@ -516,6 +516,14 @@ impl Node {
         let db = &mut self.db;
         let loading_db = &mut self.files.loading_db;
         db.select(*loading_db);
+        let mut keys: Vec<RdbKey> = Vec::with_capacity(LOADED_AT_ONCE);
+        let mut keep = |db: &mut Db, keys: &mut Vec<RdbKey>| {
+            if let Err(error) = keep_keys(Some(&mut db.keys), keys, wall) {
+                failure.get_or_insert(error);
+            }
+            keys.clear();
+        };
+        let mut no_such_database = false;
         let result = load.decoder.feed(bytes, &mut |event| match event {
             RdbEvent::Aux { name, value } => match &name[..] {
                 b"repl-id" => id = ReplId::parse(&value),
@@ -528,14 +536,13 @@ impl Node {
                 _ => {}
             },
             RdbEvent::SelectDb(number) => {
+                keep(db, &mut keys);
                 match u32::try_from(number).ok().filter(|&it| it < db.databases()) {
                     Some(number) => {
                         *loading_db = number;
                         db.select(number);
                     }
-                    None => {
-                        failure.get_or_insert(TOO_MANY_DATABASES.to_owned());
-                    }
+                    None => no_such_database = true,
                 }
             }
             RdbEvent::Key(key) if !is_replica && key.expire_at_ms.is_some_and(|at| at < due) => {
@@ -547,13 +554,18 @@ impl Node {
                 if merge {
                     db.keys.remove(&key.key);
                 }
-                if let Err(error) = keep_key(Some(&mut db.keys), &key, wall) {
-                    failure.get_or_insert(error);
+                keys.push(key);
+                if merge || keys.len() == LOADED_AT_ONCE {
+                    keep(db, &mut keys);
                 }
             }
             RdbEvent::Function(code) => libraries.push(LibraryItem::Code(code)),
             RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
         });
+        keep(db, &mut keys);
+        if no_such_database {
+            failure = Some(TOO_MANY_DATABASES.to_owned());
+        }
         let keys = (self.files.load_counts.loaded - loaded_before) as usize;
         let us = load_delay_us(&self.config, keys);
         if us > 0 {
@@ -615,7 +627,7 @@ impl Node {
         let [host, port] = words else { return };
         let Ok(port) = port.parse() else { return };
         let master = MasterAddr::new(host, port);
-        self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+        self.follow(master);
         self.db.expiry = self.expiry_mode();
     }
 

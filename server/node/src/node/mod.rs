@@ -175,6 +175,8 @@ pub struct Node {
     vitals: Vitals,
     /// What it said behind the last command, or when the bytes of a client came.
     last_reading_ns: u64,
+    /// Whoever is being served has been closed by what it asked for: nothing more of it is executed.
+    served_ends: bool,
     /// What goes when memory is short.
     eviction: EvictionPolicy,
     /// Memory is still short: keys go at the end of each batch.
@@ -269,6 +271,7 @@ impl Node {
             stopwatch,
             vitals,
             last_reading_ns: 0,
+            served_ends: false,
             eviction: EvictionPolicy::default(),
             more_eviction: false,
             own_expiring: BTreeSet::new(),
@@ -609,9 +612,13 @@ impl Node {
         self.forget(conn);
     }
 
-    /// Closes a connection of ours or a client's.
+    /// Closes a connection of ours or a client's; that of a client who is being served when it has been.
     fn close(&mut self, conn: ConnId, flush: bool) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
+        if matches!(state.kind, ConnKind::Client(None)) {
+            self.served_ends = true;
+            return;
+        }
         self.effects.push(Effect::Close { conn, flush });
         let is_client = matches!(state.kind, ConnKind::Client(_));
         if flush && !state.outbox.is_empty() {

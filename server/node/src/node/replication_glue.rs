@@ -48,6 +48,27 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
 pub(super) const TOO_MANY_DATABASES: &str =
     "FATAL: Data file was created with a Redis server configured to handle more databases. Exiting";
 
+/// Keys that are put in the keyspace together: as many as the processor's nearest cache has room for.
+pub(super) const LOADED_AT_ONCE: usize = 32;
+
+/// Puts keys of a file or a full resync in the keyspace, as [`keep_key`] does; the first error counts.
+pub(super) fn keep_keys(
+    mut keyspace: Option<&mut Keyspace>,
+    keys: &[RdbKey],
+    now: WallMs,
+) -> Result<(), String> {
+    let mut result = Ok(());
+    for keys in keys.chunks(LOADED_AT_ONCE) {
+        if let Some(keyspace) = &keyspace {
+            keyspace.foresee(keys.iter().map(|key| &key.key[..]));
+        }
+        for key in keys {
+            result = result.and(keep_key(keyspace.as_deref_mut(), key, now));
+        }
+    }
+    result
+}
+
 /// Puts a key of a file or a full resync in the keyspace. An empty aggregate is skipped, as Redis does.
 /// `keys` is its database, if there is one of that number.
 pub(super) fn keep_key(keys: Option<&mut Keyspace>, key: &RdbKey, now: WallMs) -> Result<(), String> {
@@ -208,6 +229,9 @@ impl Node {
                 Action::ReleaseWrites => self.end_failover_pause(),
                 Action::RoleChanged => {
                     self.note_master();
+                    if self.is_replica() {
+                        self.part_from_history_if_script_wrote();
+                    }
                     self.abort_migrations();
                     self.end_all_waits();
                     self.db.expiry = self.expiry_mode();
@@ -228,10 +252,8 @@ impl Node {
                 Action::LoadKeys { db, keys } => {
                     if let Some(incoming) = &mut self.incoming {
                         incoming.delay_us += load_delay_us(&self.config, keys.len());
-                        for key in &keys {
-                            if let Err(error) = keep_key(incoming.dataset.database(db), key, self.now.wall) {
-                                incoming.failure.get_or_insert(error);
-                            }
+                        if let Err(error) = keep_keys(incoming.dataset.database(db), &keys, self.now.wall) {
+                            incoming.failure.get_or_insert(error);
                         }
                     }
                 }
@@ -249,6 +271,20 @@ impl Node {
                 Action::WaitAborted { conn } => self.unblock(conn, |reply| reply.error(NOW_A_REPLICA)),
                 Action::Log(level, text) => self.log(level, text),
             }
+        }
+    }
+
+    /// Makes this node a replica of `master`.
+    pub(super) fn follow(&mut self, master: impl Into<MasterAddr>) {
+        self.part_from_history_if_script_wrote();
+        self.replicate(|replication, now, actions| replication.set_master(master, now, actions));
+    }
+
+    /// A script that is under way has written what no stream tells, and as a replica's it never will: only a full resync
+    /// makes this node equal to its master again.
+    fn part_from_history_if_script_wrote(&mut self) {
+        if self.scripts.running.as_ref().is_some_and(|running| running.has_written) {
+            self.replication.change_id();
         }
     }
 

@@ -201,6 +201,7 @@ impl Node {
         }
         if is_here {
             self.flush_scratch(conn);
+            client.closing |= std::mem::take(&mut self.served_ends);
             let closing = client.closing && client.blocked.is_none();
             if client.blocked.is_none() {
                 self.wake.push(conn);

@@ -338,6 +338,17 @@ fn a_cluster_node_without_slots_serves_no_key() {
 }
 
 #[test]
+fn who_is_closed_by_what_it_asked_for_is_not_served_any_more() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no")]);
+    let [replica, other] = [(); 2].map(|()| bench.connect());
+    // A node that becomes a replica drops its own.
+    bench.send(replica, "SYNC\r\nREPLICAOF 127.0.0.1 7001\r\nSET k v\r\nACL DELUSER nobody\r\n");
+    assert!(bench.closes.contains(&replica));
+    assert_eq!(bench.ask(other, "REPLICAOF NO ONE"), "+OK|");
+    assert_eq!(bench.ask(other, "GET k"), "$-1|");
+}
+
+#[test]
 fn a_replica_asks_its_master_for_nothing_before_its_own_file_is_loaded() {
     // Seen in a mixed cluster: the resync was over first, and then the old file was loaded over it.
     let (me, master) = ("a".repeat(40), "b".repeat(40));

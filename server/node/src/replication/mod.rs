@@ -439,7 +439,8 @@ impl Replication {
         ));
     }
 
-    /// Forgets both ids and goes on under a new one: no replica can continue from here (`DEBUG CHANGE-REPL-ID`).
+    /// Forgets both ids and goes on under a new one: no replica can continue from here, and no master lets this node
+    /// (`DEBUG CHANGE-REPL-ID`, data that no stream tells).
     pub fn change_id(&mut self) {
         self.history = History { id: self.random.repl_id(), earlier: None };
     }

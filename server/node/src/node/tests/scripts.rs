@@ -103,6 +103,27 @@ fn a_script_that_wrote_cannot_be_killed_and_ends_when_the_node_does() {
 }
 
 #[test]
+fn a_node_that_is_demoted_amid_a_script_that_wrote_asks_its_master_for_everything() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no")]);
+    let [runner, other] = [(); 2].map(|()| bench.connect());
+    let id = |bench: &mut Bench| {
+        let info = bench.ask(other, "INFO replication");
+        info.split('|')
+            .find_map(|line| line.strip_prefix("master_replid:").map(str::to_owned))
+            .expect("an id")
+    };
+    let before = id(&mut bench);
+    assert_eq!(bench.ask(other, "REPLICAOF 127.0.0.1 7001"), "+OK|");
+    assert_eq!(id(&mut bench), before, "the history just goes on");
+    assert_eq!(bench.ask(other, "REPLICAOF NO ONE"), "+OK|");
+    let promoted = id(&mut bench);
+    bench.send(runner, "EVAL \"redis.call('set','a',1) while true do end\" 0\r\n");
+    bench.node.follow(std::net::SocketAddr::from(([127, 0, 0, 1], 7001)));
+    assert_ne!(bench.node.replication.history().id.to_string(), promoted, "nobody can let it continue");
+    assert_eq!(bench.node.replication.history().earlier, None);
+}
+
+#[test]
 fn the_script_of_a_client_that_has_gone_goes_on() {
     let mut bench = Bench::new(&[("cluster-enabled", "no")]);
     let [runner, other] = [(); 2].map(|()| bench.connect());
