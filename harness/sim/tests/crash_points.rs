@@ -64,8 +64,10 @@ impl Bench {
     fn start(&mut self) {
         self.cluster.start(NODE).expect("it was down");
         loop {
+            let state = self.cluster.state(NODE);
+            assert!(matches!(state, MachineState::Running { .. }), "{state:?}\n{}", self.cluster.log(NODE));
             self.link = Some(self.cluster.dial(self.client, self.at));
-            while self.link.is_some() && !self.hears(|event| matches!(event, LinkEvent::Connected(_))) {}
+            while self.link.is_some() && !self.step() {}
             if self.link.is_some() {
                 break;
             }
@@ -74,21 +76,26 @@ impl Bench {
         while self.ask("PING").starts_with("-LOADING") {}
     }
 
-    /// Lets one thing happen; true if the client heard something of that kind.
-    fn hears(&mut self, wanted: impl Fn(&LinkEvent) -> bool) -> bool {
+    /// Lets one thing happen; true if the present connection was made by it.
+    fn step(&mut self) -> bool {
+        assert!(self.cluster.next_at().is_some(), "nothing will ever happen\n{}", self.cluster.log(NODE));
         self.cluster.turn();
-        let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(event) = self.cluster.poll_heard(self.client, &mut context) {
-            match &event {
-                LinkEvent::Received(_, bytes) => self.received.extend_from_slice(bytes),
-                LinkEvent::Refused(..) | LinkEvent::Closed(..) => self.link = None,
-                LinkEvent::Connected(_) => {}
-            }
-            if wanted(&event) {
-                return true;
+        let mut connected = false;
+        let context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(event) = self.cluster.poll_heard(self.client, &context) {
+            // What is heard of connections of a former life is of no interest.
+            match event {
+                LinkEvent::Received(pipe, bytes) if self.link == Some(pipe) => {
+                    self.received.extend_from_slice(&bytes);
+                }
+                LinkEvent::Connected(pipe) => connected |= self.link == Some(pipe),
+                LinkEvent::Refused(pipe, _) | LinkEvent::Closed(pipe, _) if self.link == Some(pipe) => {
+                    self.link = None;
+                }
+                _ => {}
             }
         }
-        false
+        connected
     }
 
     fn send(&mut self, request: &str) {
@@ -104,20 +111,16 @@ impl Bench {
         loop {
             let text = String::from_utf8_lossy(&self.received);
             let lines = text.matches("\r\n").count();
-            let wanted = match text.strip_prefix('*').and_then(|rest| rest.split("\r\n").next()?.parse().ok())
-            {
-                Some(elements) => 1 + 2 * elements,
-                None => 1,
-            };
+            let elements = text.strip_prefix('*').and_then(|rest| rest.split("\r\n").next());
+            let elements: Option<usize> = elements.and_then(|digits| digits.parse().ok());
+            let wanted = elements.map_or(1, |elements| 1 + 2 * elements);
             if lines >= wanted {
                 return text.into_owned();
             }
-            assert!(
-                matches!(self.cluster.state(NODE), MachineState::Running { .. }),
-                "{}",
-                self.cluster.log(NODE)
-            );
-            self.hears(|_| false);
+            let log = self.cluster.log(NODE);
+            assert!(matches!(self.cluster.state(NODE), MachineState::Running { .. }), "{log}");
+            assert!(self.link.is_some(), "{request}: closed after {text:?}\n{log}");
+            self.step();
         }
     }
 
@@ -152,7 +155,7 @@ fn lost_in(crashes: u32, appendfsync: &str, seed: u64) -> usize {
                 in_order.push(next);
                 next += 1;
             }
-            bench.hears(|_| false);
+            bench.step();
         }
         let done = bench.acknowledged();
         written += done;
