@@ -7,6 +7,7 @@ mod backend;
 mod campaign;
 mod cli;
 mod driver;
+mod hunt;
 mod nemesis;
 mod observer;
 mod plan;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some(verb) if verb == "server" => slotstorm_server::run(args.collect()),
         Some(verb) if verb == "__keeper" => backend::process::keeper::main(),
         Some(verb) if verb == "__exec" => backend::process::keeper::exec_main(&args.collect::<Vec<_>>()),
+        Some(verb) if verb == "__fingerprint" => cli::determinism::second_process(),
         Some(verb) if verb == "__proxy" => proxy::run_alone(&args.collect::<Vec<_>>()),
         _ => cli::main(),
     }

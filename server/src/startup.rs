@@ -13,6 +13,7 @@ use slotstorm_node::config::{
     CommandLine, Config, IncludedFile, Key, LoadError, ServeArgs, Source, glob_matches, parse_args,
 };
 use slotstorm_node::io::{Effects, Now, Plane};
+use slotstorm_node::zoo::Zoo;
 
 use crate::clock::Clock;
 use crate::files::{FileStore, LockError};
@@ -87,9 +88,10 @@ fn start<M: Machine>(
     make: impl FnOnce(Boot<'_>) -> M,
 ) -> Result<i32, StartError> {
     let args: Result<Vec<String>, OsString> = args.into_iter().map(OsString::into_string).collect();
-    let args = args.map_err(|word| {
+    let mut args = args.map_err(|word| {
         StartError::Plain(format!("this argument is not UTF-8: {}", word.to_string_lossy()))
     })?;
+    let zoo = Zoo::taken_from(&mut args).map_err(StartError::Plain)?;
     let serve = match parse_args(&args).map_err(StartError::Plain)? {
         CommandLine::Version => {
             println!("{}", version(called));
@@ -102,6 +104,7 @@ fn start<M: Machine>(
         CommandLine::Serve(serve) => serve,
     };
     let mut config = load_config(&serve, called)?;
+    config.zoo = zoo;
     let mut log = Log::to_stdout();
     let started_in = std::env::current_dir();
     enter_directory(&mut config, &mut log)?;

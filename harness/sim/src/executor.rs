@@ -12,6 +12,16 @@ use std::task::{Context, Poll, Wake, Waker};
 /// Nanoseconds of virtual time.
 pub type Nanos = u64;
 
+/// What happens beside the tasks, in the same time: the simulated machines.
+pub trait Machinery {
+    /// When the next thing happens.
+    fn next_at(&self) -> Option<Nanos>;
+    /// The time has come: it happens.
+    fn turn(&self);
+    /// The clock goes on though nothing of its own happens.
+    fn advance(&self, now: Nanos);
+}
+
 /// The executor. Cheap to clone: a handle.
 #[derive(Clone, Default)]
 pub struct Executor {
@@ -20,9 +30,10 @@ pub struct Executor {
 
 #[derive(Default)]
 struct Inner {
+    machinery: RefCell<Option<Rc<dyn Machinery>>>,
     now: Cell<Nanos>,
     next: Cell<u64>,
-    tasks: RefCell<BTreeMap<u64, Task>>,
+    tasks: RefCell<BTreeMap<u64, (Task, Waker)>>,
     /// Timers by time, then in the order in which they were set.
     timers: RefCell<BTreeMap<(Nanos, u64), Waker>>,
     ready: Arc<Ready>,
@@ -75,6 +86,11 @@ impl Executor {
         Self::default()
     }
 
+    /// From now on this happens, too. At one moment it comes before timers.
+    pub fn attach(&self, machinery: Rc<dyn Machinery>) {
+        *self.inner.machinery.borrow_mut() = Some(machinery);
+    }
+
     /// Virtual time.
     pub fn now(&self) -> Nanos {
         self.inner.now.get()
@@ -83,7 +99,9 @@ impl Executor {
     /// Adds a task; it runs when its turn comes, at the earliest after the running one waits.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let number = self.number();
-        self.inner.tasks.borrow_mut().insert(number, Box::pin(task));
+        // One waker for the task's whole life: it is asked for at every step.
+        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
+        self.inner.tasks.borrow_mut().insert(number, (Box::pin(task), waker));
         self.inner.ready.push(number);
     }
 
@@ -112,17 +130,40 @@ impl Executor {
         }
     }
 
+    /// Forgets all tasks and the machinery, which may hold this executor in turn.
+    pub fn clear(&self) {
+        // Taken out first: what a task drops may take its timer back.
+        let tasks = std::mem::take(&mut *self.inner.tasks.borrow_mut());
+        drop(tasks);
+        self.inner.timers.borrow_mut().clear();
+        self.inner.machinery.borrow_mut().take();
+    }
+
     fn turn(&self, number: u64) {
         // Taken out while it runs, so that it may spawn others.
-        let Some(mut task) = self.inner.tasks.borrow_mut().remove(&number) else { return };
-        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
+        let Some((mut task, waker)) = self.inner.tasks.borrow_mut().remove(&number) else { return };
         if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-            self.inner.tasks.borrow_mut().insert(number, task);
+            self.inner.tasks.borrow_mut().insert(number, (task, waker));
         }
     }
 
-    /// Jumps to the next timer and wakes its task; false if there is none.
+    /// Jumps to the next timer and wakes its task, or lets the machinery's next event happen; false if there is
+    /// neither.
     fn advance(&self) -> bool {
+        let timer = self.inner.timers.borrow().first_key_value().map(|(&(at, _), _)| at);
+        let machinery = self.inner.machinery.borrow();
+        if let Some(machinery) = machinery.as_deref() {
+            if let Some(at) = machinery.next_at()
+                && timer.is_none_or(|timer| at <= timer)
+            {
+                self.inner.now.set(self.inner.now.get().max(at));
+                machinery.turn();
+                return true;
+            }
+            if let Some(timer) = timer {
+                machinery.advance(timer);
+            }
+        }
         let Some(((at, _), waker)) = self.inner.timers.borrow_mut().pop_first() else { return false };
         self.inner.now.set(self.inner.now.get().max(at));
         waker.wake();

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::fleet::Fleet;
 use super::migrate::{CarryOptions, Road};
 use super::mover::{MoveError, MoveReport, Orders, SlotMove, Stage, move_slots};
-use crate::backend::sim::model::{self, Modelled, bulk, id};
-use crate::backend::sim::{SimOptions, SimWorld};
+use crate::backend::model::servers::{self, Modelled, bulk, id};
+use crate::backend::model::{ModelOptions, ModelWorld};
 use crate::backend::{SeenBy, World};
 use slotstorm_sim::Executor;
 
@@ -65,7 +65,7 @@ impl Model {
     }
 }
 
-impl model::Model for Model {
+impl servers::Model for Model {
     fn answer(&mut self, node: u16, words: &[String]) -> Option<String> {
         let line = words.join(" ");
         let trick = self.tricks.iter().find(|(at, start, _)| *at == node && line.starts_with(start));
@@ -125,8 +125,8 @@ fn moved(tricks: &[(u16, &'static str, Trick)]) -> (MoveReport, Vec<String>) {
     let model = Model::new(tricks);
     let log = model.log.clone();
     let executor = Executor::new();
-    let options = SimOptions { nodes: 2, seed: 1, latency_ns: 50_000, jitter_ns: 0 };
-    let world = SimWorld::new(executor.clone(), options, Modelled::new(model));
+    let options = ModelOptions { nodes: 2, seed: 1, latency_ns: 50_000, jitter_ns: 0 };
+    let world = ModelWorld::new(executor.clone(), options, Modelled::new(model));
     let flow = async move {
         let entry = world.address(1, SeenBy::Controller);
         let mut fleet = Fleet::discover(&world, entry, 1000).await.expect("the model answers");

@@ -1,11 +1,17 @@
-//! Where a storm happens: real processes behind the proxy, or (later) the simulator. Everything above speaks only the
+//! Where a storm happens: real processes behind the proxy, or the simulator. Everything above speaks only the
 //! [`World`] trait, so that plan, nemesis, driver, observer and admin run on both, in real or in virtual time.
 //!
 //! Futures here are not `Send`: each backend has one thread for all of them (tokio's `LocalSet`, or the simulator's
 //! own executor).
 
+mod bus_lines;
 mod faults;
+#[cfg(test)]
+pub mod model;
 pub mod process;
+mod roster;
+pub mod sim;
+mod stream_lines;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,9 +22,6 @@ use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched,
 use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 
 pub use faults::{ClockShift, Damage, DataFile, Disk};
-
-#[cfg_attr(not(test), allow(dead_code))] // so far tests alone run storms in virtual time
-pub mod sim;
 
 /// The world that a run acts on. Cheap to clone: a handle.
 pub trait World: Clone + 'static {

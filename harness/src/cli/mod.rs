@@ -13,14 +13,19 @@ use clap::{Parser, Subcommand};
 mod campaign;
 mod check;
 pub mod cluster;
+pub mod determinism;
 mod doctor;
 mod faults;
 mod history;
+mod hunt;
 pub mod redis_cli;
+mod repro;
 mod run;
 mod screen;
 mod serve;
+mod simulate;
 mod terminal;
+mod zoo;
 
 /// Bad usage: the user's to mend.
 const USAGE: u8 = 254;
@@ -72,6 +77,14 @@ struct Cli {
 enum Verb {
     /// Start a cluster, storm it, judge what happened
     Run(Box<run::RunArgs>),
+    /// Run many storms in the simulator and collect what they find
+    Hunt(Box<hunt::HuntArgs>),
+    /// Replay a finding, and say how often it shows
+    Repro(repro::ReproArgs),
+    /// Make a finding smaller, and tell its story
+    Shrink(repro::ShrinkArgs),
+    /// Hunt bugs that were put into the node on purpose
+    Zoo(zoo::ZooArgs),
     /// Judge the stored history of a run again, or a history that others recorded
     Check(Box<check::CheckArgs>),
     /// Write the history of a run for other checkers
@@ -129,6 +142,10 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.verb {
         Verb::Run(args) => run::run(&args),
+        Verb::Hunt(args) => hunt::run(&args),
+        Verb::Repro(args) => repro::repro(&args),
+        Verb::Shrink(args) => repro::shrink(&args),
+        Verb::Zoo(args) => zoo::run(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Export(args) => history::export(&args),
         Verb::Report(args) => check::report(&args),
@@ -158,6 +175,9 @@ fn say_troubles() {
 fn exit_255_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if slotstorm_sim::in_node::is() {
+            return; // a crash of the simulated server, which the record tells
+        }
         usual(info);
         // The keeper sees its pipe end and kills every server.
         std::process::exit(PANIC);

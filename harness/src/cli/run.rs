@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use slotstorm_checker::JudgeOptions;
 use slotstorm_checker::record::verdict::Verdict;
-use slotstorm_checker::record::{Expect, RunInfo};
+use slotstorm_checker::record::{Expect, NodeInfo, RunInfo};
 
+use super::simulate::{self, SimulateArgs};
 use super::terminal::Terminal;
 use super::{BROKEN, Failure};
 use super::{faults, screen};
@@ -30,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   slotstorm run --sut embedded:3,/usr/bin/redis-server:3         a mixed cluster
   slotstorm run --preset partitions --duration 120 --expect strict
   slotstorm run results/latest/repro.toml                        the last run once more
+  slotstorm run --backend sim --seed 7                           in virtual time, a thousand times as fast
   slotstorm run --set appendfsync=always --set cluster-require-full-coverage=yes";
 
 /// Start a cluster, storm it, judge what happened. Flags go before the storm file's words.
@@ -48,6 +50,12 @@ pub struct RunArgs {
     /// The server under test: embedded, a path, or a mix such as embedded:3,PATH:3 [default: embedded]
     #[arg(long, value_name = "SUT")]
     sut: Option<String>,
+    /// Where the storm happens: process (real processes behind the proxy) or sim (virtual time; a seed replays exactly)
+    #[arg(long, value_name = "BACKEND", default_value = "process")]
+    backend: Backend,
+    /// With --backend sim: run it again in a second process and compare the fingerprints
+    #[arg(long)]
+    verify_determinism: bool,
     /// Start every server with this directive; may be given several times
     #[arg(long, value_name = "DIRECTIVE=VALUE")]
     set: Vec<String>,
@@ -102,6 +110,13 @@ pub struct RunArgs {
     json: bool,
 }
 
+/// Where a storm happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Backend {
+    Process,
+    Sim,
+}
+
 fn expect(text: &str) -> Result<Expect, String> {
     match text {
         "redis" => Ok(Expect::Redis),
@@ -112,12 +127,12 @@ fn expect(text: &str) -> Result<Expect, String> {
 }
 
 /// What of the run is known when the processes are gone.
-struct Done {
-    folder: PathBuf,
-    interrupted: bool,
-    broken: Option<String>,
+pub(super) struct Done {
+    pub folder: PathBuf,
+    pub interrupted: bool,
+    pub broken: Option<String>,
     /// What the judge of the bus said that ran beside the storm.
-    live: Option<LiveVerdict>,
+    pub live: Option<LiveVerdict>,
 }
 
 /// Between two looks at what the judge of the bus found.
@@ -128,6 +143,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(kind) = &args.list_faults {
         return faults::list(kind);
     }
+    if args.verify_determinism && args.backend != Backend::Sim {
+        return Err(Failure::Usage("--verify-determinism is of --backend sim: processes are not".to_owned()));
+    }
     if args.list_presets {
         for preset in PRESETS {
             println!("{:<12} {}", preset.name, preset.about);
@@ -137,7 +155,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (plan, storm_text) = plan(args)?;
     let plan = Rc::new(plan);
     let terminal = Rc::new(Terminal::new(args.json, &plan));
-    let done = run_local(storm(args, Rc::clone(&plan), &storm_text, &terminal))??;
+    let done = match args.backend {
+        Backend::Process => run_local(storm(&args.out, Rc::clone(&plan), &storm_text, &terminal))??,
+        Backend::Sim => {
+            let sim = SimulateArgs { results: args.out.clone(), verify_determinism: args.verify_determinism };
+            Some(simulate::storm(&sim, &plan, &storm_text, &terminal)?)
+        }
+    };
     let Some(done) = done else {
         terminal.line("interrupted before the cluster stood: there is nothing to judge");
         return Ok(ExitCode::from(2));
@@ -240,8 +264,8 @@ fn plan(args: &RunArgs) -> Result<(Plan, String), Failure> {
 }
 
 /// Brings the cluster up, storms it and takes it down; `None` if the user ended it before the storm began.
-async fn storm(
-    args: &RunArgs,
+pub(super) async fn storm(
+    results: &Path,
     plan: Rc<Plan>,
     storm_text: &str,
     terminal: &Rc<Terminal>,
@@ -259,9 +283,10 @@ async fn storm(
         clients: plan.clients,
         sut,
         directives: directives.clone(),
+        mutation: plan.mutation.clone(),
         seed: plan.seed,
         clocks: plan.faults.iter().any(|fault| matches!(fault.kind, Kind::Clock { .. })),
-        results: args.out.clone(),
+        results: results.to_owned(),
         name: plan.name.clone(),
         launcher: SELF_EXE.into(),
     })
@@ -292,7 +317,7 @@ async fn storm(
             });
         }
     };
-    let info = run_info(&plan, &world, &created, started, directives)?;
+    let info = run_info(&plan, world.node_infos(&created), started, directives)?;
     fs::write(world.run_path().join("run.json"), serde_json::to_string_pretty(&info)?)
         .context("cannot write run.json")?;
     terminal.ready(&info, created.took);
@@ -329,52 +354,40 @@ async fn show_violations(world: ProcessWorld, terminal: Rc<Terminal>) {
     }
 }
 
-fn start_failure(error: StartError) -> Failure {
+pub(super) fn start_failure(error: StartError) -> Failure {
     match error {
-        StartError::Sut(error) => Failure::Usage(error.to_string()),
+        StartError::Sut(_) | StartError::Mutation(_) => Failure::Usage(error.to_string()),
         error => Failure::Broken(error.into()),
     }
 }
 
 /// What a replay needs, before anything can go wrong.
-fn write_plan(folder: &Path, plan: &Plan, storm_text: &str) -> anyhow::Result<()> {
+pub(super) fn write_plan(folder: &Path, plan: &Plan, storm_text: &str) -> anyhow::Result<()> {
     fs::write(folder.join("storm.toml"), storm_text).context("cannot write storm.toml")?;
     let comment = "All that a replay needs: slotstorm run repro.toml";
     fs::write(folder.join("repro.toml"), plan.to_file().to_toml(comment)).context("cannot write repro.toml")
 }
 
+/// All of `run.json`: the plan, and what is known of this process and machine.
 fn run_info(
     plan: &Plan,
-    world: &ProcessWorld,
-    created: &crate::admin::create::Created,
+    nodes: Vec<NodeInfo>,
     started: String,
     directives: std::collections::BTreeMap<String, String>,
 ) -> anyhow::Result<RunInfo> {
+    let info = RunInfo { started, directives, ..plan.run_info(nodes) };
+    of_this_process(info)
+}
+
+/// Fills in what is known of this process and machine.
+pub(super) fn of_this_process(info: RunInfo) -> anyhow::Result<RunInfo> {
     Ok(RunInfo {
-        schema: 1,
-        name: plan.name.clone(),
-        seed: plan.seed,
-        sut: plan.sut.clone(),
-        started,
-        nodes: world.node_infos(created),
-        masters: u32::from(plan.masters),
-        replicas: u32::from(plan.replicas),
-        node_timeout_ms: plan.node_timeout_ms,
-        duration_s: plan.duration_s,
-        clients: u32::from(plan.clients),
-        rate: plan.rate,
-        workload: plan.workload.clone(),
-        faults_planned: Some(plan.schedule().len() as u32),
-        require: plan.require.clone(),
-        expect: plan.expect,
-        max_outage_s: plan.max_outage_s,
-        min_availability_pct: plan.min_availability_pct,
-        converge_bound_s: plan.converge_bound_s(),
-        directives,
+        backend: if info.backend.is_empty() { "process".to_owned() } else { info.backend },
         binary_sha256: binary_sha256().context("cannot read this binary")?,
         version: env!("CARGO_PKG_VERSION").into(),
         host: host_line(),
         command: std::env::args().collect(),
+        ..info
     })
 }
 

@@ -36,6 +36,16 @@ pub trait Listener {
     fn tick(&self, now: Nanos, tally: &Tally);
 }
 
+/// A listener that nothing is told.
+pub struct Silent;
+
+impl Listener for Silent {
+    fn phase(&self, _: Nanos, _: Phase) {}
+    fn fault(&self, _: Nanos, _: &FaultStep) {}
+    fn role(&self, _: &RoleChange) {}
+    fn tick(&self, _: Nanos, _: &Tally) {}
+}
+
 /// A run that is ready to begin: the cluster stands and is whole.
 pub struct Run<W: World> {
     pub world: W,

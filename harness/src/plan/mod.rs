@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use slotstorm_checker::record::{Expect, Nanos};
+use slotstorm_checker::record::{Expect, Nanos, NodeInfo, RunInfo};
 use slotstorm_workloads::workload::WorkloadKind;
 
 mod fault;
@@ -22,11 +22,16 @@ pub use span::*;
 /// A storm file that shows every word, for the help text.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
+/// The version of storm files.
+const FORMAT: u32 = 1;
+
 /// A run, every question answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub name: String,
     pub seed: u64,
+    /// A bug that every embedded node is given on purpose.
+    pub mutation: Option<String>,
     /// As given: `embedded`, a path, or a mix such as `embedded:3,PATH:3`.
     pub sut: String,
     pub masters: u16,
@@ -66,6 +71,11 @@ impl Plan {
     /// Answers what `file` leaves open with the defaults, and makes the schedule from the preset if the file
     /// has none. `seed` is used when the file names none.
     pub fn from_file(file: StormFile, seed: u64) -> Result<Self, String> {
+        if let Some(format) = file.format.filter(|format| *format > FORMAT) {
+            return Err(format!(
+                "this file has format {format}; this slotstorm knows formats up to {FORMAT}"
+            ));
+        }
         let preset = match (&file.preset, &file.faults) {
             (Some(name), _) => Some(preset::find(name)?),
             (None, None) => Some(preset::find("failover")?),
@@ -79,6 +89,7 @@ impl Plan {
         let mut plan = Self {
             name: file.name.unwrap_or_else(|| default_name.into()),
             seed: file.seed.unwrap_or(seed),
+            mutation: file.mutation,
             sut: file.sut.unwrap_or_else(|| "embedded".into()),
             masters: file.masters.unwrap_or(3),
             replicas: file.replicas.unwrap_or(1),
@@ -108,6 +119,8 @@ impl Plan {
     /// The plan as a storm file with every word filled in.
     pub fn to_file(&self) -> StormFile {
         StormFile {
+            format: Some(FORMAT),
+            mutation: self.mutation.clone(),
             name: Some(self.name.clone()),
             preset: None,
             seed: Some(self.seed),
@@ -126,6 +139,33 @@ impl Plan {
             require: self.require.clone(),
             set: self.directives.iter().map(|(k, v)| (k.clone(), Directive::Text(v.clone()))).collect(),
             faults: Some(self.faults.clone()),
+            ..StormFile::default()
+        }
+    }
+
+    /// What `run.json` says of a run of this plan, as far as the plan knows it.
+    pub fn run_info(&self, nodes: Vec<NodeInfo>) -> RunInfo {
+        RunInfo {
+            schema: 1,
+            name: self.name.clone(),
+            seed: self.seed,
+            sut: self.sut.clone(),
+            mutation: self.mutation.clone(),
+            nodes,
+            masters: u32::from(self.masters),
+            replicas: u32::from(self.replicas),
+            node_timeout_ms: self.node_timeout_ms,
+            duration_s: self.duration_s,
+            clients: u32::from(self.clients),
+            rate: self.rate,
+            workload: self.workload.clone(),
+            faults_planned: Some(self.schedule().len() as u32),
+            require: self.require.clone(),
+            expect: self.expect,
+            max_outage_s: self.max_outage_s,
+            min_availability_pct: self.min_availability_pct,
+            converge_bound_s: self.converge_bound_s(),
+            ..RunInfo::default()
         }
     }
 

@@ -26,3 +26,4 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod script;
+pub mod zoo;

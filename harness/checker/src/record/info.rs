@@ -15,6 +15,15 @@ pub struct RunInfo {
     pub seed: u64,
     /// As given: `embedded`, a path, or a mix.
     pub sut: String,
+    /// `process` or `sim`; empty in folders that are older than the simulator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub backend: String,
+    /// Of all events of a simulated run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The bug that was put into every node on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation: Option<String>,
     /// UTC start, RFC 3339.
     pub started: String,
     /// The nodes, in order of their names.

@@ -9,11 +9,10 @@ use std::thread::JoinHandle;
 
 use slotstorm_checker::record::verdict::{Finding, Wire};
 use slotstorm_checker::record::{Body, BusLine, Nanos};
-use slotstorm_checker::wire::{Digest, Fact, LiveJudge, Place, StormFacts, WireOptions};
-use slotstorm_fabric::{BusPassed, BusTape};
+use slotstorm_checker::wire::{Fact, LiveJudge, StormFacts, WireOptions};
+use slotstorm_fabric::BusTape;
 
-/// The frames are counted into the file this often.
-const TALLY_EVERY: Nanos = 10_000_000_000;
+use crate::backend::bus_lines::BusLines;
 
 /// What the history says is whole up to this long ago: the proxy's stalls are handed over a little after they ended.
 const HISTORY_LAG: Nanos = 200_000_000;
@@ -46,20 +45,19 @@ impl BusWriter {
         let (told, hears) = channel();
         let (finds, found) = channel();
         let mut writing = Writing {
-            digest: Digest::new(node_timeout),
+            bus: BusLines::new(node_timeout),
             judge: LiveJudge::new(WireOptions { node_timeout }),
             hears,
             finds,
             file: BufWriter::new(File::create(folder.join("bus.jsonl"))?),
             lines: Vec::new(),
-            tallied: 0,
         };
         let thread = std::thread::Builder::new().name("bus".to_owned()).spawn(move || {
             let mut last = 0;
             while let Ok(tape) = tapes.recv() {
                 last = writing.take(&tape)?.max(last);
             }
-            let tally = [writing.digest.tally(last)];
+            let tally = [writing.bus.tally(last)];
             writing.put(&tally)?;
             writing.judge();
             writing.file.flush()?;
@@ -105,43 +103,19 @@ impl BusWriter {
 }
 
 struct Writing {
-    digest: Digest,
+    bus: BusLines,
     judge: LiveJudge,
     hears: Receiver<Told>,
     finds: Sender<Finding>,
     file: BufWriter<File>,
     lines: Vec<BusLine>,
-    /// When the frames were counted last.
-    tallied: Nanos,
 }
 
 impl Writing {
     /// Writes what a tape holds; answers the time of its end.
     fn take(&mut self, tape: &BusTape) -> io::Result<Nanos> {
-        let mut last = 0;
         let mut lines = std::mem::take(&mut self.lines);
-        for piece in tape.pieces() {
-            last = piece.time;
-            match piece.what {
-                BusPassed::Opened => self.digest.opened(piece.time, piece.conn),
-                BusPassed::Closed => self.digest.closed(piece.conn),
-                BusPassed::Bytes(bytes) => {
-                    let (from, to) = (piece.from.to_string(), piece.to.to_string());
-                    let place = Place {
-                        time: piece.time,
-                        from: &from,
-                        to: &to,
-                        conn: piece.conn,
-                        dialled: piece.dialled,
-                    };
-                    self.digest.bytes(&place, bytes, &mut lines);
-                }
-            }
-        }
-        if last >= self.tallied + TALLY_EVERY {
-            self.tallied = last;
-            lines.push(self.digest.tally(last));
-        }
+        let last = self.bus.take(tape, &mut lines);
         self.put(&lines)?;
         lines.clear();
         self.lines = lines;

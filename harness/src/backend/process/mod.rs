@@ -38,7 +38,7 @@ use slotstorm_checker::record::{
 use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 use tokio::sync::Notify;
 
-use self::address::{AddressPlan, BUS_OFFSET, Claim};
+use self::address::{AddressPlan, Claim};
 use self::bus::BusWriter;
 pub use self::bus::LiveVerdict;
 use self::folder::RunFolder;
@@ -49,8 +49,8 @@ use self::recorder::Recorder;
 use self::servers::{Servers, Surprise};
 use self::sut::{Program, Server, Sut, SutError};
 pub use self::timer::Timers;
-use super::{BackendError, ClockShift, Damage, Disk, ProcessState, SeenBy, Signal, World};
-use crate::admin::create::{CreateError, CreatePlan, Created, Member, Progress, create};
+use super::{BackendError, ClockShift, Damage, Disk, ProcessState, SeenBy, Signal, World, roster};
+use crate::admin::create::{CreateError, Created, Progress, create};
 
 /// Delays of the controller's own loop that are worth a line in the history.
 const STALL_WORTH_NOTING: Duration = Duration::from_millis(20);
@@ -72,6 +72,8 @@ pub struct ProcessOptions {
     pub sut: Sut,
     /// What all nodes are started with; see [`sut::directives`].
     pub directives: BTreeMap<String, String>,
+    /// A bug that every embedded node is given on purpose.
+    pub mutation: Option<String>,
     /// Of everything random.
     pub seed: u64,
     /// Servers are started so that their clocks can be shifted.
@@ -98,6 +100,8 @@ pub enum StartError {
     Backend(#[from] BackendError),
     #[error("the cluster could not be made: {0}")]
     Create(#[from] CreateError),
+    #[error("no bug is called {0} here (a build with `--features zoo` has those of `slotstorm zoo --list`)")]
+    Mutation(String),
 }
 
 /// A cluster of processes. A handle.
@@ -193,7 +197,7 @@ impl ProcessWorld {
         for node in 1..=self.nodes() {
             self.start(node).await?;
         }
-        let plan = self.create_plan();
+        let plan = roster::create_plan(self, self.0.options.masters);
         let created = tokio::select! {
             created = create(self, &plan, progress) => created.map_err(|error| self.with_log(error))?,
             why = self.first_trouble() => return Err(why.into()),
@@ -284,43 +288,10 @@ impl ProcessWorld {
 
     /// What `run.json` says of the nodes. `created` gives ids and slots.
     pub fn node_infos(&self, created: &Created) -> Vec<NodeInfo> {
-        let shards = created.shards();
-        let masters = self.0.options.masters;
-        (1..=self.nodes())
-            .map(|node| {
-                let index = usize::from(node - 1);
-                let shard = (node - 1) % masters;
-                let master_id = &created.ids[usize::from(shard)];
-                let slots = shards.iter().find(|(id, _)| id == master_id);
-                NodeInfo {
-                    name: format!("n{node}"),
-                    id: created.ids[index].clone(),
-                    sut: self.0.servers_of[index].program.to_string(),
-                    version: self.0.servers_of[index].version.clone(),
-                    real: self.address(node, SeenBy::Controller).to_string(),
-                    announced: self.address(node, SeenBy::Cluster).to_string(),
-                    shard: u32::from(shard),
-                    master: node <= masters,
-                    slots: slots.map(|(_, slots)| slots.clone()).unwrap_or_default(),
-                }
-            })
-            .collect()
-    }
-
-    fn create_plan(&self) -> CreatePlan {
-        let masters = self.0.options.masters;
-        let member = |node: u16| Member {
-            name: format!("n{node}"),
-            address: self.address(node, SeenBy::Controller),
-            announced: self.address(node, SeenBy::Cluster),
-            bus_port: self.0.claim.plan.port + BUS_OFFSET,
-            master: (node > masters).then(|| usize::from((node - 1) % masters)),
-        };
-        CreatePlan {
-            members: (1..=self.nodes()).map(member).collect(),
-            timeout_ms: 30_000 + 500 * u64::from(self.nodes()),
-            prove_replication: true,
-        }
+        roster::node_infos(self, self.0.options.masters, created, |node| {
+            let server = &self.0.servers_of[usize::from(node - 1)];
+            (server.program.to_string(), server.version.clone())
+        })
     }
 
     /// The log of the node that an error is about, under it.
@@ -512,7 +483,15 @@ impl World for ProcessWorld {
                     Program::Embedded => None,
                     Program::Path(path) => Some(path.clone()),
                 },
-                args: sut::arguments(server, plan, node, &dir, &log, &self.0.options.directives),
+                args: sut::arguments(
+                    server,
+                    plan,
+                    node,
+                    &dir,
+                    &log,
+                    &self.0.options.directives,
+                    self.0.options.mutation.as_deref(),
+                ),
                 output: folder.output(node),
                 dir,
             }

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use slotstorm_checker::record::{Nanos, StreamLine, StreamWhat, Touched};
-use slotstorm_fabric::{
-    BusTape, Endpoint, LinkChange, Match, MessageRule, Plane, StreamEvent, StreamWhat as Passed, Trap,
-};
+use slotstorm_checker::record::{Nanos, StreamLine, Touched};
+use slotstorm_fabric::{BusTape, Endpoint, LinkChange, Match, MessageRule, Plane, Trap};
 
 use super::address::AddressPlan;
+use crate::backend::stream_lines::stream_line;
 use crate::backend::{BackendError, SeenBy};
 use crate::proxy::{Proxy, ProxyError, ProxyHandle, ProxyOptions, Route};
 
@@ -122,7 +121,7 @@ impl Network {
     /// What passed on replication links since the last call.
     pub fn stream_lines(&self) -> Vec<StreamLine> {
         let events = self.0.borrow().as_ref().map(ProxyHandle::stream_events).unwrap_or_default();
-        events.into_iter().map(line).collect()
+        events.into_iter().map(stream_line).collect()
     }
 
     /// When (end) and for how long the proxy's loop was not let run, since the last call.
@@ -151,22 +150,4 @@ impl Network {
 #[allow(clippy::needless_pass_by_value)] // used as map_err(broken)
 fn broken(error: ProxyError) -> BackendError {
     BackendError::Harness(error.to_string())
-}
-
-fn line(event: StreamEvent) -> StreamLine {
-    let what = match event.what {
-        Passed::Full { replid, offset } => StreamWhat::Full { replid, offset },
-        Passed::Continue { replid, offset } => StreamWhat::Continue { replid, offset },
-        Passed::Elements { elements } => StreamWhat::Elements { elements },
-        Passed::Keys { came, went } => StreamWhat::Keys { came, went },
-        Passed::Lost { why } => StreamWhat::Lost { why },
-        Passed::End { offset } => StreamWhat::End { offset },
-    };
-    StreamLine {
-        time: event.time,
-        from: event.from.to_string(),
-        to: event.to.to_string(),
-        conn: event.conn,
-        what,
-    }
 }

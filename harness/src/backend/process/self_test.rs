@@ -77,7 +77,7 @@ fn bypasses(proc_net_tcp: &str, owners: &BTreeMap<u16, BTreeSet<u64>>, plan: Add
             continue;
         };
         let accepted =
-            socket.local.port() == plan.port || socket.local.port() == plan.port + super::BUS_OFFSET;
+            socket.local.port() == plan.port || socket.local.port() == plan.port + super::address::BUS_OFFSET;
         let remote = socket.remote.ip().octets();
         if !accepted && remote[..3] == [127, plan.t, 0] {
             found.push(format!("n{node} ({}) to {}", socket.local, socket.remote));

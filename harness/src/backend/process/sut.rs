@@ -307,10 +307,14 @@ pub fn arguments(
     dir: &Path,
     log: &Path,
     directives: &BTreeMap<String, String>,
+    mutation: Option<&str>,
 ) -> Vec<String> {
     let mut args = Vec::new();
     if server.program == Program::Embedded {
         args.push("server".to_owned());
+        if let Some(bug) = mutation {
+            args.extend(["--zoo".to_owned(), bug.to_owned()]);
+        }
     }
     let mut flag = |name: &str, value: &str| args.extend([format!("--{name}"), value.to_owned()]);
     flag("port", &plan.port.to_string());
@@ -433,7 +437,7 @@ mod tests {
             has_bind_source_addr: false,
             rdb_version: 9,
         };
-        let args = arguments(&old, plan, 2, Path::new("/d"), Path::new("/l"), &BTreeMap::new());
+        let args = arguments(&old, plan, 2, Path::new("/d"), Path::new("/l"), &BTreeMap::new(), None);
         assert!(!args.contains(&"--bind-source-addr".to_owned()));
         let after = |flag: &str| args[args.iter().position(|arg| arg == flag).unwrap() + 1].clone();
         assert_eq!(

@@ -78,6 +78,7 @@ async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
                 clients: args.clients,
                 sut: args.sut.clone(),
                 directives,
+                mutation: None,
                 seed: args.seed,
                 clocks: false,
                 results: args.out.clone(),

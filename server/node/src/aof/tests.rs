@@ -13,7 +13,12 @@ type Files = BTreeMap<String, Vec<u8>>;
 fn apply(files: &mut Files, op: &DiskOp) {
     match op {
         DiskOp::Append { name, bytes, .. } => files.entry(name.clone()).or_default().extend_from_slice(bytes),
-        DiskOp::Replace { name, bytes, .. } => drop(files.insert(name.clone(), bytes.clone())),
+        DiskOp::Replace { name, bytes, sync } => {
+            // Found by the simulator: after a loss of power a manifest that was not synced is there in part, and the
+            // server does not start.
+            assert!(*sync || !name.ends_with(".manifest"), "a manifest is replaced and not made durable");
+            files.insert(name.clone(), bytes.clone());
+        }
         DiskOp::Sync { .. } => {}
         DiskOp::Truncate { name, len } => files.get_mut(name).expect("a file to cut").truncate(*len as usize),
         DiskOp::Remove { name } => drop(files.remove(name)),

@@ -653,9 +653,9 @@ impl AofWriter {
                 for file in self.manifest.history.drain(..) {
                     disk.op(DiskOp::Remove { name: self.names.path(&file.name) });
                 }
-                // If this one is lost, what is already removed is removed again at the next start.
-                let bytes = self.manifest.to_text().into_bytes();
-                disk.op(DiskOp::Replace { name: self.names.manifest(), bytes, sync: false });
+                // If this one is lost, what is already removed is removed again at the next start. It must be durable
+                // all the same: a rename that comes before the data leaves half a manifest, and no start.
+                put_manifest(&self.names, &self.manifest, disk);
                 Some(AofEvent::Rewritten { began })
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::bus::{Body, Header, MFLAG_FORCEACK};
 use super::{Cluster, MYSELF, MasterLink, NodeFlags, NodeIdx, Turn};
 use crate::io::{LogLevel, Mono};
+use crate::zoo::Mutation;
 
 /// Fixed and random part of the original's delay before an election, and what each better replica adds.
 const DELAY_MS: u64 = 500;
@@ -152,14 +153,19 @@ impl Cluster {
             self.ask_for_votes(manual, turn);
             return;
         };
-        if self.election.voters.len() < self.state.quorum() {
+        let by_half = self.settings.zoo.has(Mutation::ElectedByHalf);
+        let needed = if by_half { self.state.size() / 2 } else { self.state.quorum() };
+        if self.election.voters.len() < needed {
             self.ask_again(epoch, turn);
             self.complain(Complaint::WaitingVotes, turn);
             return;
         }
-        turn.log(LogLevel::Warning, "Failover election won: I'm the new master.");
+        let inert = self.settings.zoo.has(Mutation::LogTextDiffers);
+        let won = if inert { "Failover election won." } else { "Failover election won: I'm the new master." };
+        turn.log(LogLevel::Warning, won);
+        let stays = self.settings.zoo.has(Mutation::EpochStaysAtPromotion);
         let me = self.nodes.me_mut();
-        if me.config_epoch < epoch {
+        if me.config_epoch < epoch && !stays {
             me.config_epoch = epoch;
             turn.log(LogLevel::Warning, format!("configEpoch set to {epoch} after successful failover"));
         }
@@ -175,7 +181,8 @@ impl Cluster {
         // Until it was found to be down the master could not be blamed on the link.
         let age = if age > timeout { age - timeout } else { age };
         let limit = self.settings.repl_ping_period_s * 1000 + timeout * self.settings.validity_factor;
-        self.settings.validity_factor != 0 && age > limit
+        let careless = self.settings.zoo.has(Mutation::PromotesStaleData);
+        self.settings.validity_factor != 0 && age > limit && !careless
     }
 
     fn schedule_election(&mut self, manual: bool, turn: &mut Turn<'_>) {
@@ -190,9 +197,13 @@ impl Cluster {
             let rank = self.my_rank(turn);
             (rank, DELAY_MS + self.random.below(JITTER_MS) + rank * RANK_MS)
         };
+        let longer = self.settings.zoo.has(Mutation::TimerOnePercentLonger);
+        let delay = if longer { delay + delay / 100 + 1 } else { delay };
         self.election.at = Some(turn.now.mono.plus_ms(delay));
         self.election.asked = None;
-        self.election.voters.clear();
+        if !self.settings.zoo.has(Mutation::OldVotesCount) {
+            self.election.voters.clear();
+        }
         self.election.rank = rank;
         if manual {
             self.todo.failover = true;
@@ -347,7 +358,11 @@ impl Cluster {
         let node = self.nodes.get(voter);
         // F-01: a vote counts for the election under way only, and each voter once. A voter grants under the
         // very epoch that it was asked in.
-        if node.is_master() && !node.slots.is_empty() && self.election.asked == Some(voter_epoch) {
+        let any_election = self.settings.zoo.has(Mutation::OldVotesCount);
+        if node.is_master()
+            && !node.slots.is_empty()
+            && (self.election.asked == Some(voter_epoch) || any_election)
+        {
             self.election.voters.insert(voter);
             self.todo.failover = true;
         }
@@ -383,7 +398,8 @@ impl Cluster {
         if header.current_epoch < self.current_epoch {
             return Err(format!("reqEpoch ({}) < curEpoch({})", header.current_epoch, self.current_epoch));
         }
-        if self.last_vote_epoch == self.current_epoch {
+        let generous = self.settings.zoo.has(Mutation::VotesTwice);
+        if self.last_vote_epoch == self.current_epoch && !generous {
             return Err(format!("already voted for epoch {}", self.current_epoch));
         }
         let node = self.nodes.get(candidate);
@@ -396,7 +412,7 @@ impl Cluster {
         }
         let spacing = self.settings.node_timeout_ms * 2;
         let since = turn.ms_since(self.nodes.get(master).voted);
-        if since < spacing {
+        if since < spacing && !generous {
             return Err(format!("can't vote about this master before {} milliseconds", spacing - since));
         }
         let newer = header.slots.iter().find_map(|slot| {

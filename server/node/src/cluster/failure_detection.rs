@@ -3,6 +3,7 @@
 use super::bus::Body;
 use super::{Cluster, MYSELF, NodeFlags, NodeId, NodeIdx, Turn};
 use crate::io::LogLevel;
+use crate::zoo::Mutation;
 
 /// A failure report counts for so many node timeouts.
 const REPORT_VALIDITY: u64 = 2;
@@ -26,7 +27,7 @@ impl Cluster {
                     && turn.ms_since(node.ping_sent) > timeout / 2
                     && turn.ms_since(link.data_received) > timeout / 2
             });
-            if hangs {
+            if hangs && !self.settings.zoo.has(Mutation::InboundHidesDeadLink) {
                 self.drop_outbound(idx, turn);
             }
             let node = self.nodes.get(idx);
@@ -111,7 +112,7 @@ impl Cluster {
             return;
         }
         let voices = self.count_failure_reports(idx, turn) + usize::from(self.nodes.me().is_master());
-        if voices < self.state.quorum() {
+        if voices < self.state.quorum() && !self.settings.zoo.has(Mutation::FailsAlone) {
             return;
         }
         let id = self.nodes.get(idx).id;
@@ -160,6 +161,9 @@ impl Cluster {
     }
 
     fn clear_fail_if_due(&mut self, idx: NodeIdx, turn: &mut Turn<'_>) {
+        if self.settings.zoo.has(Mutation::FailNeverCleared) {
+            return;
+        }
         let undo_ms = self.settings.node_timeout_ms * FAIL_UNDO;
         let node = self.nodes.get(idx);
         let what = if node.is_replica() {

@@ -3,6 +3,7 @@
 use super::bus::{Body, PingKind};
 use super::{Action, Cluster, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel, Mono};
+use crate::zoo::Mutation;
 
 /// An attempt ends after so long.
 const TIMEOUT_MS: u64 = 5000;
@@ -101,7 +102,8 @@ impl Cluster {
         if !self.manual.waits_for_offset() {
             return;
         }
-        if self.manual.master_offset == Some(turn.facts.replication_offset()) {
+        let hurries = self.settings.zoo.has(Mutation::FailoverWithoutCatchingUp);
+        if self.manual.master_offset == Some(turn.facts.replication_offset()) || hurries {
             self.manual.can_start = true;
             turn.log(
                 LogLevel::Warning,

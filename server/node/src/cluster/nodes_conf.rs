@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::{Cluster, NodeFlags, NodeId, SLOTS, SlotBitmap, Turn};
+use crate::zoo::Mutation;
 
 /// A parsed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +191,8 @@ impl Cluster {
     /// The file for the table as it is now.
     pub(super) fn nodes_conf_text(&self, turn: &Turn<'_>) -> String {
         let mut text = self.nodes_text(false, turn);
-        let (current, vote) = (self.current_epoch, self.last_vote_epoch);
+        let forgets = self.settings.zoo.has(Mutation::ForgetsItsVote);
+        let (current, vote) = (self.current_epoch, if forgets { 0 } else { self.last_vote_epoch });
         let _ = writeln!(text, "vars currentEpoch {current} lastVoteEpoch {vote}");
         text
     }

@@ -4,6 +4,7 @@
 use super::bus::{self, Body, Extension, Header, MFLAG_PAUSED, Packet, PingKind};
 use super::{Cluster, MYSELF, NodeFlags, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel};
+use crate::zoo::Mutation;
 
 /// Pings of a link on which more than this waits to be read stay unanswered: some hundred PONGs.
 const UNREAD_PONGS_MAX_BYTES: usize = 1 << 20;
@@ -128,7 +129,9 @@ impl Cluster {
         // F-10: the two links of a pair are separate streams, so a packet can be older than what I heard on
         // the other one. A node's clock never runs behind its own config epoch, so such a packet was made
         // before its sender had the epoch under which I know it: its roles and slots are history.
-        let news = if header.current_epoch < node.config_epoch { News::History } else { News::Fresh };
+        let is_old = header.current_epoch < node.config_epoch;
+        let believed = self.settings.zoo.has(Mutation::OldMessagesBelieved);
+        let news = if is_old && !believed { News::History } else { News::Fresh };
         if header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
             self.save.ask_synced();
@@ -213,6 +216,9 @@ impl Cluster {
     /// F-11: a master that says "I am a replica now" names its heir, with the heir's epoch and slots. If that was its
     /// replica the slots go over to it at once; else they would have no owner until the heir is heard.
     fn inherit(&mut self, from: NodeIdx, left: &super::SlotBitmap, header: &Header) {
+        if self.settings.zoo.has(Mutation::OldMessagesBelieved) {
+            return;
+        }
         let heir = header.master.and_then(|id| self.nodes.find(&id)).filter(|heir| *heir != MYSELF);
         let Some(heir) = heir.filter(|heir| self.nodes.get(*heir).master == Some(from)) else { return };
         self.set_as_master(heir);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::bus::PingKind;
 use super::{Action, Cluster, Election, MYSELF, NodeFlags, NodeIdx, Turn};
+use crate::zoo::Mutation;
 
 impl Cluster {
     /// The table: this node is a master.
@@ -35,7 +36,7 @@ impl Cluster {
         }
         self.nodes.attach(MYSELF, master);
         // F-01: votes of an election before this demotion must not decide one after it.
-        self.election = Election::default();
+        self.forget_election();
         self.reset_manual_failover(turn);
         self.following = None;
         self.follow_master(turn);
@@ -45,6 +46,12 @@ impl Cluster {
         // told: others must hear of its slots before they hear that I gave mine up.
         if let Some(conn) = self.nodes.get(master).outbound {
             self.send_ping(conn, PingKind::Pong, turn);
+        }
+    }
+
+    fn forget_election(&mut self) {
+        if !self.settings.zoo.has(Mutation::OldVotesCount) {
+            self.election = Election::default();
         }
     }
 
@@ -79,6 +86,6 @@ impl Cluster {
         self.broadcast_pong(false, turn);
         self.reset_manual_failover(turn);
         // F-01: the count of this election must not decide the next one.
-        self.election = Election::default();
+        self.forget_election();
     }
 }

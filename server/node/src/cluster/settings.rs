@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::FailoverTiming;
+use crate::zoo::Zoo;
 
 /// Which word of a node's address clients are given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct ClusterSettings {
     pub blacklist_ttl_s: u64,
     /// A bus packet that claims more bytes ends its link.
     pub max_packet_bytes: usize,
+    /// The bug that this node has on purpose.
+    pub zoo: Zoo,
 }
 
 impl Default for ClusterSettings {
@@ -88,6 +91,7 @@ impl Default for ClusterSettings {
             repl_ping_period_s: 10,
             blacklist_ttl_s: 60,
             max_packet_bytes: 64 * 1024 * 1024,
+            zoo: Zoo::default(),
         }
     }
 }

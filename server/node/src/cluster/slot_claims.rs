@@ -3,6 +3,7 @@
 use super::bus::{Body, Header};
 use super::{Action, Cluster, MYSELF, NodeIdx, SlotBitmap, Turn};
 use crate::io::LogLevel;
+use crate::zoo::Mutation;
 
 /// A master that minted its epoch without votes, and has the greater id, waits so long for the other one to act.
 const UNELECTED_YIELD_MS: u64 = 1000;
@@ -35,7 +36,8 @@ impl Cluster {
             let stronger = owner.is_none_or(|owner| {
                 self.slots.is_unclaimed(slot) || self.nodes.get(owner).config_epoch < epoch
             });
-            if !stronger {
+            let keeps = owner == Some(MYSELF) && self.settings.zoo.has(Mutation::IgnoresHigherEpoch);
+            if !stronger || keeps {
                 continue;
             }
             if owner == Some(MYSELF) && turn.facts.keys_in_slot(slot) > 0 {
@@ -93,6 +95,9 @@ impl Cluster {
     /// If my master is a replica itself its master becomes mine. Also asked for each cron: the claims that would tell me
     /// may never come (F-12).
     pub(super) fn climb_to_grand_master(&mut self, turn: &mut Turn<'_>) -> bool {
+        if self.settings.zoo.has(Mutation::SubReplicaStays) {
+            return false;
+        }
         let Some(master) = self.my_master() else { return false };
         let Some(grand) = self.nodes.get(master).master.filter(|grand| *grand != MYSELF) else {
             return false;
@@ -124,7 +129,8 @@ impl Cluster {
         let since = *self.nodes.get_mut(idx).collided.get_or_insert(now);
         let (me, other) = (self.nodes.me(), self.nodes.get(idx).id);
         let smaller = me.id < other;
-        let wait_ms = if header.slots.iter().any(|slot| me.slots.contains(slot)) {
+        let by_id_alone = self.settings.zoo.has(Mutation::CollisionByIdAlone);
+        let wait_ms = if !by_id_alone && header.slots.iter().any(|slot| me.slots.contains(slot)) {
             let elected = self.elected_epoch == Some(me.config_epoch);
             match (self.state.is_ok(), header.state == 0) {
                 (true, false) => Some(0),

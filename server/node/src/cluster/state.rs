@@ -2,6 +2,7 @@
 
 use super::{Cluster, MYSELF, SLOTS, Turn};
 use crate::io::{LogLevel, Mono};
+use crate::zoo::Mutation;
 
 /// A master that starts stays down so long, so that it can hear what happened meanwhile.
 const WRITABLE_DELAY_MS: u64 = 2000;
@@ -55,7 +56,7 @@ impl Cluster {
         let covered = self.slots.assigned() == SLOTS && !failed_owner;
         let mut ok = covered || !self.settings.require_full_coverage;
         self.state.size = size;
-        if reachable < self.state.quorum() {
+        if reachable < self.state.quorum() && !self.settings.zoo.has(Mutation::MinorityServes) {
             ok = false;
             self.state.minority = Some(now);
         }

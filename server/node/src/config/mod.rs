@@ -23,6 +23,8 @@ pub use table::{ACCEPTED, DIRECTIVES, Directive, Flags, HIDDEN, IMMUTABLE, KEYS,
 pub use text::{quoted, split_words};
 pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value, memory};
 
+use crate::zoo::Zoo;
+
 /// All directives' values.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +42,8 @@ pub struct Config {
     pub user_lines: Vec<String>,
     /// It is a cluster node only because a `cluster-config-file` was named: see [`Source::standalone_unless_told`].
     pub implies_cluster: bool,
+    /// The bug that this node has on purpose: none, unless the shell says so.
+    pub zoo: Zoo,
 }
 
 impl Default for Config {
@@ -54,6 +58,7 @@ impl Default for Config {
             acl_text: None,
             user_lines: Vec::new(),
             implies_cluster: false,
+            zoo: Zoo::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::io::{ConnId, DiskOp, Effect, Now, Ticket};
 use crate::keyspace::Slot;
 use crate::replication::Replication;
 use crate::resp::{Args, Reply};
+use crate::zoo::Mutation;
 
 /// The settings of the cluster room, from the directives.
 pub(super) fn settings(config: &Config) -> ClusterSettings {
@@ -47,6 +48,7 @@ pub(super) fn settings(config: &Config) -> ClusterSettings {
         },
         repl_ping_period_s: config.uint(Key::ReplPingReplicaPeriod),
         blacklist_ttl_s: config.uint(Key::ClusterBlacklistTtl),
+        zoo: config.zoo,
         ..ClusterSettings::default()
     }
 }
@@ -217,7 +219,9 @@ impl Node {
         for key in keys {
             self.db.keys.remove(&key);
             self.db.changed(&key);
-            self.db.propagated.push([&b"DEL"[..], &key].into_iter());
+            if !self.config.zoo.has(Mutation::SlotLossNotReplicated) {
+                self.db.propagated.push([&b"DEL"[..], &key].into_iter());
+            }
         }
         self.hand_on(false);
     }

@@ -20,6 +20,7 @@ use crate::replication::MasterAddr;
 use crate::replication::commands::write_command;
 use crate::replication::identity::ReplId;
 use crate::resp::{OwnedArgs, Protocol};
+use crate::zoo::Mutation;
 
 /// A piece of a file that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +273,9 @@ impl Node {
     fn load_data(&mut self) {
         self.db.expiry = ExpiryMode::Ignore;
         self.files.loading_db = 0;
-        if self.config.flag(Key::Appendonly) {
+        if self.config.zoo.has(Mutation::RestartEmpty) {
+            self.load_aof(LoadWhat::ManifestOnly);
+        } else if self.config.flag(Key::Appendonly) {
             self.load_aof(LoadWhat::Everything);
         } else {
             self.load_rdb(false);
@@ -647,7 +650,7 @@ impl Node {
         }
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let gate = aof.end_of_batch(self.now.mono, &mut queue);
-        if gate > self.tickets.durable() {
+        if gate > self.tickets.durable() && !self.config.zoo.has(Mutation::RepliesBeforeFsync) {
             self.tickets.gate_replies(gate);
             self.batch_gate = self.batch_gate.max(gate);
         }

@@ -106,6 +106,9 @@ impl Node {
         section.line("redis_git_dirty", 0);
         section.line("redis_build_id", "0000000000000000");
         section.line("slotstorm_version", env!("CARGO_PKG_VERSION"));
+        if let Some(bug) = self.config.zoo.name() {
+            section.line("slotstorm_zoo", bug);
+        }
         let is_cluster = self.config.flag(Key::ClusterEnabled);
         section.line("redis_mode", if is_cluster { "cluster" } else { "standalone" });
         section.line("os", vitals.os);

@@ -15,6 +15,7 @@ use crate::replication::commands::{CommandBatch, selected_by};
 use crate::replication::failover::FailoverRequest;
 use crate::replication::{Action, Actions, MasterAddr, Replication, ReplicationSettings};
 use crate::resp::{Args, OwnedArgs, Protocol};
+use crate::zoo::Mutation;
 
 /// The settings of the replication room, from the directives.
 pub(super) fn settings(config: &Config) -> ReplicationSettings {
@@ -39,6 +40,7 @@ pub(super) fn settings(config: &Config) -> ReplicationSettings {
         master_auth: some(Key::Masterauth),
         priority: config.uint(Key::ReplicaPriority) as u32,
         read_only: config.flag(Key::ReplicaReadOnly),
+        zoo: config.zoo,
     }
 }
 
@@ -333,7 +335,9 @@ impl Node {
     pub(super) fn commit_load(&mut self) {
         match self.incoming.take() {
             Some(Incoming { dataset, libraries, failure: None, .. }) => {
-                self.db.replace_all(dataset, self.now.wall);
+                if !self.config.zoo.has(Mutation::ResyncKeepsData) {
+                    self.db.replace_all(dataset, self.now.wall);
+                }
                 self.take_libraries_or_complain(&libraries);
                 // They belong to what was there before.
                 self.scripts.held_batches.clear();

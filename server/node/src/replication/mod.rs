@@ -54,6 +54,7 @@ pub use link::LinkStatus;
 
 use crate::io::{ConnId, LogLevel, Mono, SnapshotId};
 use crate::rdb::RdbKey;
+use crate::zoo::{Mutation, Zoo};
 use commands::{CommandBatch, write_command};
 use identity::{History, Random, ReplId};
 use link::MasterLink;
@@ -98,6 +99,8 @@ pub struct ReplicationSettings {
     pub read_only: bool,
     /// How many databases this server has: a master with more cannot be followed.
     pub databases: u32,
+    /// The bug that this node has on purpose.
+    pub zoo: Zoo,
 }
 
 /// Where a snapshot stands in the replication stream.
@@ -131,6 +134,7 @@ impl Default for ReplicationSettings {
             priority: 100,
             read_only: true,
             databases: 16,
+            zoo: Zoo::default(),
         }
     }
 }
@@ -418,7 +422,9 @@ impl Replication {
         let Some(mut link) = self.link.take() else { return };
         link.hang_up(actions);
         let id = self.random.repl_id();
-        self.history.branch(id, self.log.end());
+        if !self.settings.zoo.has(Mutation::KeepsIdAtPromotion) {
+            self.history.branch(id, self.log.end());
+        }
         self.activate_log();
         self.selected = None;
         self.no_replicas_since = Some(now);

@@ -10,6 +10,7 @@ use super::{Action, Actions, Replication, endpoint};
 use crate::io::{ConnId, LogLevel, Mono, SnapshotId};
 use crate::keyspace::Snapshot;
 use crate::rdb::SnapshotEncoder;
+use crate::zoo::Mutation;
 
 /// Stream bytes put in a replica's outbox before it has taken what is there; the rest waits in the log.
 const OUTBOX_WINDOW_BYTES: usize = 4 << 20;
@@ -365,7 +366,9 @@ impl Replication {
         let (Some(id), Some(offset)) = (ReplId::parse(id), offset) else {
             return Err("it asks for no known history".to_owned());
         };
-        if !self.history.contains(id, offset) {
+        let is_earlier = self.history.earlier.is_some_and(|(earlier, _)| earlier == id);
+        let may_fork = is_earlier && self.settings.zoo.has(Mutation::ContinuesPastFork);
+        if !self.history.contains(id, offset) && !may_fork {
             let mine = match self.history.earlier {
                 Some((earlier, until)) if earlier == id => {
                     format!("it asks for offset {asked} of {id}, which is shared up to {until} only")

@@ -9,7 +9,7 @@ use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use slotstorm_checker::record::Nanos;
 
 use super::Servers;
-use super::model::bulk;
+use super::servers::bulk;
 use super::tests::ModelCluster;
 
 #[derive(Clone)]

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis_protocol::redis_keyslot;
 use slotstorm_checker::record::verdict::{Validity, Verdict};
-use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase, RunInfo, Sources, read_folder};
+use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, RunInfo, Sources, read_folder};
 use slotstorm_workloads::workload::WorkloadKind;
 
-use super::model::{Model, Modelled, bulk, id};
+use super::servers::{Model, Modelled, bulk, id};
 use super::toy::Toy;
 use super::*;
-use crate::driver::{Listener, Outcome, Run, Tally};
-use crate::observer::{RoleChange, node_name};
+use crate::driver::{Outcome, Run, Silent};
+use crate::observer::node_name;
 use crate::plan::{Plan, StormFile};
 
 const SHARDS: u16 = 3;
@@ -134,15 +134,6 @@ impl Model for ModelCluster {
     }
 }
 
-struct Silent;
-
-impl Listener for Silent {
-    fn phase(&self, _: Nanos, _: Phase) {}
-    fn fault(&self, _: Nanos, _: &FaultStep) {}
-    fn role(&self, _: &RoleChange) {}
-    fn tick(&self, _: Nanos, _: &Tally) {}
-}
-
 /// Runs a storm file's text in virtual time.
 fn storm(text: &str, cluster: ModelCluster) -> (Outcome, Vec<Event>, String) {
     let (outcome, history, _) = storm_and_views(text, cluster);
@@ -157,8 +148,8 @@ fn storm_and_views(text: &str, cluster: ModelCluster) -> (Outcome, String, Strin
 fn storm_on(text: &str, servers: impl Servers) -> (Outcome, String, String) {
     let plan = Rc::new(Plan::from_file(StormFile::parse("storm.toml", text).unwrap(), 1).unwrap());
     let executor = Executor::new();
-    let options = SimOptions { nodes: 6, seed: plan.seed, latency_ns: 50_000, jitter_ns: 100_000 };
-    let world = SimWorld::new(executor.clone(), options, servers);
+    let options = ModelOptions { nodes: 6, seed: plan.seed, latency_ns: 50_000, jitter_ns: 100_000 };
+    let world = ModelWorld::new(executor.clone(), options, servers);
     let run = Run {
         world: world.clone(),
         plan,

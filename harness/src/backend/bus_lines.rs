@@ -1,0 +1,55 @@
+//! From the fabric's tape of the cluster bus to the lines of `bus.jsonl`.
+
+use slotstorm_checker::record::{BusLine, Nanos};
+use slotstorm_checker::wire::{Digest, Place};
+use slotstorm_fabric::{BusPassed, BusTape};
+
+/// The frames are counted into the file this often.
+const TALLY_EVERY: Nanos = 10_000_000_000;
+
+/// Follows the bus.
+pub struct BusLines {
+    digest: Digest,
+    /// When the frames were counted last.
+    tallied: Nanos,
+}
+
+impl BusLines {
+    /// `node_timeout` is cluster-node-timeout.
+    pub fn new(node_timeout: Nanos) -> Self {
+        Self { digest: Digest::new(node_timeout), tallied: 0 }
+    }
+
+    /// Appends what a tape holds; answers the time of its end.
+    pub fn take(&mut self, tape: &BusTape, lines: &mut Vec<BusLine>) -> Nanos {
+        let mut last = 0;
+        for piece in tape.pieces() {
+            last = piece.time;
+            match piece.what {
+                BusPassed::Opened => self.digest.opened(piece.time, piece.conn),
+                BusPassed::Closed => self.digest.closed(piece.conn),
+                BusPassed::Bytes(bytes) => {
+                    let (from, to) = (piece.from.to_string(), piece.to.to_string());
+                    let place = Place {
+                        time: piece.time,
+                        from: &from,
+                        to: &to,
+                        conn: piece.conn,
+                        dialled: piece.dialled,
+                    };
+                    self.digest.bytes(&place, bytes, lines);
+                }
+            }
+        }
+        if last >= self.tallied + TALLY_EVERY {
+            self.tallied = last;
+            lines.push(self.digest.tally(last));
+        }
+        last
+    }
+
+    /// The last line.
+    pub fn tally(&self, last: Nanos) -> BusLine {
+        self.digest.tally(last)
+    }
+}

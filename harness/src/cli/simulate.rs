@@ -1,0 +1,98 @@
+//! `slotstorm run --backend sim`: the storm in virtual time, its folder as a real run's.
+
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+
+use super::run::{Done, of_this_process, start_failure, write_plan};
+use super::terminal::Terminal;
+use super::{Failure, determinism};
+use crate::backend::process::folder::{RunFolder, Utc};
+use crate::backend::sim::{Keep, SimStorm, simulate};
+use crate::driver::Listener;
+use crate::plan::{Plan, nanos_to_secs};
+
+/// What a simulated run is asked for.
+pub struct SimulateArgs {
+    pub results: PathBuf,
+    pub verify_determinism: bool,
+}
+
+/// Runs a storm in virtual time.
+pub fn storm(
+    args: &SimulateArgs,
+    plan: &Rc<Plan>,
+    storm_text: &str,
+    terminal: &Rc<Terminal>,
+) -> Result<Done, Failure> {
+    if plan.sut != "embedded" {
+        let text = format!("--backend sim runs slotstorm's own node, not {}", plan.sut);
+        return Err(Failure::Usage(text));
+    }
+    terminal.begin(plan);
+    let started = (Utc::now(), std::time::Instant::now());
+    let asked = watch_interrupts();
+    let told = Arc::clone(&asked);
+    let simulated = simulate(SimStorm {
+        plan: Rc::clone(plan),
+        keep: Keep::Folder,
+        listener: Rc::clone(terminal) as Rc<dyn Listener>,
+        interrupted: Rc::new(move || told.load(Ordering::Relaxed)),
+    })
+    .map_err(start_failure)?;
+    let took_s = started.1.elapsed().as_secs_f64();
+    let mut info = of_this_process(simulated.info)?;
+    info.started = started.0.rfc3339();
+    let fingerprint = info.fingerprint.clone().unwrap_or_default();
+    terminal.line(&format!(
+        "  fingerprint {fingerprint} of {} events; {:.1} s in {took_s:.2} s, {:.0} times as fast as real time",
+        simulated.events,
+        nanos_to_secs(simulated.lasted),
+        nanos_to_secs(simulated.lasted) / took_s
+    ));
+    if let Some(missing) = &simulated.not_converged {
+        terminal.line(&format!("  the cluster did not become whole: {missing}"));
+    }
+    if args.verify_determinism {
+        determinism::verify(plan, &fingerprint)?;
+        terminal.line("  the same again in another process, directory and environment, beside others: the same fingerprint");
+    }
+    let folder = RunFolder::create(&args.results, &plan.name, plan.seed)
+        .with_context(|| format!("cannot make a run's folder in {}", args.results.display()))?;
+    let write = || -> anyhow::Result<()> {
+        write_plan(folder.path(), plan, storm_text)?;
+        fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&info)?)?;
+        for (name, bytes) in simulated.tape.files() {
+            fs::write(folder.path().join(name), bytes)?;
+        }
+        for (node, log) in (1..).zip(&simulated.logs) {
+            fs::write(folder.log(node), log)?;
+        }
+        Ok(())
+    };
+    write().context("cannot write the run's folder")?;
+    let folder = folder.finish(false).context("cannot finish the run's folder")?;
+    Ok(Done { folder, interrupted: asked.load(Ordering::Relaxed), broken: simulated.broken, live: None })
+}
+
+/// True once the user wants it to end; a second time ends at once.
+pub fn watch_interrupts() -> Arc<AtomicBool> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if flag.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+                eprintln!("slotstorm: ending, judging what there is; once more ends at once");
+            }
+        });
+    });
+    asked
+}

@@ -1,0 +1,47 @@
+//! Looking for failures in many simulated storms, and making the found ones small.
+//!
+//! `swarm` which storms · `signature` what a failure is called · `shrink` the smallest schedule that shows it · `story` what happened, in words.
+
+pub mod shrink;
+pub mod signature;
+pub mod story;
+pub mod swarm;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use slotstorm_checker::JudgeOptions;
+use slotstorm_checker::record::Record;
+use slotstorm_checker::record::verdict::Verdict;
+
+use crate::backend::process::StartError;
+use crate::backend::sim::{Keep, SimStorm, simulate};
+use crate::driver::Silent;
+use crate::plan::Plan;
+
+/// A simulated storm and its verdict.
+pub struct Judged {
+    pub verdict: Verdict,
+    /// What the checks found, the gravest first; empty: nothing.
+    pub signatures: Vec<String>,
+    pub fingerprint: String,
+    pub record: Record,
+}
+
+/// Runs `plan` in the simulator, in memory, and judges it.
+pub fn judge(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Judged, StartError> {
+    let stop = Arc::clone(stop);
+    let simulated = simulate(SimStorm {
+        plan: Rc::new(plan.clone()),
+        keep: Keep::Record,
+        listener: Rc::new(Silent),
+        interrupted: Rc::new(move || stop.load(Ordering::Relaxed)),
+    })?;
+    let fingerprint = simulated.info.fingerprint.clone().unwrap_or_default();
+    let options = JudgeOptions { harness_error: simulated.broken, ..JudgeOptions::default() };
+    let record = simulated.tape.into_record().unwrap_or_default();
+    let verdict = slotstorm_checker::judge_with(&record, &options);
+    let signatures = signature::of(&verdict);
+    Ok(Judged { verdict, signatures, fingerprint, record })
+}
