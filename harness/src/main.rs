@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod admin;
 mod backend;
+mod campaign;
 mod cli;
 mod driver;
 mod nemesis;
@@ -12,6 +13,7 @@ mod plan;
 mod plot;
 mod proxy;
 mod report;
+mod serve;
 mod verdict;
 
 /// In the binary only: the node's memory is many small allocations, and storms start many nodes.

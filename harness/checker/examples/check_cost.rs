@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::time::Duration;
 
-use generate::{Load, Mix};
+use generate::{Load, Made, Mix};
 use slotstorm_checker::answer::Answer;
 use slotstorm_checker::linear::{
     Limits, List, NEVER, NIL, Op, Register, Set, counter, keyed, list, queue, register, set,
@@ -132,9 +132,6 @@ fn memory(field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
-
-/// One key's operations, and what its reads saw.
-type Made<K> = (Vec<Op<K>>, Vec<u64>);
 
 fn write_file<K: BinKind>(
     file: &str,

@@ -1,7 +1,9 @@
 //! All checks of a run under its declared expectation: the verdict, its reason and its exit code.
 
 use crate::check::{
-    Index, availability, convergence, elements, invariants,
+    Index, availability,
+    consistency::{self, ConsistencyOptions},
+    convergence, elements, invariants,
     lost_writes::{self, UNEXPLAINED},
     split_brain,
 };
@@ -22,6 +24,8 @@ pub struct JudgeOptions {
     pub interrupted: bool,
     /// Promotions that the storm was meant to cause; fewer are vacuous.
     pub required_failovers: u64,
+    /// What the checks of consistency may spend.
+    pub consistency: ConsistencyOptions,
 }
 
 /// Judges a record.
@@ -44,6 +48,7 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
     let checks = Checks {
         lost_writes: lost.entry,
         elements,
+        consistency: consistency::check(record, timeline, &index, &options.consistency),
         split_brain,
         convergence: convergence::check(record, timeline),
         availability: availability::check(record, timeline),
@@ -97,10 +102,11 @@ fn decide(verdict: &mut Verdict, broken: Option<String>, vacuous: Option<String>
     verdict.reason = reason;
 }
 
-fn entries(checks: &Checks) -> [(&'static str, Validity, &str); 6] {
+fn entries(checks: &Checks) -> [(&'static str, Validity, &str); 7] {
     [
         ("lost writes", checks.lost_writes.valid, &checks.lost_writes.reason),
         ("elements", checks.elements.valid, &checks.elements.reason),
+        ("consistency", checks.consistency.valid, &checks.consistency.reason),
         ("split-brain", checks.split_brain.valid, &checks.split_brain.reason),
         ("invariants", checks.invariants.valid, &checks.invariants.reason),
         ("convergence", checks.convergence.valid, &checks.convergence.reason),

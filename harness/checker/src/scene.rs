@@ -25,6 +25,8 @@ struct Node {
     offset: u64,
     run: u32,
     data: BTreeMap<String, Vec<u64>>,
+    /// Slots that it is importing.
+    open: Vec<u16>,
     /// Whom it believes to lead each shard, with epochs.
     knows: Vec<(usize, u64)>,
     conn: u64,
@@ -95,6 +97,7 @@ impl Scene {
                 offset: 1000,
                 run: 1,
                 data: BTreeMap::new(),
+                open: Vec::new(),
                 knows: leaders.clone(),
                 conn: 0,
             })
@@ -181,11 +184,43 @@ impl Scene {
         self
     }
 
+    /// Any other operation that is acknowledged with this answer; it takes 1 ms. What it writes moves the master's offset on.
+    pub fn call(&mut self, f: OpKind, key: &str, asked: Datum, answer: Datum, node: &str) -> &mut Self {
+        let op = Op { key: key.into(), client: Some(0), ..Op::default() };
+        let process = Process::Client(0);
+        let call = Call { f, asked, op, ..Call::default() };
+        self.event(Kind::Invoke, process, Body::Call(call.clone()));
+        if f.writes() {
+            self.execute(key, f.element(&call.asked).unwrap_or_default(), index(node));
+        }
+        self.now += MILLI;
+        let op = Op { node: Some(node.into()), ..call.op.clone() };
+        self.event(Kind::Ok, process, Body::Call(Call { answer, op, ..call }));
+        self.now += 1; // what follows begins after it
+        self
+    }
+
     /// Under `wait`: gives the last write WAIT's answer.
     pub fn waited(&mut self, copies: i64, wanted: i64) -> &mut Self {
         let last = self.events.last_mut().unwrap();
         let (Body::Add(op) | Body::Append(op)) = &mut last.body else { panic!("a write comes first") };
         (op.wait, op.wait_wanted) = (Some(copies), Some(wanted));
+        self
+    }
+
+    /// MIGRATE of one key: the target has it, then the source deletes it. What the target's replica hears of it is told by
+    /// `held`.
+    pub fn migrate(&mut self, key: &str, source: &str, target: &str) -> &mut Self {
+        let (source, target) = (index(source), index(target));
+        self.nodes[target].open.push(slot_of(key.as_bytes()));
+        self.polled = self.now;
+        self.poll_all();
+        let moved = self.nodes[source].data.remove(key).unwrap_or_default();
+        self.nodes[target].data.insert(key.to_owned(), moved.clone());
+        let came = |offset| StreamWhat::Keys { came: vec![(key.to_owned(), offset)], went: vec![] };
+        self.pass_on(target, came, |data| drop(data.insert(key.to_owned(), moved.clone())));
+        let went = |offset| StreamWhat::Keys { came: vec![], went: vec![(key.to_owned(), offset)] };
+        self.pass_on(source, went, |data| drop(data.remove(key)));
         self
     }
 
@@ -333,6 +368,8 @@ impl Scene {
     }
 
     pub fn end_storm(&mut self) -> &mut Self {
+        // Open slots are closed before the final reads, as the harness does.
+        self.nodes.iter_mut().for_each(|node| node.open.clear());
         self.phase(Phase::Converge);
         for n in 0..self.nodes.len() {
             let name = format!("n{}", n + 1);
@@ -388,8 +425,12 @@ impl Scene {
         for (number, event) in self.events.iter().enumerate() {
             builder.event(Event { index: number as u64, ..event.clone() }).unwrap();
         }
-        self.views.iter().for_each(|view| builder.view(view.clone()));
-        self.stream.iter().for_each(|line| builder.stream(line.clone()));
+        for view in &self.views {
+            builder.view(view.clone());
+        }
+        for line in &self.stream {
+            builder.stream(line.clone());
+        }
         builder.finish()
     }
 
@@ -435,27 +476,37 @@ impl Scene {
     }
 
     fn execute(&mut self, key: &str, value: u64, n: usize) -> usize {
-        self.nodes[n].offset += 100;
-        let offset = self.nodes[n].offset;
         let list = self.nodes[n].data.entry(key.into()).or_default();
         list.push(value);
         let length = list.len();
+        let what = |offset| StreamWhat::Elements { elements: vec![(value, offset)] };
+        self.pass_on(n, what, |data| data.entry(key.into()).or_default().push(value));
+        length
+    }
+
+    /// A master's command goes to its replicas, as far as nothing holds it.
+    fn pass_on(
+        &mut self,
+        n: usize,
+        what: impl Fn(u64) -> StreamWhat,
+        apply: impl Fn(&mut BTreeMap<String, Vec<u64>>),
+    ) {
+        self.nodes[n].offset += 100;
+        let offset = self.nodes[n].offset;
         let held = self.held.get(&n).copied();
         for replica in 0..self.nodes.len() {
             let it = &self.nodes[replica];
             if it.master || !it.up || it.knows[it.shard].0 != n || held == Some(Held::Unread) {
                 continue;
             }
-            let what = StreamWhat::Elements { elements: vec![(value, offset)] };
             let conn = it.conn;
-            self.tap(n, replica, conn, what);
+            self.tap(n, replica, conn, what(offset));
             if held.is_none() {
                 let it = &mut self.nodes[replica];
                 it.offset = offset;
-                it.data.entry(key.into()).or_default().push(value);
+                apply(&mut it.data);
             }
         }
-        length
     }
 
     fn any_read(&mut self, key: &str, node: &str, is_final: bool) -> &mut Self {
@@ -537,6 +588,7 @@ impl Scene {
                 offset: it.offset,
                 replid2: it.replid2.clone(),
                 second_offset: it.second_offset,
+                open_slots: it.open.clone(),
                 run_id: format!("{n}-{}", it.run),
                 table,
                 ..Seen::default()

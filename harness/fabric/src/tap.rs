@@ -22,6 +22,9 @@ pub enum StreamWhat {
     /// Commands whose arguments (key and name aside) hold our elements: (element, offset of the command's
     /// last byte).
     Elements { elements: Vec<(u64, u64)> },
+    /// Whole keys came by RESTORE (as MIGRATE brings them) or went by DEL or UNLINK: (key, offset of the command's last
+    /// byte). Keys that are longer than what is looked at are left out.
+    Keys { came: Vec<(String, u64)>, went: Vec<(String, u64)> },
     /// The stream cannot be followed any further, and why; later elements of this connection are missing.
     Lost { why: String },
     /// The connection ended; `offset` is the last byte of it that was read from the master.
@@ -77,7 +80,7 @@ enum Phase {
     Stream {
         base: u64,
         commands: Commands,
-        pending: Vec<u64>,
+        pending: Pending,
     },
     /// Given up; `last` is the last offset that was known.
     Lost {
@@ -87,7 +90,7 @@ enum Phase {
 
 impl Phase {
     fn stream(base: u64) -> Self {
-        Self::Stream { base, commands: Commands::default(), pending: Vec::new() }
+        Self::Stream { base, commands: Commands::default(), pending: Pending::default() }
     }
 }
 
@@ -120,27 +123,70 @@ impl Visit for Asked {
     }
 }
 
-/// Collects elements of the stream.
+/// What the command that has not ended yet has shown so far.
+#[derive(Debug, Default)]
+struct Pending {
+    elements: Vec<u64>,
+    moves: Moves,
+    keys: Vec<String>,
+}
+
+/// What a command does with whole keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Moves {
+    #[default]
+    None,
+    Come,
+    Go,
+}
+
+/// Collects elements of the stream, and keys that come and go whole.
 struct Elements<'a> {
     base: u64,
-    /// Of the command that has not ended yet.
-    pending: &'a mut Vec<u64>,
+    pending: &'a mut Pending,
     found: Vec<(u64, u64)>,
+    came: Vec<(String, u64)>,
+    went: Vec<(String, u64)>,
 }
 
 impl Visit for Elements<'_> {
     fn arg(&mut self, index: u32, head: &[u8], len: u64) {
+        let whole = len == head.len() as u64;
+        match (index, self.pending.moves) {
+            (0, _) => self.pending.moves = moves(head),
+            (1, Moves::Come) | (1.., Moves::Go) if whole => {
+                self.pending.keys.push(String::from_utf8_lossy(head).into_owned());
+            }
+            _ => {}
+        }
         // 0 is the name and 1 the key: a key that looks like an element is none.
         if index >= 2
-            && len == head.len() as u64
+            && whole
+            && self.pending.moves == Moves::None
             && let Some(element) = element(head)
         {
-            self.pending.push(element);
+            self.pending.elements.push(element);
         }
     }
 
     fn end(&mut self, at: u64) {
-        self.found.extend(self.pending.drain(..).map(|element| (element, self.base + at)));
+        let offset = self.base + at;
+        self.found.extend(self.pending.elements.drain(..).map(|element| (element, offset)));
+        let keys = match self.pending.moves {
+            Moves::Come => &mut self.came,
+            Moves::Go => &mut self.went,
+            Moves::None => return,
+        };
+        keys.extend(self.pending.keys.drain(..).map(|key| (key, offset)));
+    }
+}
+
+fn moves(name: &[u8]) -> Moves {
+    let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
+    match () {
+        () if is(b"RESTORE") || is(b"RESTORE-ASKING") => Moves::Come,
+        () if is(b"DEL") || is(b"UNLINK") => Moves::Go,
+        () => Moves::None,
     }
 }
 
@@ -213,11 +259,20 @@ impl ReplicationTap {
                     }
                 }
                 Phase::Stream { base, commands, pending } => {
-                    let mut elements = Elements { base: *base, pending, found: Vec::new() };
+                    let mut elements = Elements {
+                        base: *base,
+                        pending,
+                        found: Vec::new(),
+                        came: Vec::new(),
+                        went: Vec::new(),
+                    };
                     let fed = commands.feed(bytes, &mut elements);
                     bytes = &[];
                     if !elements.found.is_empty() {
                         out.push(StreamWhat::Elements { elements: elements.found });
+                    }
+                    if !elements.came.is_empty() || !elements.went.is_empty() {
+                        out.push(StreamWhat::Keys { came: elements.came, went: elements.went });
                     }
                     if let Err(why) = fed {
                         let last = *base + commands.seen;
@@ -376,6 +431,32 @@ mod tests {
             follow(&psync(ID, "501"), &bare, 7).0[0],
             StreamWhat::Continue { replid: ID.to_owned(), offset: 500 }
         );
+    }
+
+    #[test]
+    fn keys_that_come_and_go_whole_are_told_with_their_offsets() {
+        let command = |words: &[&str]| -> Vec<u8> {
+            let part = |text: String, word: &&str| format!("{text}${}\r\n{word}\r\n", word.len());
+            words.iter().fold(format!("*{}\r\n", words.len()), part).into_bytes()
+        };
+        let long = "k".repeat(100);
+        let came = command(&["RESTORE-ASKING", "k1", "0", "payload e5", "REPLACE"]);
+        let went = command(&["del", "k2", &long, "e3"]);
+        let master = [b"+CONTINUE\r\n", came.as_slice(), went.as_slice(), SADD].concat();
+        for piece in [1, 7, 1000] {
+            let (seen, found) = follow(&psync(ID, "11"), &master, piece);
+            let (mut arrived, mut left) = (Vec::new(), Vec::new());
+            for what in seen {
+                if let StreamWhat::Keys { came, went } = what {
+                    arrived.extend(came);
+                    left.extend(went);
+                }
+            }
+            let (first, second) = (10 + came.len() as u64, 10 + (came.len() + went.len()) as u64);
+            assert_eq!(arrived, [("k1".to_owned(), first)]);
+            assert_eq!(left, [("k2".to_owned(), second), ("e3".to_owned(), second)]);
+            assert_eq!(found.last(), Some(&(123, second + SADD.len() as u64)));
+        }
     }
 
     #[test]

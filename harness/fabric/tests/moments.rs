@@ -231,7 +231,7 @@ fn the_first_byte_of_a_full_sync_is_held() {
     let link = bench.open(N2, N1, Listener::Data);
     bench.push(1, link, b"*1\r\n$4\r\nPING\r\n");
     bench.bytes();
-    let mut say = |bench: &mut Bench, bytes: &[u8]| {
+    let say = |bench: &mut Bench, bytes: &[u8]| {
         bench.fabric.push(2, link, Dir::Down, bytes);
         bench.run(2);
         bench.bytes()

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod campaign;
 mod check;
 pub mod cluster;
 mod doctor;
@@ -18,6 +19,7 @@ mod history;
 pub mod redis_cli;
 mod run;
 mod screen;
+mod serve;
 mod terminal;
 
 /// Bad usage: the user's to mend.
@@ -77,6 +79,10 @@ enum Verb {
     Export(history::ExportArgs),
     /// Draw the plots and the page of a stored run again
     Report(FolderArgs),
+    /// Many runs all night; what is new in the morning
+    Campaign(campaign::CampaignArgs),
+    /// Show results in a browser, and a storm as it happens
+    Serve(serve::ServeArgs),
     /// Look whether this machine can run storms, and what servers it has
     Doctor(doctor::DoctorArgs),
     /// Make a cluster of servers that run already
@@ -126,6 +132,8 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args),
         Verb::Export(args) => history::export(&args),
         Verb::Report(args) => check::report(&args),
+        Verb::Campaign(args) => campaign::run(&args),
+        Verb::Serve(args) => serve::run(&args),
         Verb::Doctor(args) => doctor::run(args).map_err(Failure::Broken),
         Verb::Cluster(args) => cluster::run(args).map_err(Failure::Broken),
         Verb::Server { args } => Ok(slotstorm_server::run(args)),

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context;
 use slotstorm_checker::JudgeOptions;
@@ -17,7 +18,7 @@ use super::{faults, screen};
 use crate::backend::process::folder::Utc;
 use crate::backend::process::sut::{self, Sut};
 use crate::backend::process::{
-    ProcessOptions, ProcessWorld, SELF_EXE, StartError, binary_sha256, host_line, run_local,
+    LiveVerdict, ProcessOptions, ProcessWorld, SELF_EXE, StartError, binary_sha256, host_line, run_local,
 };
 use crate::driver::Run;
 use crate::plan::{Directive, EXAMPLE, Kind, PRESETS, Plan, StormFile};
@@ -27,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   slotstorm run                                                  60 s of the preset `failover`
   slotstorm run --sut /usr/bin/redis-server --seed 7             an unmodified redis-server, a chosen storm
   slotstorm run --sut embedded:3,/usr/bin/redis-server:3         a mixed cluster
-  slotstorm run --preset partition --duration 120 --expect strict
+  slotstorm run --preset partitions --duration 120 --expect strict
   slotstorm run results/latest/repro.toml                        the last run once more
   slotstorm run --set appendfsync=always --set cluster-require-full-coverage=yes";
 
@@ -50,7 +51,8 @@ pub struct RunArgs {
     /// Start every server with this directive; may be given several times
     #[arg(long, value_name = "DIRECTIVE=VALUE")]
     set: Vec<String>,
-    /// What the clients do: set or append [default: set]
+    /// What the clients do: set, append, register, counter, queue, lock, transfer, txn, wait, replica-reads, expiry,
+    /// multi-key or mixed [default: set]
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
     /// Masters [default: 3]
@@ -114,7 +116,12 @@ struct Done {
     folder: PathBuf,
     interrupted: bool,
     broken: Option<String>,
+    /// What the judge of the bus said that ran beside the storm.
+    live: Option<LiveVerdict>,
 }
+
+/// Between two looks at what the judge of the bus found.
+const VIOLATIONS_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a storm.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -140,6 +147,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         JudgeOptions { interrupted: done.interrupted, harness_error: done.broken, ..JudgeOptions::default() };
     let verdict = verdict::judge_folder(&done.folder, &how_it_ended)?;
     verdict::write(&done.folder, &verdict)?;
+    if let (Some(live), Some(stored)) = (&done.live, &verdict.checks.invariants.wire)
+        && live.wire.rules != stored.rules
+    {
+        // The verdict is the record's. Lines that could not wait for the history are the one reason known.
+        eprintln!(
+            "slotstorm: the judge beside the storm saw {:?}, the record's {:?} ({} lines were judged in haste)",
+            live.wire.rules, stored.rules, live.hasty
+        );
+    }
     let drawn = draw(&done.folder);
     terminal.finish();
     show(args, &done.folder, &verdict)?;
@@ -166,7 +182,7 @@ fn draw(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// A seed that nobody chose: 32 bits, so that it is easily read out and typed.
-fn fresh_seed() -> anyhow::Result<u64> {
+pub(super) fn fresh_seed() -> anyhow::Result<u64> {
     use std::io::Read;
     let mut bytes = [0; 4];
     fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no entropy")?;
@@ -289,7 +305,9 @@ async fn storm(
         listener: Rc::clone(terminal) as Rc<dyn crate::driver::Listener>,
         interrupted: Rc::new(move || asked.flag.get() || watched.broken().is_some()),
     };
+    let showing = tokio::task::spawn_local(show_violations(world.clone(), Rc::clone(terminal)));
     let carried_out = run.carry_out().await;
+    showing.abort();
     world.stop().await;
     let folder = world.finish_folder(false)?;
     if let Ok(outcome) = &carried_out
@@ -298,7 +316,17 @@ async fn storm(
         terminal.line(&format!("  the cluster did not become whole: {missing}"));
     }
     let broken = carried_out.err().map(|error| error.to_string()).or_else(|| world.broken());
-    Ok(Some(Done { folder, interrupted: interrupt.flag.get(), broken }))
+    Ok(Some(Done { folder, interrupted: interrupt.flag.get(), broken, live: world.live_verdict() }))
+}
+
+/// Tells of broken rules when they are seen.
+async fn show_violations(world: ProcessWorld, terminal: Rc<Terminal>) {
+    loop {
+        tokio::time::sleep(VIOLATIONS_EVERY).await;
+        for finding in &world.violations() {
+            terminal.violation(finding);
+        }
+    }
 }
 
 fn start_failure(error: StartError) -> Failure {

@@ -122,6 +122,12 @@ fn lines(verdict: &Verdict) -> Vec<Line> {
             reason: checks.elements.reason.clone(),
         },
         Line {
+            valid: checks.consistency.valid,
+            name: "consistency",
+            text: checks.consistency.told(),
+            reason: checks.consistency.reason.clone(),
+        },
+        Line {
             valid: brain.valid,
             name: "split brain",
             text: format!(

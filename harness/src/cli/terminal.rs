@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use slotstorm_checker::record::verdict::Finding;
 use slotstorm_checker::record::{Action, FaultPhase, FaultStep, Nanos, Phase, RunInfo};
 
 use crate::admin::create::Progress;
@@ -124,6 +125,12 @@ impl Terminal {
             versions.join(" and "),
             nanos_to_secs(took)
         ));
+    }
+
+    /// A rule of the cluster bus was broken; the verdict will say so too.
+    pub fn violation(&self, finding: &Finding) {
+        let voided = if finding.excused { "  (outside the model: a fault voids it)" } else { "" };
+        self.event(finding.to, "BROKEN", "1;31", &format!("{}: {}{voided}", finding.what, finding.text));
     }
 
     /// The judge is at work.

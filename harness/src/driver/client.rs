@@ -3,17 +3,18 @@
 //! itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 use redis_protocol::redis_keyslot;
-use slotstorm_checker::record::{Body, Kind, Nanos, Op, Process, Speaker};
+use slotstorm_checker::record::{Body, Kind, Nanos, Process, Speaker};
 use slotstorm_fabric::Endpoint;
 use slotstorm_workloads::client::{
-    ClientOptions, ClusterClient, Completion, Event, Link, Outcome, Request, Step,
+    ClientOptions, ClusterClient, Completion, Event, Link, Message, Outcome, Request, Step,
 };
-use slotstorm_workloads::workload::{Invocation, Workload};
+use slotstorm_workloads::workload::{Invocation, Next, Workload};
 
 use super::{MS, Shared, tally};
 use crate::backend::{LinkEvent, LinkId, Mailbox, World};
@@ -21,6 +22,8 @@ use crate::backend::{LinkEvent, LinkId, Mailbox, World};
 /// Operations in flight of one client; above it the next ones wait (their latency counts from when they were
 /// due).
 const MAX_IN_FLIGHT: usize = 1000;
+/// So many clients listen, if the workload has anything to listen to.
+const SUBSCRIBERS: u16 = 3;
 /// A wake-up later than this is recorded as a stall.
 const STALL: Nanos = 20 * MS;
 /// A client looks up at least so often, to see that the run is closing.
@@ -47,6 +50,9 @@ impl<W: World> Client<W> {
             next_due: 0,
         };
         client.next_due = client.due();
+        if number < SUBSCRIBERS {
+            client.requests.subscribe();
+        }
         client
     }
 
@@ -101,6 +107,8 @@ pub(super) struct Requests<W: World> {
 pub(super) struct InFlight {
     process: u64,
     invocation: Invocation,
+    /// How often commands followed.
+    stage: u8,
 }
 
 impl<W: World> Requests<W> {
@@ -126,15 +134,47 @@ impl<W: World> Requests<W> {
         }
     }
 
-    /// Records the invocation, then sends it.
-    pub fn invoke(&mut self, invocation: Invocation, intended: Option<Nanos>) {
-        let process = self.idle.pop().unwrap_or_else(|| {
+    /// Listens to whatever the workload publishes.
+    fn subscribe(&mut self) {
+        let subscriptions = self.shared.workload.borrow().subscriptions();
+        let now = self.world.now();
+        for subscription in subscriptions {
+            self.cluster.subscribe(now, subscription);
+        }
+        self.carry_out();
+    }
+
+    /// A message is an operation that begins and ends when it arrives.
+    fn got(&mut self, message: &Message) {
+        let process = self.process();
+        let mut body = Workload::message(&message.channel, &message.payload);
+        if let Some(op) = body.op_mut() {
+            op.client = Some(u32::from(self.number));
+            op.node = Some(self.name_of(message.node));
+        }
+        self.world.record(Kind::Invoke, Process::Client(process), body.clone());
+        self.world.record(Kind::Ok, Process::Client(process), body);
+        self.idle.push(process);
+    }
+
+    /// A process that has nothing in flight.
+    fn process(&mut self) -> u64 {
+        self.idle.pop().unwrap_or_else(|| {
             let mut next = self.shared.next_process.borrow_mut();
             *next += 1;
             *next - 1
-        });
+        })
+    }
+
+    fn name_of(&self, node: SocketAddr) -> String {
+        self.shared.node_names.get(&node).cloned().unwrap_or_else(|| node.to_string())
+    }
+
+    /// Records the invocation, then sends it.
+    pub fn invoke(&mut self, invocation: Invocation, intended: Option<Nanos>) {
+        let process = self.process();
         let mut body = invocation.body.clone();
-        if let Some(op) = op_mut(&mut body) {
+        if let Some(op) = body.op_mut() {
             op.intended = intended;
             op.client = Some(u32::from(self.number));
         }
@@ -144,10 +184,11 @@ impl<W: World> Requests<W> {
         let request = Request {
             id,
             key: invocation.op().key.clone().into_bytes(),
-            args: invocation.args.clone(),
+            commands: invocation.commands.clone(),
+            route: invocation.route,
             wait: if invocation.is_write { self.shared.options.wait } else { None },
         };
-        self.in_flight.insert(id, InFlight { process, invocation });
+        self.in_flight.insert(id, InFlight { process, invocation, stage: 0 });
         self.cluster.request(self.world.now(), request);
         self.carry_out();
     }
@@ -214,28 +255,55 @@ impl<W: World> Requests<W> {
                         self.mailbox.close(id);
                     }
                 }
+                Step::Looked(completion) => self.looked(completion),
                 Step::Done(completion) => self.complete(completion),
+                Step::Message(message) => self.got(&message),
             }
         }
     }
 
+    /// The first part of an operation was answered: its workload says whether a second one follows.
+    fn looked(&mut self, completion: Completion) {
+        let id = completion.id;
+        let Some(InFlight { invocation, stage, .. }) = self.in_flight.get_mut(&id) else { return };
+        let Outcome::Ok(reply) = &completion.outcome else { return };
+        if let Ok(Next::Then(commands)) =
+            self.shared.workload.borrow_mut().answered(invocation, *stage, reply)
+        {
+            *stage += 1;
+            self.cluster.go_on(self.world.now(), id, commands);
+        } else {
+            self.cluster.leave(id);
+            self.complete(completion);
+        }
+    }
+
     fn complete(&mut self, completion: Completion) {
-        let Some(InFlight { process, invocation }) = self.in_flight.remove(&completion.id) else { return };
+        let Some(InFlight { process, invocation, stage }) = self.in_flight.remove(&completion.id) else {
+            return;
+        };
         let asked_for_wait = if invocation.is_write { self.shared.options.wait } else { None };
         let (kind, end, mut body, error) = match completion.outcome {
-            Outcome::Ok(reply) => match Workload::completed(&invocation, &reply) {
-                Ok(body) => (Kind::Ok, tally::End::Ok, body, None),
-                // The server answered nonsense: nobody can say what it did.
-                Err(why) => (Kind::Info, tally::End::Unknown, invocation.body.clone(), Some(why)),
-            },
+            Outcome::Ok(reply) => {
+                let next = self.shared.workload.borrow_mut().answered(&invocation, stage, &reply);
+                let asked = || invocation.body.clone();
+                match next {
+                    Ok(Next::Done(body)) => (Kind::Ok, tally::End::Ok, body, None),
+                    Ok(Next::Refused(why)) => (Kind::Fail, tally::End::Fail, asked(), Some(why)),
+                    Ok(Next::Then(_)) => {
+                        let why = "more commands were due on a connection that others use".to_owned();
+                        (Kind::Info, tally::End::Unknown, asked(), Some(why))
+                    }
+                    // The server answered nonsense: nobody can say what it did.
+                    Err(why) => (Kind::Info, tally::End::Unknown, asked(), Some(why)),
+                }
+            }
             Outcome::Fail(why) => (Kind::Fail, tally::End::Fail, invocation.body.clone(), Some(why)),
             Outcome::Info(why) => (Kind::Info, tally::End::Unknown, invocation.body.clone(), Some(why)),
         };
-        if let Some(op) = op_mut(&mut body) {
+        if let Some(op) = body.op_mut() {
             op.client = Some(u32::from(self.number));
-            op.node = completion.node.map(|address| {
-                self.shared.node_names.get(&address).cloned().unwrap_or_else(|| address.to_string())
-            });
+            op.node = completion.node.map(|address| self.name_of(address));
             op.wait = completion.wait;
             op.wait_wanted = asked_for_wait.map(|wait| i64::from(wait.replicas));
             op.error = error;
@@ -259,12 +327,5 @@ impl<W: World> Requests<W> {
             let body = Body::Stall { value: late, of: "driver".into() };
             self.world.record(Kind::Info, Process::Other(Speaker::Harness), body);
         }
-    }
-}
-
-fn op_mut(body: &mut Body) -> Option<&mut Op> {
-    match body {
-        Body::Add(op) | Body::Append(op) | Body::Read(op) => Some(op),
-        _ => None,
     }
 }

@@ -182,7 +182,8 @@ impl<W: World> Run<W> {
         for node in self.nodes.iter().filter(|node| node.master) {
             shards.entry(node.shard).or_default().extend(&node.slots);
         }
-        let wait = (plan.expect == Expect::Wait && plan.replicas > 0)
+        let waits = plan.expect == Expect::Wait || kind.waits();
+        let wait = (waits && plan.replicas > 0)
             .then(|| Wait { replicas: u32::from(plan.replicas), timeout_ms: 500 });
         Shared {
             workload: RefCell::new(Workload::new(WorkloadOptions::new(kind))),

@@ -72,6 +72,10 @@ impl Plan {
             (None, Some(_)) => None,
         };
         let default_name = preset.map_or("storm", |preset| preset.name);
+        let workload = file.workload.unwrap_or_else(|| "set".into());
+        // Who asks for WAIT wants to know what it was good for.
+        let waits = workload.parse::<WorkloadKind>().is_ok_and(WorkloadKind::waits);
+        let expect = if waits { Expect::Wait } else { Expect::default() };
         let mut plan = Self {
             name: file.name.unwrap_or_else(|| default_name.into()),
             seed: file.seed.unwrap_or(seed),
@@ -82,8 +86,8 @@ impl Plan {
             duration_s: file.duration_s.unwrap_or(60.0),
             clients: file.clients.unwrap_or(10),
             rate: file.rate.unwrap_or(1000.0),
-            workload: file.workload.unwrap_or_else(|| "set".into()),
-            expect: file.expect.unwrap_or_default(),
+            workload,
+            expect: file.expect.unwrap_or(expect),
             max_outage_s: file.max_outage_s,
             min_availability_pct: file.min_availability_pct,
             swarm: file.swarm.unwrap_or(false),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use slotstorm_checker::record::OpKind;
 use slotstorm_checker::record::{
     Action, Body, Event, FaultPhase, FaultStep, Kind, Nanos, Phase, Process, RunInfo, View,
 };
@@ -193,12 +194,7 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
 }
 
 fn function_of(body: &Body) -> Option<&'static str> {
-    match body {
-        Body::Add(_) => Some("add"),
-        Body::Append(_) => Some("append"),
-        Body::Read(_) => Some("read"),
-        _ => None,
-    }
+    body.kind().map(OpKind::name)
 }
 
 fn functions(history: &[Event]) -> Vec<String> {
@@ -210,7 +206,7 @@ fn points(info: &RunInfo, history: &[Event], functions: &[String]) -> Vec<Point>
     let mut open: BTreeMap<Process, &Event> = BTreeMap::new();
     let mut points = Vec::new();
     for event in history {
-        let (Body::Add(op) | Body::Append(op) | Body::Read(op)) = &event.body else { continue };
+        let Some(op) = event.body.op() else { continue };
         let outcome = match event.kind {
             Kind::Invoke => {
                 open.insert(event.process, event);
@@ -221,7 +217,7 @@ fn points(info: &RunInfo, history: &[Event], functions: &[String]) -> Vec<Point>
             Kind::Fail => Outcome::Fail,
         };
         let Some(invoked) = open.remove(&event.process) else { continue };
-        let (Body::Add(asked) | Body::Append(asked) | Body::Read(asked)) = &invoked.body else { continue };
+        let Some(asked) = invoked.body.op() else { continue };
         if asked.is_final {
             continue;
         }

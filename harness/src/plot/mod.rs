@@ -9,6 +9,7 @@ pub mod data;
 mod frame;
 mod jepsen;
 mod lanes;
+pub mod nights;
 
 use std::path::Path;
 use std::sync::Once;

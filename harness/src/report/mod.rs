@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // reads and writes a run's folder
 
+mod anomalies;
 mod page;
 mod stored;
 

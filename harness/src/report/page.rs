@@ -8,6 +8,7 @@ use base64::Engine;
 use slotstorm_checker::record::verdict::{Finding, Loss, Overlap, Takeover, Validity, Verdict};
 use slotstorm_checker::record::{Nanos, NodeInfo};
 
+use super::anomalies::{self, AnomalyRow};
 use super::stored::Stored;
 use crate::plot::data::{Outcome, Story, fault_steps, quantile, seconds, slot_ranges, targets};
 
@@ -32,6 +33,8 @@ pub struct Page {
     losses: Vec<LossRow>,
     losses_left_out: u64,
     classes: Vec<(String, u64, &'static str)>,
+    anomalies: Vec<AnomalyRow>,
+    anomalies_left_out: u64,
     overlaps: Vec<OverlapRow>,
     outages: Vec<Vec<String>>,
     recoveries: Vec<Vec<String>>,
@@ -123,6 +126,7 @@ impl Page {
         let unjudged = Verdict::default();
         let verdict = stored.verdict.as_ref().unwrap_or(&unjudged);
         let checks = &verdict.checks;
+        let (anomalies, anomalies_left_out) = anomalies::rows(verdict);
         let directives = info.directives.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         Ok(Self {
             title: format!("{} · seed {}", info.name, info.seed),
@@ -149,6 +153,8 @@ impl Page {
                 .iter()
                 .map(|(class, count)| (class.clone(), *count, meaning(class)))
                 .collect(),
+            anomalies,
+            anomalies_left_out,
             overlaps: overlaps(verdict),
             outages: outages(verdict),
             recoveries: recoveries(verdict),
@@ -243,6 +249,7 @@ fn check_cards(verdict: &Verdict) -> Vec<Check> {
             ),
             &c.elements.reason,
         ),
+        card("Consistency", c.consistency.valid, c.consistency.told(), &c.consistency.reason),
         card(
             "Split brain",
             s.valid,

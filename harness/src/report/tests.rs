@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use slotstorm_checker::record::verdict::{
-    Loss, RuleCount, ShardAvailability, Takeover, Validity, Verdict, Wire,
+    Anomaly, Loss, RuleCount, ShardAvailability, Takeover, Validity, Verdict, Wire, WitnessLink, WitnessOp,
 };
 use slotstorm_checker::record::{
     Action, Body, Event, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Op, Phase, Process, Row, RunInfo,
@@ -174,6 +174,25 @@ fn verdict() -> Verdict {
         ..Loss::default()
     });
     verdict.checks.invariants.takeovers.push(takeover);
+    let op = |name: &str, from, words: &str| WitnessOp {
+        name: name.into(),
+        lane: "process 3 at n1".into(),
+        from,
+        to: Some(from + MS),
+        words: words.into(),
+    };
+    let why = "it read <7>".to_owned();
+    let link = WitnessLink { from: "T1".into(), to: "T2".into(), relation: "wr".into(), why };
+    verdict.checks.consistency.anomalies = 1;
+    verdict.checks.consistency.findings.push(Anomaly {
+        what: "stale-read".into(),
+        text: "7 was read after 8 had been written".into(),
+        object: "register".into(),
+        key: "register:<3>".into(),
+        ops: vec![op("T1", 9 * S, "write 7"), op("T2", 10 * S, "get -> 7")],
+        links: vec![link],
+        ..Anomaly::default()
+    });
     let one = |judged| RuleCount { judged, ..RuleCount::default() };
     let rules = [("one-vote-per-epoch".to_owned(), one(2)), ("fail-by-a-majority".to_owned(), one(0))].into();
     let frames = [("ping".to_owned(), 4713)].into();
@@ -224,6 +243,10 @@ fn the_page_tells_the_loss_and_needs_nothing_from_outside() {
     assert!(html.contains("one-vote-per-epoch: 2 judged, 0 broken"), "a rule that was seen");
     assert!(html.contains("fail-by-a-majority: not seen"), "a rule that was not");
     assert!(html.contains("frames: ping: 4713"));
+    assert!(
+        html.contains("7 was read after 8 had been written.") && html.contains("T2 get -&gt; 7"),
+        "the witness"
+    );
     assert!(!html.contains("set:<7>"), "text of the record is escaped");
     for outside in ["src=\"http", "href=\"http", "url(http", "<script", "<link"] {
         assert!(!html.contains(outside), "the page holds {outside}");

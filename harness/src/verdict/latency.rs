@@ -9,7 +9,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-use slotstorm_checker::record::{Body, Event, Kind, Nanos, Process};
+use slotstorm_checker::record::{Event, Kind, Nanos, Process};
 
 const SECOND: Nanos = 1_000_000_000;
 
@@ -35,12 +35,8 @@ fn collect(history: impl BufRead) -> anyhow::Result<BTreeMap<(u64, String), Hist
     let mut intervals: BTreeMap<(u64, String), Histogram<u64>> = BTreeMap::new();
     for line in history.lines() {
         let Ok(event) = serde_json::from_str::<Event>(&line?) else { break };
-        let (op, name) = match &event.body {
-            Body::Add(op) => (op, "add"),
-            Body::Append(op) => (op, "append"),
-            Body::Read(op) => (op, "read"),
-            _ => continue,
-        };
+        let (Some(op), Some(kind)) = (event.body.op(), event.body.kind()) else { continue };
+        let name = kind.name();
         if op.is_final {
             continue;
         }

@@ -27,7 +27,9 @@ pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Ver
     if let Some(keys) = slotstorm_checker::record::Grouped::of(&record) {
         write_bin(folder, &keys)?;
     }
-    Ok(slotstorm_checker::judge_with(&record, options))
+    let mut options = options.clone();
+    options.consistency.threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(slotstorm_checker::judge_with(&record, &options))
 }
 
 fn write_bin(folder: &Path, keys: &slotstorm_checker::record::Grouped) -> anyhow::Result<()> {

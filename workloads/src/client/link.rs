@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Nanos, Request};
+use super::{Nanos, Request, Route};
 
 /// The client's name for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,14 +19,23 @@ pub(super) enum Expected {
     /// The PING that every connection begins with.
     Greeting,
     Reply(u64),
+    /// One of several commands of a request, but the last.
+    Part(u64),
     Wait(u64),
+    /// ASKING or READONLY.
     Asking,
     Slots,
+    /// Nothing: it comes unasked, or as one of several answers, on a subscriber's connection.
+    Nothing,
 }
 
 #[derive(Debug)]
 pub(super) struct LinkState {
     to: SocketAddr,
+    /// What kind of requests it is for.
+    route: Route,
+    /// The request that has it to itself.
+    held_by: Option<u64>,
     open: bool,
     /// Encoded commands, with the replies they will have, that wait for the connection to open.
     waiting: VecDeque<(Expected, Vec<u8>)>,
@@ -37,9 +46,11 @@ pub(super) struct LinkState {
 }
 
 impl LinkState {
-    pub fn dialling(to: SocketAddr) -> Self {
+    pub fn dialling(to: SocketAddr, route: Route) -> Self {
         Self {
             to,
+            route,
+            held_by: None,
             open: false,
             waiting: VecDeque::new(),
             outgoing: Vec::new(),
@@ -52,6 +63,26 @@ impl LinkState {
         self.to
     }
 
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    pub fn hold(&mut self, id: u64) {
+        self.held_by = Some(id);
+    }
+
+    pub fn is_held_by(&self, id: u64) -> bool {
+        self.held_by == Some(id)
+    }
+
+    pub fn is_free(&self) -> bool {
+        self.held_by.is_none()
+    }
+
+    pub fn let_go(&mut self) {
+        self.held_by = None;
+    }
+
     /// Replies due or to become due.
     pub fn depth(&self) -> usize {
         self.waiting.len() + self.expected.len()
@@ -61,11 +92,15 @@ impl LinkState {
         self.expected.front().map(|(_, sent)| *sent)
     }
 
-    /// True if the request is on its way (the connection is open).
-    pub fn queue(&mut self, now: Nanos, request: &Request) -> bool {
-        let args: Vec<&[u8]> = request.args.iter().map(Vec::as_slice).collect();
-        self.put(now, Expected::Reply(request.id), encode(&args));
-        if let Some(wait) = request.wait {
+    /// True if the request is on its way (the connection is open). What has no effect is followed by no WAIT.
+    pub fn queue(&mut self, now: Nanos, request: &Request, effective: bool) -> bool {
+        for (number, command) in request.commands.iter().enumerate() {
+            let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            let last = number + 1 == request.commands.len();
+            let expected = if last { Expected::Reply(request.id) } else { Expected::Part(request.id) };
+            self.put(now, expected, encode(&args));
+        }
+        if let Some(wait) = request.wait.filter(|_| effective) {
             let replicas = wait.replicas.to_string();
             let timeout_ms = wait.timeout_ms.to_string();
             let bytes = encode(&[b"WAIT", replicas.as_bytes(), timeout_ms.as_bytes()]);
@@ -83,9 +118,21 @@ impl LinkState {
         self.open
     }
 
+    /// A command whose answers are pushed; true if it can go out.
+    pub fn queue_unanswered(&mut self, bytes: Vec<u8>) -> bool {
+        if self.open {
+            self.outgoing.extend_from_slice(&bytes);
+        } else {
+            self.waiting.push_back((Expected::Nothing, bytes));
+        }
+        self.open
+    }
+
     fn put(&mut self, now: Nanos, expected: Expected, bytes: Vec<u8>) {
         if self.open {
-            self.expected.push_back((expected, now));
+            if expected != Expected::Nothing {
+                self.expected.push_back((expected, now));
+            }
             self.outgoing.extend_from_slice(&bytes);
         } else {
             self.waiting.push_back((expected, bytes));
@@ -97,6 +144,10 @@ impl LinkState {
     pub fn greet(&mut self, now: Nanos) {
         self.expected.push_back((Expected::Greeting, now));
         self.outgoing.extend_from_slice(&encode(&[b"PING"]));
+        if self.route == Route::Replica {
+            self.expected.push_back((Expected::Asking, now));
+            self.outgoing.extend_from_slice(&encode(&[b"READONLY"]));
+        }
     }
 
     /// The server is there: everything that waited goes out. Answers the requests among it.
@@ -119,8 +170,10 @@ impl LinkState {
 
     /// Takes a request back that has not gone out.
     pub fn unqueue(&mut self, id: u64) {
-        self.waiting
-            .retain(|(expected, _)| *expected != Expected::Reply(id) && *expected != Expected::Wait(id));
+        let of_it = |expected: Expected| {
+            [Expected::Reply(id), Expected::Part(id), Expected::Wait(id)].contains(&expected)
+        };
+        self.waiting.retain(|(expected, _)| !of_it(*expected));
     }
 
     pub fn take_outgoing(&mut self) -> Vec<u8> {
@@ -140,6 +193,7 @@ impl LinkState {
             Ok(None) => Ok(None),
             Ok(Some((frame, _, _))) => match self.expected.pop_front() {
                 Some((expected, _)) => Ok(Some((expected, frame))),
+                None if self.route == Route::Subscriber => Ok(Some((Expected::Nothing, frame))),
                 None => Err("the server sent a reply that nothing asked for".to_owned()),
             },
             Err(error) => Err(format!("the server's reply is not RESP2: {error}")),

@@ -9,11 +9,16 @@
 //! and calls `tick` at [`ClusterClient::next_deadline`].
 //!
 //! Outcomes are Jepsen's. A request that was never handed to a connection, or was answered by an error, certainly did
-//! not happen (`Fail`); one that was sent and not answered may have (`Info`). A request is never sent twice but for a
-//! redirection, which is the server's word that it was not executed.
+//! not happen (`Fail`); one that was sent and not answered may have (`Info`). A request is never sent twice but after a
+//! redirection or TRYAGAIN, which are the server's word that it was not executed.
+//!
+//! A request may be several commands that are sent together (MULTI to EXEC): an error to any of them means that none was
+//! executed. One that first looks and then decides (WATCH, GET, then MULTI to EXEC) has a connection to itself, and nothing
+//! has happened before its second part is sent.
 
 mod link;
 mod slot_map;
+mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -26,6 +31,8 @@ use redis_protocol::resp2::types::BytesFrame;
 pub use link::Link;
 use link::{Expected, LinkState};
 use slot_map::SlotMap;
+use subscriptions::Listening;
+pub use subscriptions::{Message, Subscription};
 
 /// Nanoseconds; the origin is the caller's.
 pub type Nanos = u64;
@@ -72,17 +79,33 @@ impl ClientOptions {
     }
 }
 
-/// One command on one key.
+/// Commands on keys of one slot.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The caller's name for it.
     pub id: u64,
     /// Decides the slot.
     pub key: Vec<u8>,
-    /// The command and its arguments.
-    pub args: Vec<Vec<u8>>,
+    /// Commands with their arguments, sent together; the last one's reply is the answer.
+    pub commands: Vec<Vec<Vec<u8>>>,
+    /// Whom to ask.
+    pub route: Route,
     /// Follow it by WAIT on the same connection.
     pub wait: Option<Wait>,
+}
+
+/// Whom a request asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// The slot's owner.
+    #[default]
+    Master,
+    /// The same, on a connection of its own, and in two parts: the first only looks ([`Step::Looked`]).
+    Alone,
+    /// A replica of the slot's owner, always the same one as long as there are as many. Redirections are not followed.
+    Replica,
+    /// Nobody's: connections for subscriptions only.
+    Subscriber,
 }
 
 /// `WAIT replicas timeout_ms`.
@@ -132,8 +155,12 @@ pub enum Step {
     Close {
         link: Link,
     },
+    /// The first part of a request on a connection of its own is answered: call `go_on` or `leave`.
+    Looked(Completion),
     /// A request is finished.
     Done(Completion),
+    /// Somebody published on a channel that is listened to.
+    Message(Message),
 }
 
 /// What happened on a connection.
@@ -158,6 +185,9 @@ pub struct ClusterClient {
     deadlines: BTreeSet<(Nanos, u64)>,
     /// Requests without a place to go to until the slot map is read again.
     parked: VecDeque<u64>,
+    /// Requests that were told to try again, and when.
+    retries: BTreeSet<(Nanos, u64)>,
+    listening: Vec<Listening>,
     refresh: Refresh,
     rng: ChaCha8Rng,
     steps: VecDeque<Step>,
@@ -173,6 +203,10 @@ struct Pending {
     node: Option<SocketAddr>,
     /// Nodes that could not be dialled for it, with the reason.
     refused: Option<(SocketAddr, String)>,
+    /// The first error among the replies to its commands, or the last reason to try again.
+    error: Option<String>,
+    /// What was sent last may change something.
+    effective: bool,
 }
 
 /// How far a request is.
@@ -182,6 +216,8 @@ enum Stage {
     Unsent,
     /// Handed to this connection; its reply is awaited.
     Sent(Link),
+    /// The first part was answered on this connection; the caller decides.
+    Looked(Link),
     /// Answered on this connection; WAIT's reply is awaited. After a redirection the WAIT of the connection before is
     /// answered, too, sooner or later: that answer belongs to nothing.
     Waiting(Link, BytesFrame),
@@ -202,6 +238,8 @@ struct Refresh {
 
 /// How long the answer to CLUSTER SLOTS is awaited before another node is asked.
 const REFRESH_TIMEOUT_NS: Nanos = 300_000_000;
+/// How long a request waits after TRYAGAIN.
+const TRY_AGAIN_NS: Nanos = 20_000_000;
 /// A connection whose oldest reply is late by so many operation timeouts is given up.
 const DEAD_LINK_TIMEOUTS: u64 = 5;
 
@@ -217,6 +255,8 @@ impl ClusterClient {
             requests: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             parked: VecDeque::new(),
+            retries: BTreeSet::new(),
+            listening: Vec::new(),
             refresh: Refresh { wanted: true, ..Refresh::default() },
             rng,
             steps: VecDeque::new(),
@@ -228,12 +268,42 @@ impl ClusterClient {
         let id = request.id;
         let deadline = now + self.options.op_timeout_ns;
         self.deadlines.insert((deadline, id));
-        let pending =
-            Pending { request, deadline, stage: Stage::Unsent, redirects: 0, node: None, refused: None };
+        let effective = request.route != Route::Alone;
+        let pending = Pending {
+            request,
+            deadline,
+            stage: Stage::Unsent,
+            redirects: 0,
+            node: None,
+            refused: None,
+            error: None,
+            effective,
+        };
         let known = self.requests.insert(id, pending);
         debug_assert!(known.is_none(), "request {id} is in flight already");
         self.place(now, id);
         self.tick(now);
+    }
+
+    /// The second part of a request that looked, on the same connection.
+    pub fn go_on(&mut self, now: Nanos, id: u64, commands: Vec<Vec<Vec<u8>>>) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        let Stage::Looked(link) = pending.stage else { return };
+        let Some(state) = self.links.get_mut(&link) else { return };
+        pending.request.commands = commands;
+        pending.stage = Stage::Sent(link);
+        pending.effective = true;
+        state.queue(now, &pending.request, true);
+        self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
+        self.tick(now);
+    }
+
+    /// A request that looked needs no second part.
+    pub fn leave(&mut self, id: u64) {
+        if let Some(pending) = self.requests.remove(&id) {
+            self.deadlines.remove(&(pending.deadline, id));
+            self.release(id);
+        }
     }
 
     /// Requests without a completion.
@@ -260,6 +330,13 @@ impl ClusterClient {
             }
             self.time_out(id);
         }
+        while let Some(&(at, id)) = self.retries.first() {
+            if at > now {
+                break;
+            }
+            self.retries.remove(&(at, id));
+            self.place(now, id);
+        }
         let dead_after = self.options.op_timeout_ns * DEAD_LINK_TIMEOUTS;
         let dead: Vec<Link> = self
             .links
@@ -271,6 +348,7 @@ impl ClusterClient {
             self.steps.push_back(Step::Close { link });
             self.closed(now, link, "silent for too long, closed by the client");
         }
+        self.subscribe_if_due(now);
         self.refresh_if_wanted(now);
     }
 
@@ -282,7 +360,8 @@ impl ClusterClient {
             None if self.refresh.wanted => Some(self.refresh.not_before),
             None => None,
         };
-        [request, refresh].into_iter().flatten().min()
+        let retry = self.retries.first().map(|(at, _)| *at);
+        [request, refresh, retry, self.next_subscription()].into_iter().flatten().min()
     }
 
     /// The next thing for the caller to do.
@@ -294,10 +373,21 @@ impl ClusterClient {
 
     fn place(&mut self, now: Nanos, id: u64) {
         let Some(pending) = self.requests.get(&id) else { return };
-        let slot = redis_keyslot(&pending.request.key);
-        match self.map.owner(slot) {
-            Some(owner) => self.send_to(now, id, owner, false),
+        match self.target(&pending.request) {
+            Some(node) => self.send_to(now, id, node, false),
             None => self.park(id),
+        }
+    }
+
+    /// Whom the slot map names for it.
+    fn target(&self, request: &Request) -> Option<SocketAddr> {
+        let slot = redis_keyslot(&request.key);
+        match request.route {
+            Route::Master | Route::Alone | Route::Subscriber => self.map.owner(slot),
+            Route::Replica => {
+                let replicas = self.map.replicas(slot);
+                replicas.get(self.options.seed as usize % replicas.len().max(1)).copied()
+            }
         }
     }
 
@@ -307,24 +397,36 @@ impl ClusterClient {
     }
 
     fn send_to(&mut self, now: Nanos, id: u64, to: SocketAddr, asking: bool) {
-        let link = self.link_to(to);
+        let Some(route) = self.requests.get(&id).map(|pending| pending.request.route) else { return };
+        let link = self.link_to(to, route);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.node = Some(to);
+        pending.error = None;
         let state = self.links.get_mut(&link).expect("link_to answers a link that exists");
+        if route == Route::Alone {
+            state.hold(id);
+        }
         if asking {
             state.queue_asking(now);
         }
-        if state.queue(now, &pending.request) {
+        if state.queue(now, &pending.request, pending.effective) {
             pending.stage = Stage::Sent(link);
             self.steps.push_back(Step::Send { link, bytes: state.take_outgoing() });
         }
     }
 
     /// A link to `to` with room in its pipeline, or the one with the shortest queue, dialled if there is none.
-    fn link_to(&mut self, to: SocketAddr) -> Link {
+    fn link_to(&mut self, to: SocketAddr, route: Route) -> Link {
         let mut shortest: Option<(usize, Link)> = None;
         let mut count = 0;
-        for (link, state) in self.links.iter().filter(|(_, state)| state.to() == to) {
+        for (link, state) in self.links.iter().filter(|(_, state)| state.to() == to && state.route() == route)
+        {
+            if route == Route::Alone {
+                if state.is_free() {
+                    return *link;
+                }
+                continue;
+            }
             count += 1;
             let depth = state.depth();
             if shortest.is_none_or(|(best, _)| depth < best) {
@@ -340,7 +442,7 @@ impl ClusterClient {
             _ => {
                 let link = Link(self.next_link);
                 self.next_link += 1;
-                self.links.insert(link, LinkState::dialling(to));
+                self.links.insert(link, LinkState::dialling(to, route));
                 self.steps.push_back(Step::Connect { link, to });
                 link
             }
@@ -350,7 +452,26 @@ impl ClusterClient {
     fn finish(&mut self, id: u64, outcome: Outcome, wait: Option<i64>) {
         let Some(pending) = self.requests.remove(&id) else { return };
         self.deadlines.remove(&(pending.deadline, id));
+        self.release(id);
         self.steps.push_back(Step::Done(Completion { id, outcome, node: pending.node, wait }));
+    }
+
+    /// A connection that a request had to itself is free for the next one, unless a reply is still due on it.
+    fn release(&mut self, id: u64) {
+        let held = self.links.iter_mut().find(|(_, state)| state.is_held_by(id));
+        let Some((&link, state)) = held else { return };
+        if state.depth() == 0 {
+            state.let_go();
+        } else {
+            self.links.remove(&link);
+            self.steps.push_back(Step::Close { link });
+        }
+    }
+
+    /// It was sent, and nobody will answer.
+    fn unanswered(&mut self, id: u64, why: String) {
+        let effective = self.requests.get(&id).is_none_or(|pending| pending.effective);
+        self.finish(id, if effective { Outcome::Info(why) } else { Outcome::Fail(why) }, None);
     }
 
     fn time_out(&mut self, id: u64) {
@@ -359,20 +480,22 @@ impl ClusterClient {
         let timeout_ms = self.options.op_timeout_ns / 1_000_000;
         match std::mem::replace(&mut pending.stage, Stage::Unsent) {
             Stage::Waiting(_, reply) => self.finish(id, Outcome::Ok(reply), None),
-            Stage::Sent(_) => {
+            Stage::Sent(_) | Stage::Looked(_) => {
                 if let Some(node) = pending.node {
                     self.refresh.silent.insert(node);
                 }
-                self.finish(id, Outcome::Info(format!("no answer in {timeout_ms} ms")), None);
+                self.unanswered(id, format!("no answer in {timeout_ms} ms"));
             }
             Stage::Unsent => {
                 for state in self.links.values_mut() {
                     state.unqueue(id);
                 }
                 self.parked.retain(|parked| *parked != id);
-                let why = match &pending.refused {
-                    Some((node, why)) => format!("never sent: {node}: {why}"),
-                    None => format!("never sent: no connection in {timeout_ms} ms"),
+                self.retries.retain(|(_, retried)| *retried != id);
+                let why = match (&pending.error, &pending.refused) {
+                    (Some(error), _) => error.clone(),
+                    (None, Some((node, why))) => format!("never sent: {node}: {why}"),
+                    (None, None) => format!("never sent: no connection in {timeout_ms} ms"),
                 };
                 self.finish(id, Outcome::Fail(why), None);
             }
@@ -430,16 +553,21 @@ impl ClusterClient {
         for expected in state.into_expected() {
             match expected {
                 Expected::Reply(id) => {
-                    self.finish(id, Outcome::Info(format!("connection lost: {why}")), None);
+                    self.unanswered(id, format!("connection lost: {why}"));
                 }
                 Expected::Wait(id) => self.waited(link, id, None),
-                Expected::Greeting | Expected::Asking | Expected::Slots => {}
+                Expected::Greeting
+                | Expected::Asking
+                | Expected::Slots
+                | Expected::Part(_)
+                | Expected::Nothing => {}
             }
         }
     }
 
     fn link_gone(&mut self, now: Nanos, link: Link, node: SocketAddr) {
         self.refresh.wanted = true;
+        self.lost_subscriptions(now + REFRESH_TIMEOUT_NS, link);
         if self.refresh.asked.is_some_and(|(asked, _)| asked == link) {
             self.refresh.asked = None;
             self.refresh.silent.insert(node);
@@ -469,9 +597,19 @@ impl ClusterClient {
             // Any answer will do: an error to PING (loading, say) comes from a server that is there.
             Expected::Greeting => self.greeted(now, link),
             Expected::Asking => {}
+            Expected::Part(id) => self.part_answered(link, id, &reply),
+            Expected::Nothing => self.pushed(now, link, &reply),
             Expected::Slots => self.slots_answered(now, link, &reply),
             Expected::Wait(id) => self.waited(link, id, Some(&reply)),
             Expected::Reply(id) => self.answered(now, link, id, reply),
+        }
+    }
+
+    /// A reply to one of several commands tells nothing unless it is an error: then the last one's tells no more.
+    fn part_answered(&mut self, link: Link, id: u64, reply: &BytesFrame) {
+        let (Some(pending), BytesFrame::Error(text)) = (self.requests.get_mut(&id), reply) else { return };
+        if matches!(pending.stage, Stage::Sent(on) if on == link) && pending.error.is_none() {
+            pending.error = Some(text.to_string());
         }
     }
 
@@ -481,9 +619,20 @@ impl ClusterClient {
             return;
         }
         if let BytesFrame::Error(text) = &reply {
+            let text = pending.error.take().unwrap_or_else(|| text.to_string());
+            let second_part = pending.request.route == Route::Alone && pending.effective;
             pending.stage = Stage::Unsent;
-            let text = text.to_string();
-            self.refused_by_server(now, id, &text);
+            if second_part {
+                // What was watched was watched here: nobody else can go on with it.
+                self.finish(id, Outcome::Fail(text), None);
+            } else {
+                self.release(id);
+                self.refused_by_server(now, id, &text);
+            }
+        } else if !pending.effective {
+            pending.stage = Stage::Looked(link);
+            let looked = Completion { id, outcome: Outcome::Ok(reply), node: pending.node, wait: None };
+            self.steps.push_back(Step::Looked(looked));
         } else if pending.request.wait.is_some() {
             pending.stage = Stage::Waiting(link, reply);
         } else {
@@ -507,6 +656,17 @@ impl ClusterClient {
     fn refused_by_server(&mut self, now: Nanos, id: u64, error: &str) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let from = pending.node;
+        if error.starts_with("TRYAGAIN") {
+            pending.redirects = 0;
+            pending.error = Some(error.to_owned());
+            self.retries.insert((now + TRY_AGAIN_NS, id));
+            return;
+        }
+        if pending.request.route == Route::Replica && error.starts_with("MOVED") {
+            self.refresh.wanted = true;
+            self.finish(id, Outcome::Fail(error.to_owned()), None);
+            return;
+        }
         if let Some((asking, slot, to)) = slot_map::redirection(error, from) {
             pending.redirects += 1;
             if pending.redirects > self.options.max_redirects {
@@ -552,7 +712,7 @@ impl ClusterClient {
             return;
         }
         let node = candidates[self.rng.random_range(0..candidates.len())];
-        let link = self.link_to(node);
+        let link = self.link_to(node, Route::Master);
         let state = self.links.get_mut(&link).expect("link_to answers a link that exists");
         let open = state.queue_slots(now);
         if open {
@@ -576,10 +736,16 @@ impl ClusterClient {
         self.refresh.silent.clear();
         for id in std::mem::take(&mut self.parked) {
             let Some(pending) = self.requests.get(&id) else { continue };
-            let owner = self.map.owner(redis_keyslot(&pending.request.key));
+            let owner = self.target(&pending.request);
             match (&pending.refused, owner) {
                 (_, None) => {
-                    self.finish(id, Outcome::Fail("CLUSTERDOWN Hash slot not served".to_owned()), None);
+                    let why = match pending.request.route {
+                        Route::Replica => "the slot has no replica",
+                        Route::Master | Route::Alone | Route::Subscriber => {
+                            "CLUSTERDOWN Hash slot not served"
+                        }
+                    };
+                    self.finish(id, Outcome::Fail(why.to_owned()), None);
                 }
                 // The newer map still names the node that cannot be dialled.
                 (Some((node, why)), Some(owner)) if *node == owner => {

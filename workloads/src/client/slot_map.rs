@@ -14,15 +14,22 @@ pub(super) struct SlotMap {
     owners: Vec<u16>,
     /// Every address ever heard of, seeds first; few, and never removed: an old address may come back.
     nodes: Vec<SocketAddr>,
+    /// Ranges of slots with the replicas of their owners, by address.
+    replicas: Vec<(u16, u16, Vec<SocketAddr>)>,
 }
 
 impl SlotMap {
     pub fn new(seeds: &[SocketAddr]) -> Self {
-        Self { owners: vec![NOBODY; SLOTS], nodes: seeds.to_vec() }
+        Self { owners: vec![NOBODY; SLOTS], nodes: seeds.to_vec(), replicas: Vec::new() }
     }
 
     pub fn owner(&self, slot: u16) -> Option<SocketAddr> {
         self.nodes.get(usize::from(self.owners[usize::from(slot) % SLOTS])).copied()
+    }
+
+    pub fn replicas(&self, slot: u16) -> &[SocketAddr] {
+        let range = self.replicas.iter().find(|(start, end, _)| (*start..=*end).contains(&slot));
+        range.map_or(&[], |(_, _, replicas)| replicas)
     }
 
     pub fn nodes(&self) -> Vec<SocketAddr> {
@@ -39,6 +46,7 @@ impl SlotMap {
     pub fn learn(&mut self, reply: &BytesFrame, from: SocketAddr) -> bool {
         let BytesFrame::Array(ranges) = reply else { return false };
         let mut owners = vec![NOBODY; SLOTS];
+        let mut all_replicas = Vec::new();
         for range in ranges {
             let BytesFrame::Array(fields) = range else { return false };
             let [
@@ -57,18 +65,23 @@ impl SlotMap {
             }
             let index = self.index_of(address);
             owners[start..=end].fill(index);
+            let mut of_range = Vec::new();
             for replica in replicas {
                 if let BytesFrame::Array(replica) = replica
                     && let Some(address) = self::address(replica, from)
                 {
                     self.index_of(address);
+                    of_range.push(address);
                 }
             }
+            of_range.sort_unstable();
+            all_replicas.push((start as u16, end as u16, of_range));
         }
         if owners.iter().all(|owner| *owner == NOBODY) {
             return false;
         }
         self.owners = owners;
+        self.replicas = all_replicas;
         true
     }
 

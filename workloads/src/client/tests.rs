@@ -12,6 +12,8 @@ struct Bench {
     now: Nanos,
     sent: Vec<(Link, String)>,
     dialled: Vec<(Link, SocketAddr)>,
+    looked: Vec<Completion>,
+    messages: Vec<Message>,
     done: Vec<Completion>,
 }
 
@@ -35,6 +37,8 @@ impl Bench {
             now: 0,
             sent: Vec::new(),
             dialled: Vec::new(),
+            looked: Vec::new(),
+            messages: Vec::new(),
             done: Vec::new(),
         };
         bench.client.tick(0);
@@ -52,6 +56,8 @@ impl Bench {
                 Step::Connect { link, to } => self.dialled.push((link, to)),
                 Step::Send { link, bytes } => self.sent.push((link, String::from_utf8(bytes).unwrap())),
                 Step::Close { .. } => {}
+                Step::Message(message) => self.messages.push(message),
+                Step::Looked(completion) => self.looked.push(completion),
                 Step::Done(completion) => self.done.push(completion),
             }
         }
@@ -69,8 +75,12 @@ impl Bench {
     }
 
     fn add(&mut self, id: u64, key: &str, wait: Option<Wait>) {
-        let args = vec![b"SADD".to_vec(), key.into(), b"e1".to_vec()];
-        self.client.request(self.now, Request { id, key: key.into(), args, wait });
+        self.request(id, key, &[&["SADD", key, "e1"]], Route::Master, wait);
+    }
+
+    fn request(&mut self, id: u64, key: &str, commands: &[&[&str]], route: Route, wait: Option<Wait>) {
+        let commands = commands.iter().map(|words| words.iter().map(|&word| word.into()).collect()).collect();
+        self.client.request(self.now, Request { id, key: key.into(), commands, route, wait });
         self.run();
     }
 
@@ -294,4 +304,162 @@ fn foreign_bytes_close_the_connection() {
     let link = bench.link(node(1));
     bench.on(Event::Received(link, b"HTTP/1.1 400 Bad Request\r\n"));
     assert!(matches!(bench.done[0].outcome, Outcome::Info(_)));
+}
+
+const TRANSACTION: &[&[&str]] = &[&["MULTI"], &["INCR", "b"], &["EXEC"]];
+
+#[test]
+fn a_transaction_is_answered_by_its_last_command() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", TRANSACTION, Route::Master, None);
+    let link = bench.link(node(1));
+    bench.on(Event::Received(link, b"+OK\r\n+QUEUED\r\n*1\r\n:7\r\n"));
+    assert_eq!(bench.done[0].outcome, Outcome::Ok(BytesFrame::Array(vec![BytesFrame::Integer(7)])));
+}
+
+#[test]
+fn a_transaction_is_redirected_by_what_its_commands_were_told() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", TRANSACTION, Route::Master, None);
+    let first = bench.link(node(1));
+    let aborted = b"+OK\r\n-ASK 3300 127.1.1.4:6379\r\n-EXECABORT Transaction discarded\r\n";
+    bench.on(Event::Received(first, aborted));
+    let second = bench.link(node(4));
+    bench.open(second);
+    let sent = &bench.sent.last().unwrap().1;
+    assert!(sent.find("ASKING") < sent.find("MULTI") && sent.contains("EXEC"), "{sent}");
+    bench.on(Event::Received(second, b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:1\r\n"));
+    assert!(matches!(bench.done[0].outcome, Outcome::Ok(_)), "{:?}", bench.done);
+}
+
+#[test]
+fn try_again_is_tried_again_and_fails_at_the_deadline_without_having_happened() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", &[&["MGET", "b", "b"]], Route::Master, None);
+    let link = bench.link(node(1));
+    for round in 1..=3 {
+        bench.on(Event::Received(link, b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"));
+        bench.at(round * 20 * MS);
+        assert_eq!(bench.sent.len(), round as usize + 1, "once more");
+    }
+    bench.on(Event::Received(link, b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"));
+    bench.client.tick(1000 * MS);
+    bench.run();
+    assert!(matches!(&bench.done[0].outcome, Outcome::Fail(why) if why.starts_with("TRYAGAIN")));
+}
+
+const LOOK: &[&[&str]] = &[&["WATCH", "b"], &["GET", "b"]];
+
+#[test]
+fn who_looks_first_has_a_connection_to_himself_and_goes_on_there() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", LOOK, Route::Alone, None);
+    bench.request(2, "b", LOOK, Route::Alone, None);
+    bench.add(3, "b", None);
+    let links: Vec<Link> = bench.dialled.iter().map(|(link, _)| *link).collect();
+    assert_eq!(links.len(), 3, "the shared one and one each");
+    bench.open(links[1]);
+    bench.on(Event::Received(links[1], b"+OK\r\n$2\r\ne5\r\n"));
+    assert!(bench.looked[0].id == 1 && bench.done.is_empty());
+    let commands = vec![vec![b"MULTI".to_vec()], vec![b"EXEC".to_vec()]];
+    bench.client.go_on(bench.now, 1, commands);
+    bench.run();
+    assert_eq!(bench.sent.last().unwrap().0, links[1]);
+    bench.on(Event::Received(links[1], b"+OK\r\n*0\r\n"));
+    assert_eq!(bench.done[0].id, 1);
+    bench.request(4, "b", LOOK, Route::Alone, None);
+    assert_eq!(bench.sent.last().unwrap().0, links[1], "it is free again");
+}
+
+#[test]
+fn who_only_looked_did_nothing_and_who_went_on_may_have() {
+    for (goes_on, happened) in [(false, false), (true, true)] {
+        let mut bench = Bench::new();
+        bench.request(1, "b", LOOK, Route::Alone, None);
+        let link = bench.link(node(1));
+        bench.open(link);
+        if goes_on {
+            bench.on(Event::Received(link, b"+OK\r\n$2\r\ne5\r\n"));
+            bench.client.go_on(bench.now, 1, vec![vec![b"EXEC".to_vec()]]);
+        }
+        bench.on(Event::Closed(link, "reset"));
+        assert_eq!(matches!(bench.done[0].outcome, Outcome::Info(_)), happened, "{:?}", bench.done);
+    }
+}
+
+#[test]
+fn a_watch_ends_where_it_was_set() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", LOOK, Route::Alone, None);
+    let link = bench.link(node(1));
+    bench.open(link);
+    bench.on(Event::Received(link, b"+OK\r\n$2\r\ne5\r\n"));
+    bench.client.go_on(bench.now, 1, TRANSACTION.iter().map(|_| vec![b"EXEC".to_vec()]).collect());
+    bench.run();
+    bench.on(Event::Received(link, b"+OK\r\n-MOVED 3300 127.1.1.4:6379\r\n-EXECABORT discarded\r\n"));
+    assert_eq!(bench.done[0].outcome, Outcome::Fail("MOVED 3300 127.1.1.4:6379".into()));
+}
+
+#[test]
+fn a_replica_is_asked_after_readonly_and_its_redirection_is_not_followed() {
+    let mut bench = Bench::new();
+    bench.request(1, "b", &[&["GET", "b"]], Route::Replica, None);
+    let shared = bench.link(node(1));
+    // It knows no replica yet, and asks.
+    let answer = "*1\r\n*4\r\n:0\r\n:16383\r\n*3\r\n$9\r\n127.1.1.1\r\n:6379\r\n$1\r\na\r\n\
+                  *3\r\n$9\r\n127.1.1.7\r\n:6379\r\n$1\r\nc\r\n";
+    bench.at(100 * MS);
+    bench.on(Event::Received(shared, answer.as_bytes()));
+    let replica = bench.link(node(7));
+    bench.on(Event::Connected(replica));
+    assert!(bench.sent.last().unwrap().1.contains("READONLY"));
+    bench.on(Event::Received(replica, b"+PONG\r\n+OK\r\n-MOVED 3300 127.1.1.1:6379\r\n"));
+    assert_eq!(bench.done[0].outcome, Outcome::Fail("MOVED 3300 127.1.1.1:6379".into()));
+}
+
+fn push(kind: &str, channel: &str, last: &str) -> String {
+    format!("*3\r\n${}\r\n{kind}\r\n${}\r\n{channel}\r\n{last}", kind.len(), channel.len())
+}
+
+#[test]
+fn a_subscription_is_made_again_where_its_connection_was_lost() {
+    let mut bench = Bench::new();
+    let subscription = Subscription { channel: "news".into(), sharded: false };
+    bench.client.subscribe(bench.now, subscription);
+    bench.run();
+    let (first, _) = *bench.dialled.last().unwrap();
+    bench.open(first);
+    assert!(bench.sent.last().unwrap().1.contains("SUBSCRIBE"));
+    bench.on(Event::Received(first, push("subscribe", "news", ":1\r\n").as_bytes()));
+    bench.on(Event::Received(first, push("message", "news", "$2\r\ne5\r\n").as_bytes()));
+    assert_eq!(bench.messages[0].payload, b"e5");
+    bench.on(Event::Closed(first, "reset"));
+    bench.at(500 * MS);
+    let (second, _) = *bench.dialled.last().unwrap();
+    assert_ne!(second, first, "it dials again");
+    bench.open(second);
+    assert!(bench.sent.last().unwrap().1.contains("SUBSCRIBE"));
+}
+
+#[test]
+fn a_sharded_subscription_follows_its_slot() {
+    let mut bench = Bench::new();
+    bench.client.subscribe(bench.now, Subscription { channel: "b".into(), sharded: true });
+    bench.run();
+    let (link, to) = *bench.dialled.last().unwrap();
+    assert_eq!(to, node(1));
+    bench.open(link);
+    bench.on(Event::Received(link, push("ssubscribe", "b", ":1\r\n").as_bytes()));
+    // The slot moves: another request learns it first.
+    bench.add(1, "b", None);
+    let shared = bench.link(node(1));
+    let shared = bench.dialled.iter().map(|(link, _)| *link).find(|link| *link != shared).unwrap_or(shared);
+    bench.on(Event::Received(shared, b"-MOVED 3300 127.1.1.4:6379\r\n"));
+    bench.at(10 * MS);
+    let to: Vec<SocketAddr> = bench.dialled.iter().map(|(_, to)| *to).collect();
+    assert_eq!(
+        to.iter().filter(|to| **to == node(4)).count(),
+        2,
+        "for requests and for the subscription: {to:?}"
+    );
 }

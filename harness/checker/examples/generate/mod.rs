@@ -24,6 +24,9 @@ pub struct Load {
     pub first_value: u64,
 }
 
+/// One key's operations, and what its reads saw.
+pub type Made<K> = (Vec<Op<K>>, Vec<u64>);
+
 /// One call before anybody knows its reply.
 struct Slot {
     call: u64,
@@ -151,7 +154,7 @@ pub fn make_stale(ops: &mut [Op<Register>]) -> bool {
 }
 
 /// Unique adds, one read of everything at the end.
-pub fn sets(load: &Load) -> (Vec<Op<Set>>, Vec<u64>) {
+pub fn sets(load: &Load) -> Made<Set> {
     let mut next = load.first_value;
     let mut state = Vec::new();
     let mut ops = run(load, |_, _, happens| {
@@ -166,7 +169,7 @@ pub fn sets(load: &Load) -> (Vec<Op<Set>>, Vec<u64>) {
 }
 
 /// Unique appends that answer the length, one read of everything at the end.
-pub fn lists(load: &Load) -> (Vec<Op<List>>, Vec<u64>) {
+pub fn lists(load: &Load) -> Made<List> {
     let mut next = load.first_value;
     let mut state = Vec::new();
     let mut ops = run(load, |_, _, happens| {

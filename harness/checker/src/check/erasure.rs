@@ -19,7 +19,8 @@ pub(super) enum Copy {
 /// A write in question.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspect {
-    pub element: u64,
+    /// What names it on a replication link; None for what carries no element.
+    pub element: Option<u64>,
     pub slot: u16,
     /// Who executed it, as far as the record says.
     pub node: Option<NodeId>,
@@ -35,6 +36,9 @@ pub(super) struct Erasure {
     pub offset: Option<u64>,
     /// The promotion whose node lacked it, as an index into the promotions.
     pub by: Option<usize>,
+    /// The first promotion of which nobody can say whether its node had it: it was executed in the short time in which the
+    /// old master may have passed the promotion's offset.
+    pub undecided: Option<usize>,
     /// Proof, or what is missing of it.
     pub proof: String,
 }
@@ -76,11 +80,16 @@ pub(super) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Gathers it for the elements in question.
-    pub fn of(record: &'a Record, timeline: &'a Timeline, index: &Index, suspects: &BTreeSet<u64>) -> Self {
+    /// Gathers it for the elements in question; None: there is nothing in question.
+    pub fn of(
+        record: &'a Record,
+        timeline: &'a Timeline,
+        index: &Index,
+        suspects: Option<&BTreeSet<u64>>,
+    ) -> Self {
         let links = links_of(record);
         let mut occurrences: BTreeMap<u64, Vec<(usize, u64)>> = BTreeMap::new();
-        if !suspects.is_empty() {
+        if let Some(suspects) = suspects {
             for (number, link) in links.iter().enumerate() {
                 for (element, offset) in elements(record, link) {
                     if suspects.contains(&element) {
@@ -89,7 +98,7 @@ impl<'a> Evidence<'a> {
                 }
             }
         }
-        let brackets = if suspects.is_empty() {
+        let brackets = if suspects.is_none() {
             vec![None; timeline.promotions.len()]
         } else {
             let masters = masters_of_histories(record);
@@ -116,7 +125,13 @@ impl<'a> Evidence<'a> {
                     told.push(proof);
                     position = position.map(|(_, offset)| (promotion.new_replid.clone(), offset));
                 }
-                Copy::Unknown(missing) => told.push(missing),
+                Copy::Unknown(missing) => {
+                    let between = self.brackets[number].is_some_and(|b| Some(b.master) == suspect.node);
+                    if between && erasure.undecided.is_none() {
+                        erasure.undecided = Some(number);
+                    }
+                    told.push(missing);
+                }
             }
         }
         erasure.proof =
@@ -149,7 +164,7 @@ impl<'a> Evidence<'a> {
     fn position(&self, suspect: &Suspect) -> Option<(String, u64)> {
         let of_master =
             |&&(link, _): &&(usize, u64)| suspect.node.is_none_or(|node| self.links[link].from == node);
-        let &(link, offset) = self.occurrences.get(&suspect.element)?.iter().find(of_master)?;
+        let &(link, offset) = self.occurrences.get(&suspect.element?)?.iter().find(of_master)?;
         Some((self.links[link].replid.clone(), offset))
     }
 
@@ -197,6 +212,9 @@ impl<'a> Evidence<'a> {
     /// Whether the taps of the links to the promoted node tell that it never got the write.
     fn never_sent(&self, suspect: &Suspect, promotion: &Promotion) -> Copy {
         let name = self.record.node_name(promotion.node);
+        let Some(element) = suspect.element else {
+            return Copy::Unknown("it carries no element that could be seen on its way".to_owned());
+        };
         let Some(node) = suspect.node else {
             return Copy::Unknown(format!("nobody knows who executed it, so {name} may have had it"));
         };
@@ -219,8 +237,7 @@ impl<'a> Evidence<'a> {
             if link.full && link.start >= suspect.invoked {
                 return Copy::Unknown(format!("{name} began a full resync after it, which may have held it"));
             }
-            let passed =
-                self.occurrences.get(&suspect.element).is_some_and(|o| o.iter().any(|o| o.0 == number));
+            let passed = self.occurrences.get(&element).is_some_and(|o| o.iter().any(|o| o.0 == number));
             if passed {
                 return Copy::Unknown(format!(
                     "it was sent to {name}, whose offset at promotion in that history is not known"
@@ -267,7 +284,7 @@ fn links_of(record: &Record) -> Vec<Link> {
             StreamWhat::Elements { .. } => link.lines.push(number),
             StreamWhat::Lost { why } => link.lost = Some(why.clone()),
             StreamWhat::End { .. } => link.end = line.time,
-            StreamWhat::Full { .. } | StreamWhat::Continue { .. } => {}
+            StreamWhat::Full { .. } | StreamWhat::Continue { .. } | StreamWhat::Keys { .. } => {}
         }
     }
     links

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
 use super::erasure::{Erasure, Evidence, Suspect};
+use super::migration::Migrations;
 use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
@@ -63,14 +64,9 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
     entry.stale = found.stale.len() as u64;
     lost.sort_by_key(|&write| (index.known_since(record, write), write));
     let elements: BTreeSet<u64> = lost.iter().filter_map(|&w| record.ops[w as usize].value).collect();
-    let mut judge = Judge {
-        record,
-        timeline,
-        index,
-        evidence: Evidence::of(record, timeline, index, &elements),
-        survivors: BTreeMap::new(),
-        rules: Persistence::of(record),
-    };
+    let keys = lost.iter().map(|&write| record.key(record.ops[write as usize].key).name.as_str()).collect();
+    let questions = Questions { elements, keys };
+    let mut judge = Judge::new(record, timeline, index, (!lost.is_empty()).then_some(&questions));
     for &write in &lost {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
@@ -175,11 +171,13 @@ impl Persistence {
     }
 }
 
-struct Judge<'a> {
+/// Proves operations into windows. Other checks ask it, too: an anomaly that a lost operation explains is no other one.
+pub(super) struct Judge<'a> {
     record: &'a Record,
     timeline: &'a Timeline,
     index: &'a Index,
     evidence: Evidence<'a>,
+    migrations: Migrations,
     /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
     survivors: BTreeMap<(NodeId, Nanos), Nanos>,
     rules: Persistence,
@@ -188,7 +186,72 @@ struct Judge<'a> {
 /// The windows that hold for one loss, in words.
 type Holding = Vec<(&'static str, String)>;
 
-impl Judge<'_> {
+/// What is to be explained: elements that are missing, and the keys that are looked at.
+pub(super) struct Questions<'a> {
+    pub elements: BTreeSet<u64>,
+    pub keys: BTreeSet<&'a str>,
+}
+
+impl<'a> Judge<'a> {
+    /// For the operations in question, or none.
+    pub fn new(
+        record: &'a Record,
+        timeline: &'a Timeline,
+        index: &'a Index,
+        questions: Option<&Questions<'_>>,
+    ) -> Self {
+        Self {
+            record,
+            timeline,
+            index,
+            migrations: questions
+                .as_ref()
+                .map(|asked| Migrations::of(record, &asked.keys))
+                .unwrap_or_default(),
+            evidence: Evidence::of(record, timeline, index, questions.map(|asked| &asked.elements)),
+            survivors: BTreeMap::new(),
+            rules: Persistence::of(record),
+        }
+    }
+
+    /// The window in which what this acknowledged operation did (or saw) was lost, or may have been: if nobody can say
+    /// whether the promoted node had it, a window that would explain its absence counts.
+    pub fn excuse(&mut self, number: u32) -> Option<(&'static str, String)> {
+        let op = &self.record.ops[number as usize];
+        let (node, executed_by) = (op.node?, op.completed.filter(|_| op.outcome == Outcome::Ok)?);
+        let slot = self.record.key(op.key).slot;
+        let suspect = Suspect { element: op.value, slot, node: Some(node), invoked: op.invoked, executed_by };
+        let mut erasure = self.evidence.erasure(&suspect);
+        erasure.by = erasure.by.or(erasure.undecided);
+        let windows = self.holding(&suspect, op, &erasure);
+        let voided = || self.beyond(&suspect, &erasure) == OUTSIDE_MODEL;
+        windows.into_iter().next().or_else(|| {
+            voided()
+                .then(|| (OUTSIDE_MODEL, "a fault voids the promise to keep acknowledged writes".to_owned()))
+        })
+    }
+
+    /// See [`Evidence::full_resync`].
+    pub fn full_resync(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        self.evidence.full_resync(node, from, to)
+    }
+
+    /// The windows that hold, in the order in which they count.
+    fn holding(&mut self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> Holding {
+        let mut holding = self.emptied(suspect, erasure);
+        let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
+        let (slot, node) = (suspect.slot, suspect.node);
+        let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
+        holding.extend(moved.map(|why| ("W12", why)));
+        if let Some(number) = erasure.by {
+            holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
+        } else if holding.is_empty() {
+            holding.extend(self.unsaved(suspect));
+        }
+        holding.sort_by_key(|(name, _)| rank(name));
+        holding
+    }
+
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
     fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
@@ -202,21 +265,9 @@ impl Judge<'_> {
         let op = &self.record.ops[write as usize];
         let slot = self.record.key(op.key).slot;
         let executed_by = self.index.known_since(self.record, write).unwrap_or(Nanos::MAX);
-        let suspect = Suspect {
-            element: op.value.unwrap_or_default(),
-            slot,
-            node: op.node,
-            invoked: op.invoked,
-            executed_by,
-        };
+        let suspect = Suspect { element: op.value, slot, node: op.node, invoked: op.invoked, executed_by };
         let erasure = self.evidence.erasure(&suspect);
-        let mut holding = self.emptied(&suspect, &erasure);
-        if let Some(number) = erasure.by {
-            holding.extend(self.overtaken(&suspect, op, &self.timeline.promotions[number]));
-        } else if holding.is_empty() {
-            holding.extend(self.unsaved(&suspect));
-        }
-        holding.sort_by_key(|(name, _)| rank(name));
+        let holding = self.holding(&suspect, op, &erasure);
         let class = holding.first().map_or_else(|| self.beyond(&suspect, &erasure), |(name, _)| name);
         let mut witness = op.witness();
         if op.outcome != Outcome::Ok {
@@ -239,7 +290,7 @@ impl Judge<'_> {
             reasons.join("; ")
         };
         let loss = Loss {
-            element: suspect.element,
+            element: op.value.unwrap_or_default(),
             key: self.record.key(op.key).name.clone(),
             slot,
             acked_by: acked_by(self.record, op),

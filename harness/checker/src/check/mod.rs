@@ -1,11 +1,13 @@
 //! The checks, one file each, and the index of writes and reads that several of them share.
 
 pub mod availability;
+pub mod consistency;
 pub mod convergence;
 pub mod elements;
 mod erasure;
 pub mod invariants;
 pub mod lost_writes;
+mod migration;
 pub mod split_brain;
 pub mod wire;
 
@@ -18,7 +20,8 @@ pub const LISTED: usize = 100;
 #[derive(Debug)]
 pub struct Index {
     elements: Elements,
-    /// By key: writes and reads, as indexes into the record's operations, in the order of invocation.
+    /// By key: writes of growing sets and lists and their reads, as indexes into the record's operations, in the order of
+    /// invocation.
     pub writes: Vec<Vec<u32>>,
     pub reads: Vec<Vec<u32>>,
     /// By key: the last ok final read.
@@ -54,9 +57,9 @@ impl Index {
         };
         for (number, op) in record.ops.iter().enumerate() {
             let key = op.key.0 as usize;
-            if op.is_write() {
+            if op.kind.grows() {
                 index.writes[key].push(number as u32);
-            } else if op.outcome == Outcome::Ok {
+            } else if op.kind == OpKind::Read && op.outcome == Outcome::Ok {
                 index.reads[key].push(number as u32);
                 if op.is_final {
                     index.final_read[key] = Some(number as u32);
@@ -131,7 +134,7 @@ impl Elements {
         let mut sorted: Vec<(u64, u32)> = ops
             .iter()
             .enumerate()
-            .filter(|(_, op)| op.kind != OpKind::Read)
+            .filter(|(_, op)| op.kind.writes())
             .filter_map(|(number, op)| Some((op.value?, number as u32)))
             .collect();
         sorted.sort_unstable();

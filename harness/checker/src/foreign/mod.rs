@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod judge;
 mod objects;
+mod own;
 mod read;
 mod txns;
 mod value;

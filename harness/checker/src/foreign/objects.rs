@@ -151,6 +151,15 @@ impl Object<'_> {
                 Value::Nil => vec![Register::Delete],
                 asked => vec![Register::Write(number(asked))],
             },
+            "swap" => match (ending, view.answered.vector()) {
+                (Ending::Ok, Some([to, seen])) => {
+                    vec![Register::Swap { to: number(to), seen: number(seen) }]
+                }
+                (Ending::Ok, _) => {
+                    return Err(view.wrong("what a :swap wrote and saw, [to seen]", view.answered));
+                }
+                _ => vec![Register::Write(number(view.asked))],
+            },
             "cas" => {
                 let Some([from, to]) = view.asked.vector() else {
                     return Err(view.wrong("the value of :cas, [from to]", view.asked));
@@ -166,7 +175,7 @@ impl Object<'_> {
                     vec![Register::Cas { from, to }]
                 }
             }
-            _ => return Err(view.unknown_f(":read, :write or :cas")),
+            _ => return Err(view.unknown_f(":read, :write, :swap or :cas")),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use super::edn::EdnReader;
 use super::error::ForeignError;
 use super::event::{Event, Speaker};
+use super::own;
 use super::value::Value;
 
 /// How a history is written.
@@ -78,6 +79,10 @@ fn json_lines(source: impl BufRead, take: &mut impl FnMut(Event)) -> Result<(), 
         let mut event = Event::of_map(&value, line, 1)?;
         // A run's own history has the key, and what a read saw, in fields of their own.
         if let Some(key) = value.entry("key").and_then(Value::word) {
+            if let Some(own) = own::event(text, line) {
+                take(own);
+                return Ok(());
+            }
             event.key = Some(key.to_owned());
             if let Some(elements) = value.entry("elements") {
                 let foreign = value.entry("foreign").and_then(Value::vector).unwrap_or_default();

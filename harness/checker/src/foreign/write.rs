@@ -3,8 +3,9 @@
 
 use std::io::{self, Write};
 
+use super::own;
 use super::value::Value;
-use crate::record::{Body, Event, Kind, Op, Process, Speaker};
+use crate::record::{Body, Call, Event, Kind, Op, OpKind, Process, Speaker};
 
 /// What an operation becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,25 +18,31 @@ pub enum Shape {
 
 /// Writes one event's line.
 pub fn write_event(out: &mut impl Write, event: &Event, shape: Shape) -> io::Result<()> {
-    let kind = match event.kind {
-        Kind::Invoke => "invoke",
-        Kind::Ok => "ok",
-        Kind::Fail => "fail",
-        Kind::Info => "info",
-    };
     let process = match event.process {
         Process::Client(process) => Value::Int(process as i64),
         Process::Other(Speaker::Nemesis) => word("nemesis"),
         Process::Other(Speaker::Harness) => word("harness"),
     };
+    let mut kind = event.kind;
     let (f, value, error) = match &event.body {
         Body::Add(op) => operation("add", op, event.kind, shape),
         Body::Append(op) => operation("append", op, event.kind, shape),
         Body::Read(op) => operation("read", op, event.kind, shape),
+        Body::Call(call) => {
+            let (jepsens, f, value) = own::told(event.kind, call);
+            kind = jepsens;
+            (f.to_owned(), of_key(call, value), call.op.error.clone().map(Value::Text))
+        }
         Body::Fault(step) => (step.name.clone(), Value::Text(step.note.clone()), None),
         Body::Phase { value } => ("phase".to_owned(), Value::Text(format!("{value:?}")), None),
         Body::Stall { value, .. } => ("stall".to_owned(), Value::Int(*value as i64), None),
         Body::ReplicaCompare(_) => ("replica-compare".to_owned(), Value::Nil, None),
+    };
+    let kind = match kind {
+        Kind::Invoke => "invoke",
+        Kind::Ok => "ok",
+        Kind::Fail => "fail",
+        Kind::Info => "info",
     };
     // Jepsen knows no completion of the nemesis but :info.
     let kind = if matches!(event.process, Process::Client(_)) { kind } else { "info" };
@@ -68,6 +75,14 @@ fn operation(f: &str, op: &Op, kind: Kind, shape: Shape) -> (String, Value, Opti
             ("txn".to_owned(), Value::Vector(vec![micro]), error)
         }
     }
+}
+
+/// Transactions name their keys themselves.
+fn of_key(call: &Call, value: Value) -> Value {
+    if matches!(call.f, OpKind::TxnAppend | OpKind::TxnRegister) {
+        return value;
+    }
+    Value::Vector(vec![Value::Text(call.op.key.clone()), value])
 }
 
 fn word(word: &str) -> Value {

@@ -24,16 +24,22 @@ pub fn sessions(ops: &[Op<Session>]) -> Answer {
     let mut order: Vec<u32> = done.map(|(id, _)| id).collect();
     order.sort_by_key(|&id| (ops[id as usize].process, ops[id as usize].call));
     for session in order.chunk_by(|&one, &other| ops[one as usize].process == ops[other as usize].process) {
+        // A process that does several operations at once knows of those only that had returned.
+        let mut returned: Vec<u32> = session.to_vec();
+        returned.sort_by_key(|&id| ops[id as usize].ret);
+        let mut returned = returned.into_iter().peekable();
         let mut seen: Option<(u64, u32)> = None;
         let mut wrote = None;
         for &id in session {
-            let version = match ops[id as usize].kind {
-                Session::Wrote(version) => {
-                    wrote = wrote.max(Some((version, id)));
-                    continue;
+            while let Some(before) =
+                returned.next_if(|&before| ops[before as usize].precedes(&ops[id as usize]))
+            {
+                match ops[before as usize].kind {
+                    Session::Wrote(version) => wrote = wrote.max(Some((version, before))),
+                    Session::Read(version) => seen = seen.max(Some((version, before))),
                 }
-                Session::Read(version) => version,
-            };
+            }
+            let Session::Read(version) = ops[id as usize].kind else { continue };
             for (class, newest, relation, verb) in [
                 ("non-monotonic-read", seen, Relation::Process, "seen"),
                 ("read-your-writes", wrote, Relation::WriteRead, "written"),
@@ -47,7 +53,6 @@ pub fn sessions(ops: &[Op<Session>]) -> Answer {
                     witness
                 });
             }
-            seen = seen.max(Some((version, id)));
         }
     }
     findings.answer()

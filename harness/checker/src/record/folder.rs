@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use super::{
-    Body, BusLine, Event, FaultStep, Kind, Nanos, Op, Phase, Process, ReplicaCompare, RunInfo, Speaker,
-    StreamLine, View,
+    Body, BusLine, Call, Datum, Event, FaultStep, Kind, Nanos, Op, OpKind, Phase, Process, ReplicaCompare,
+    RunInfo, Speaker, StreamLine, View,
 };
 use crate::slots;
 
@@ -53,14 +53,6 @@ pub struct Key {
     pub slot: u16,
 }
 
-/// What an operation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpKind {
-    Add,
-    Append,
-    Read,
-}
-
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -77,7 +69,7 @@ pub enum Outcome {
 pub struct Operation {
     pub kind: OpKind,
     pub key: KeyId,
-    /// The element written.
+    /// The element written (of several, the first).
     pub value: Option<u64>,
     pub process: u64,
     pub client: Option<u32>,
@@ -99,6 +91,16 @@ pub struct Operation {
     pub is_final: bool,
     /// What an ok read saw.
     pub seen: Option<Box<ReadResult>>,
+    /// Arguments and answer, of kinds that have more than an element.
+    pub call: Option<Box<Called>>,
+}
+
+/// Arguments and answer: what they mean, [`OpKind`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    pub asked: Datum,
+    /// Nil unless it was ok.
+    pub answer: Datum,
 }
 
 /// What a read saw.
@@ -134,9 +136,19 @@ pub struct CompareEvent {
 }
 
 impl Operation {
-    /// True for a write.
+    /// True if it may change something.
     pub fn is_write(&self) -> bool {
-        self.kind != OpKind::Read
+        self.kind.writes()
+    }
+
+    /// What was asked, beside the element.
+    pub fn asked(&self) -> &Datum {
+        self.call.as_ref().map_or(&Datum::Nil, |call| &call.asked)
+    }
+
+    /// What was answered, beside the elements of a read.
+    pub fn answer(&self) -> &Datum {
+        self.call.as_ref().map_or(&Datum::Nil, |call| &call.answer)
     }
 
     /// The elements that an ok read saw.
@@ -235,6 +247,7 @@ impl RecordBuilder {
             Body::Add(op) => return self.operation(index, time, kind, process, OpKind::Add, op),
             Body::Append(op) => return self.operation(index, time, kind, process, OpKind::Append, op),
             Body::Read(op) => return self.operation(index, time, kind, process, OpKind::Read, op),
+            Body::Call(call) => return self.call(index, time, kind, process, call),
             _ => self.count(index, time)?,
         }
         match body {
@@ -244,7 +257,7 @@ impl RecordBuilder {
                 self.record.stalls.push(StallSpan { from: time.saturating_sub(value), to: time, of });
             }
             Body::ReplicaCompare(compare) => self.record.compares.push(CompareEvent { index, time, compare }),
-            Body::Add(_) | Body::Append(_) | Body::Read(_) => {}
+            Body::Add(_) | Body::Append(_) | Body::Read(_) | Body::Call(_) => {}
         }
         Ok(())
     }
@@ -286,6 +299,30 @@ impl RecordBuilder {
         self.record.stream.sort_by_key(|line| line.time);
         self.record.faults.sort_by_key(|fault| fault.time);
         self.record
+    }
+
+    fn call(
+        &mut self,
+        index: u64,
+        time: Nanos,
+        kind: Kind,
+        process: Process,
+        call: Call,
+    ) -> Result<(), String> {
+        let Call { f, asked, answer, op } = call;
+        if f.grows() || f == OpKind::Read {
+            return Err(format!("{f} without \"answer\", and with a number or nothing in \"value\""));
+        }
+        let at = match kind {
+            Kind::Invoke => Some(self.record.ops.len()),
+            _ => self.open.get(&process.number()).copied(),
+        };
+        self.operation(index, time, kind, process, f, Op { value: f.element(&asked), ..op })?;
+        if let Some(op) = at.and_then(|at| self.record.ops.get_mut(at)) {
+            let answer = if kind == Kind::Ok { answer } else { Datum::Nil };
+            op.call = Some(Box::new(Called { asked, answer }));
+        }
+        Ok(())
     }
 
     fn operation(
@@ -331,7 +368,7 @@ impl RecordBuilder {
         value: Option<u64>,
         extras: &OpExtras,
     ) -> Result<(), String> {
-        if kind != OpKind::Read && value.is_none() {
+        if kind.grows() && value.is_none() {
             return Err("a write with the element it writes in \"value\"".into());
         }
         if self.open.contains_key(&process) {
@@ -345,7 +382,7 @@ impl RecordBuilder {
         self.record.ops.push(Operation {
             kind,
             key,
-            value: value.filter(|_| kind != OpKind::Read),
+            value: value.filter(|_| kind.writes()),
             process,
             client: extras.client,
             intended: extras.intended.unwrap_or(time),
@@ -360,6 +397,7 @@ impl RecordBuilder {
             wait_wanted: extras.wait_wanted,
             is_final: extras.is_final,
             seen: None,
+            call: None,
         });
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! A run's operations by key, as the `linear` room takes them and `history.bin` keeps them.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::Record;
 use super::bin::{BinKind, BinOp, write_group, write_header};
-use super::{OpKind, Operation, Outcome, Record};
-use crate::linear::{List, NEVER, Op, Set, Status};
+use super::objects::{Converted, Converter, Object, Part, parts};
+use crate::linear::{Counter, List, Queue, Register, Set};
 
 /// One key's operations, in the order of their invocations, and what its reads saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +20,28 @@ pub struct KeyHistory<K> {
 pub enum Grouped {
     Sets(Vec<KeyHistory<Set>>),
     Lists(Vec<KeyHistory<List>>),
+    Registers(Vec<KeyHistory<Register>>),
+    Counters(Vec<KeyHistory<Counter>>),
+    Queues(Vec<KeyHistory<Queue>>),
 }
 
 impl Grouped {
-    /// Groups a record. None without a write, or if sets and lists are mixed. Elements that are none of the harness' are
-    /// left out: the check of elements has them.
+    /// Groups a record. None if its keys are of several kinds (`mixed`), or of one that has no records of a fixed size.
     pub fn of(record: &Record) -> Option<Self> {
-        let wrote = |kind: OpKind| record.ops.iter().any(|op| op.kind == kind);
-        match (wrote(OpKind::Add), wrote(OpKind::Append)) {
-            (true, false) => Some(Self::Sets(group(record, |op, start, len| match op.kind {
-                OpKind::Read => Set::Read { start, len },
-                OpKind::Add | OpKind::Append => Set::Add(op.value.unwrap_or_default()),
-            }))),
-            (false, true) => Some(Self::Lists(group(record, |op, start, len| match op.kind {
-                OpKind::Read => List::Read { start, len },
-                OpKind::Add | OpKind::Append => {
-                    let length = op.reply.and_then(|length| u32::try_from(length).ok()).unwrap_or(0);
-                    List::Append { element: op.value.unwrap_or_default(), length }
-                }
-            }))),
-            _ => None,
+        let parts = parts(record);
+        let object = parts.first()?.object;
+        if parts.iter().any(|part| part.object != object) {
+            return None;
         }
+        let converter = Converter::trusting(record);
+        Some(match object {
+            Object::Set => Self::Sets(group(record, &parts, |part| converter.set(&part.ops))),
+            Object::List => Self::Lists(group(record, &parts, |part| converter.list(&part.ops))),
+            Object::Register => Self::Registers(group(record, &parts, |part| converter.register(&part.ops))),
+            Object::Counter => Self::Counters(group(record, &parts, |part| converter.counter(&part.ops))),
+            Object::Queue => Self::Queues(group(record, &parts, |part| converter.queue(part.key, &part.ops))),
+            _ => return None,
+        })
     }
 
     /// Writes `history.bin`.
@@ -48,34 +49,21 @@ impl Grouped {
         match self {
             Self::Sets(keys) => write_keys(out, keys),
             Self::Lists(keys) => write_keys(out, keys),
+            Self::Registers(keys) => write_keys(out, keys),
+            Self::Counters(keys) => write_keys(out, keys),
+            Self::Queues(keys) => write_keys(out, keys),
         }
     }
 }
 
-fn group<K>(record: &Record, kind: impl Fn(&Operation, u64, u32) -> K) -> Vec<KeyHistory<K>> {
-    let mut keys: Vec<KeyHistory<K>> = record
-        .keys
-        .iter()
-        .map(|key| KeyHistory { key: key.name.clone(), ops: Vec::new(), elements: Vec::new() })
-        .collect();
-    // Speakers that are no clients have numbers of 64 bits.
-    let mut processes = BTreeMap::new();
-    for op in &record.ops {
-        let known = processes.len() as u32;
-        let process = *processes.entry(op.process).or_insert(known);
-        let history = &mut keys[op.key.0 as usize];
-        let seen = op.elements().unwrap_or_default();
-        let kind = kind(op, history.elements.len() as u64, seen.len() as u32);
-        history.elements.extend_from_slice(seen);
-        let (status, ret) = match (op.outcome, op.completed) {
-            (Outcome::Ok, Some(at)) => (Status::Done, at),
-            (Outcome::Fail, Some(at)) => (Status::Failed, at),
-            _ => (Status::Unknown, NEVER),
-        };
-        let node = op.node.map_or(0, |node| node.0.saturating_add(1));
-        history.ops.push(BinOp { op: Op { call: op.invoked, ret, process, status, kind }, node });
-    }
-    keys
+fn group<K>(record: &Record, parts: &[Part], convert: impl Fn(&Part) -> Converted<K>) -> Vec<KeyHistory<K>> {
+    let of_part = |part: &Part| {
+        let Converted { ops, from, elements } = convert(part);
+        let node = |number: u32| record.ops[number as usize].node.map_or(0, |node| node.0.saturating_add(1));
+        let ops = ops.into_iter().zip(from).map(|(op, from)| BinOp { op, node: node(from) }).collect();
+        KeyHistory { key: record.key(part.key).name.clone(), ops, elements }
+    };
+    parts.iter().map(of_part).collect()
 }
 
 fn write_keys<K: BinKind>(out: &mut impl Write, keys: &[KeyHistory<K>]) -> io::Result<()> {

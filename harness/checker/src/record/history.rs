@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Nanos;
+use super::{Datum, Nanos, OpKind};
 
 /// One line of the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,64 @@ pub enum Body {
         /// Which loop measured it: `driver`, `proxy`, `observer`.
         of: String,
     },
+    /// Any other operation of a client: `f` is one of [`OpKind`]'s words.
+    #[serde(untagged)]
+    Call(Call),
+}
+
+impl Body {
+    /// The body of an operation that has no other arguments than `op` says.
+    pub fn of(kind: OpKind, op: Op) -> Self {
+        match kind {
+            OpKind::Add => Self::Add(op),
+            OpKind::Append => Self::Append(op),
+            OpKind::Read => Self::Read(op),
+            f => Self::Call(Call { f, op, ..Call::default() }),
+        }
+    }
+
+    /// What kind of operation it is; None for what is no operation of a client.
+    pub fn kind(&self) -> Option<OpKind> {
+        match self {
+            Self::Add(_) => Some(OpKind::Add),
+            Self::Append(_) => Some(OpKind::Append),
+            Self::Read(_) => Some(OpKind::Read),
+            Self::Call(call) => Some(call.f),
+            Self::Fault(_) | Self::ReplicaCompare(_) | Self::Phase { .. } | Self::Stall { .. } => None,
+        }
+    }
+
+    /// The operation of a client that it tells of.
+    pub fn op(&self) -> Option<&Op> {
+        match self {
+            Self::Add(op) | Self::Append(op) | Self::Read(op) | Self::Call(Call { op, .. }) => Some(op),
+            Self::Fault(_) | Self::ReplicaCompare(_) | Self::Phase { .. } | Self::Stall { .. } => None,
+        }
+    }
+
+    /// The same, to be filled in.
+    pub fn op_mut(&mut self) -> Option<&mut Op> {
+        match self {
+            Self::Add(op) | Self::Append(op) | Self::Read(op) | Self::Call(Call { op, .. }) => Some(op),
+            Self::Fault(_) | Self::ReplicaCompare(_) | Self::Phase { .. } | Self::Stall { .. } => None,
+        }
+    }
+}
+
+/// An operation whose arguments and answer are more than one element: what both mean, [`OpKind`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// What was done.
+    pub f: OpKind,
+    /// What was asked: the same on invocation and completion.
+    #[serde(rename = "value", default)]
+    pub asked: Datum,
+    /// On ok: what was answered; absent for nil.
+    #[serde(default, skip_serializing_if = "Datum::is_nil")]
+    pub answer: Datum,
+    /// The rest, as of every operation; its own `value` and `elements` are not used.
+    #[serde(flatten)]
+    pub op: Op,
 }
 
 /// The phases of a run, in order.

@@ -85,7 +85,7 @@ pub struct NodeInfo {
 }
 
 /// What a declared expectation allows (DESIGN: "What is judged").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
     /// Losses inside documented windows are counted and shown.

@@ -15,20 +15,25 @@
 
 pub mod bin;
 mod bus;
+mod datum;
 mod folder;
 mod grouped;
 mod history;
 mod info;
+pub mod objects;
+mod op_kind;
 mod read;
 mod stream;
 pub mod verdict;
 mod view;
 
 pub use bus::*;
+pub use datum::*;
 pub use folder::*;
 pub use grouped::*;
 pub use history::*;
 pub use info::*;
+pub use op_kind::*;
 pub use read::*;
 pub use stream::*;
 pub use view::*;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, BufRead};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::folder::{Completion, OpExtras};
 use super::{
@@ -193,16 +193,26 @@ struct OpLine<'a> {
     is_final: bool,
 }
 
-/// `value`: a number, or (of a phase) a word that is read elsewhere.
+/// `value`: a number; or what is read elsewhere: a phase's word, a call's arguments.
 struct Element(Option<u64>);
 
 impl<'de> Deserialize<'de> for Element {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
-        impl Visitor<'_> for Any {
+        impl<'de> Visitor<'de> for Any {
             type Value = Element;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a word")
+                f.write_str("a number, a word or a list")
+            }
+            fn visit_unit<E>(self) -> Result<Element, E> {
+                Ok(Element(None))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Element, E> {
+                Ok(Element(None))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Element, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Element(None))
             }
             fn visit_u64<E>(self, value: u64) -> Result<Element, E> {
                 Ok(Element(Some(value)))

@@ -30,6 +30,14 @@ pub enum StreamWhat {
     Continue { replid: String, offset: u64 },
     /// Commands whose argument is one of our unique elements, each with the offset of the command's last byte.
     Elements { elements: Vec<(u64, u64)> },
+    /// Whole keys came by RESTORE (as MIGRATE brings them) or went by DEL or UNLINK, each with the offset of the command's
+    /// last byte.
+    Keys {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        came: Vec<(String, u64)>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        went: Vec<(String, u64)>,
+    },
     /// The stream could not be followed any further, and why; later elements of this connection are missing.
     Lost { why: String },
     /// The connection ended; `offset` is the last byte of it that was read from the master.

@@ -77,6 +77,9 @@ pub struct Covered {
 pub struct Checks {
     pub lost_writes: LostWrites,
     pub elements: Elements,
+    /// Absent in the verdicts of older versions.
+    #[serde(default)]
+    pub consistency: Consistency,
     pub split_brain: SplitBrain,
     pub convergence: Convergence,
     pub availability: Availability,
@@ -163,6 +166,138 @@ pub struct Elements {
     /// Of these: excused, since every witness holds a classified-lost write or one executed in a W3 to W7 interval.
     pub excused: u64,
     pub findings: Vec<Finding>,
+}
+
+/// Answers that no one order of an object's operations explains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Consistency {
+    pub valid: Validity,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What was judged, by kind of object.
+    pub objects: BTreeMap<String, ObjectCount>,
+    /// Contradictions that were found, and how many of these are excused: each witness holds an operation that was lost in a
+    /// documented window or was executed inside one of W3 to W7.
+    pub anomalies: u64,
+    pub excused: u64,
+    /// The listed ones by class.
+    pub by_class: BTreeMap<String, u64>,
+    /// Objects of which the budget left something open.
+    pub unknown: u64,
+    /// Those that count against the server first.
+    pub findings: Vec<Anomaly>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_reads: Option<ReplicaReads>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Messages>,
+}
+
+/// How many objects of a kind there were, and operations on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectCount {
+    pub objects: u64,
+    pub operations: u64,
+}
+
+/// A contradiction: the operations that alone show it, and why they must come before each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Its class, in the field's words.
+    pub what: String,
+    /// A sentence.
+    pub text: String,
+    pub object: String,
+    pub key: String,
+    /// True if it does not count against the server under the default expectation, and by which window.
+    pub excused: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub excuse: String,
+    pub from: Nanos,
+    pub to: Nanos,
+    pub nodes: Vec<String>,
+    /// History indexes that show it.
+    pub witness: Vec<u64>,
+    pub ops: Vec<WitnessOp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<WitnessLink>,
+}
+
+/// An operation of a witness.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessOp {
+    pub name: String,
+    /// Who did it.
+    pub lane: String,
+    pub from: Nanos,
+    /// Absent if its outcome is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Nanos>,
+    pub words: String,
+}
+
+/// One operation must come before another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessLink {
+    pub from: String,
+    pub to: String,
+    /// Short, such as `wr`.
+    pub relation: String,
+    pub why: String,
+}
+
+/// What replicas answered to clients that read from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaReads {
+    pub reads: u64,
+    /// Reads before which something newer had been acknowledged, and for how long (milliseconds).
+    pub stale: u64,
+    pub age_p50_ms: f64,
+    pub age_p99_ms: f64,
+    pub age_max_ms: f64,
+    /// Reads that missed what their own client had written: promised by nobody.
+    pub own_writes_missed: u64,
+}
+
+/// What was published and what of it arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// Acknowledged.
+    pub published: u64,
+    /// Clients that got anything.
+    pub subscribers: u64,
+    pub received: u64,
+    /// Acknowledged ones that a subscriber did not get, over all subscribers.
+    pub missed: u64,
+    /// The same message at the same subscriber once more.
+    pub repeated: u64,
+    /// Messages that nobody published: a bug.
+    pub never_published: u64,
+}
+
+impl Consistency {
+    /// What was judged and found, in a few words.
+    pub fn told(&self) -> String {
+        let count = |(name, count): (&String, &ObjectCount)| format!("{} of {name}", count.objects);
+        let judged: Vec<String> = self.objects.iter().map(count).collect();
+        let judged = if judged.is_empty() { "nothing to judge".to_owned() } else { judged.join(", ") };
+        let unknown = if self.unknown > 0 { format!(", {} unknown", self.unknown) } else { String::new() };
+        let messages = self.messages.map_or(String::new(), |messages| {
+            let Messages { published, subscribers, missed, repeated, .. } = messages;
+            format!(
+                "; {published} messages to {subscribers} subscribers, {missed} missed, {repeated} repeated"
+            )
+        });
+        let replicas = self.replica_reads.map_or(String::new(), |reads| {
+            format!(
+                "; {} of {} replica reads stale (p99 {:.0} ms, at most {:.0} ms)",
+                reads.stale, reads.reads, reads.age_p99_ms, reads.age_max_ms
+            )
+        });
+        format!(
+            "{} anomalies, {} of them excused{unknown} ({judged}){replicas}{messages}",
+            self.anomalies, self.excused
+        )
+    }
 }
 
 /// Something a checker points at.

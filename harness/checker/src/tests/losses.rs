@@ -296,3 +296,53 @@ fn a_failed_final_read_makes_the_check_unknown_and_nothing_lost() {
     assert_eq!((lost.valid, lost.unread_keys, lost.lost), (Validity::Unknown, 1, 0));
     assert_eq!(verdict.exit_code, 2);
 }
+
+/// n1 gives a key to n2, which dies before n5 has heard of it.
+fn lost_on_the_way(held: Held) -> (Scene, String) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).hold("n2", held).migrate(&key, "n1", "n2");
+    scene.at(2.0).kill("n2").at(3.0).add(&Scene::key(2, 1), 2, "n3").at(5.0).promote("n5").at(6.0);
+    (scene, key)
+}
+
+#[test]
+fn w12_by_offset_when_the_tap_read_the_restore_and_the_replica_did_not_get_it() {
+    let (mut scene, _) = lost_on_the_way(Held::Read);
+    let (verdict, loss) = only_loss(&scene.finish());
+    assert_eq!(
+        (loss.class.as_str(), loss.element, verdict.exit_code),
+        ("W12", 1, 0),
+        "{} {}",
+        loss.proof,
+        verdict.reason
+    );
+    assert!(loss.proof.contains("offset 1100, the promotion was at 1000"), "{}", loss.proof);
+}
+
+#[test]
+fn w12_by_absence_when_the_restore_never_passed() {
+    let (mut scene, _) = lost_on_the_way(Held::Unread);
+    let (verdict, loss) = only_loss(&scene.finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W12", 0), "{}", loss.proof);
+    assert!(loss.proof.contains("never passed on the link"), "{}", loss.proof);
+}
+
+#[test]
+fn a_key_that_the_promoted_target_had_is_not_lost_on_the_way() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.0).kill("n2");
+    scene.at(5.0).promote("n5").at(5.5).forgets("n5", &key, 1);
+    let (verdict, loss) = only_loss(&scene.at(6.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+#[test]
+fn a_key_that_was_deleted_while_no_target_died_is_unexplained() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").pause("n6").at(4.0).resume("n6");
+    let (verdict, loss) = only_loss(&scene.at(6.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}

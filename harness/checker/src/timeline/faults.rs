@@ -57,6 +57,31 @@ pub enum CutEffect {
     Breaks,
 }
 
+impl CutEffect {
+    /// What the text of a policy means: its first word, and for a delay the sum of the numbers in it, in milliseconds.
+    pub(crate) fn of(policy: &str) -> Option<Self> {
+        let word = policy.trim_start().to_ascii_lowercase();
+        let is = |name: &str| word.starts_with(name);
+        if is("blackhole") || is("refuse") || is("half") {
+            return Some(Self::Blocks);
+        }
+        if is("messages") {
+            return Some(Self::Delays { nanos: 0 });
+        }
+        // What stands in brackets is for people.
+        let word = word.split('(').next().unwrap_or_default();
+        if is("delay") {
+            let millis: Nanos = word
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|digits| digits.parse::<u32>().ok())
+                .map(Nanos::from)
+                .sum();
+            return Some(Self::Delays { nanos: millis * MILLI });
+        }
+        is("reset").then_some(Self::Breaks)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -180,7 +205,7 @@ impl Faults {
                     if let Some(open) = open_cuts.remove(&key) {
                         self.cuts[open].span.to = time;
                     }
-                    if let Some(effect) = effect_of(policy) {
+                    if let Some(effect) = CutEffect::of(policy) {
                         open_cuts.insert(key, self.cuts.len());
                         let to_end = if effect == CutEffect::Breaks { time } else { Nanos::MAX };
                         let span = Span { from: time, to: to_end };
@@ -223,26 +248,3 @@ impl Faults {
 
 /// Steps that move slots, or may.
 const MOVERS: [&str; 4] = ["reshard", "rebalance", "fix", "command"];
-
-/// What the text of a policy means: its first word, and for a delay the sum of the numbers in it, in milliseconds.
-fn effect_of(policy: &str) -> Option<CutEffect> {
-    let word = policy.trim_start().to_ascii_lowercase();
-    let is = |name: &str| word.starts_with(name);
-    if is("blackhole") || is("refuse") || is("half") {
-        return Some(CutEffect::Blocks);
-    }
-    if is("messages") {
-        return Some(CutEffect::Delays { nanos: 0 });
-    }
-    // What stands in brackets is for people.
-    let word = word.split('(').next().unwrap_or_default();
-    if is("delay") {
-        let millis: Nanos = word
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|digits| digits.parse::<u32>().ok())
-            .map(Nanos::from)
-            .sum();
-        return Some(CutEffect::Delays { nanos: millis * MILLI });
-    }
-    is("reset").then_some(CutEffect::Breaks)
-}

@@ -1,4 +1,5 @@
 mod bench;
 mod decoding;
+mod live;
 mod recorded;
 mod stories;

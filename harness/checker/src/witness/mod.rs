@@ -11,6 +11,7 @@ mod text;
 mod tests;
 
 use crate::answer::{OpId, Relation, Witness};
+use crate::record::verdict::{Anomaly, WitnessLink, WitnessOp};
 
 pub use self::svg::{graph_svg, timeline_svg};
 pub use self::text::text;
@@ -35,7 +36,7 @@ pub struct Arrow {
     pub from: usize,
     pub to: usize,
     /// Short, such as `wr`.
-    pub label: &'static str,
+    pub label: String,
     /// The evidence.
     pub why: String,
 }
@@ -58,7 +59,7 @@ impl Drawing {
             .iter()
             .filter_map(|link| {
                 let (from, to) = (place(link.from)?, place(link.to)?);
-                Some(Arrow { from, to, label: label(link.relation), why: link.why.clone() })
+                Some(Arrow { from, to, label: label(link.relation).to_owned(), why: link.why.clone() })
             })
             .collect();
         let ops = witness.ops.iter().map(|op| show(*op)).collect();
@@ -66,8 +67,31 @@ impl Drawing {
     }
 }
 
+impl From<&Anomaly> for Drawing {
+    /// Of an anomaly in a run's verdict.
+    fn from(anomaly: &Anomaly) -> Self {
+        let place = |name: &str| anomaly.ops.iter().position(|op| op.name == name);
+        let arrow = |link: &WitnessLink| {
+            let (from, to) = (place(&link.from)?, place(&link.to)?);
+            Some(Arrow { from, to, label: link.relation.clone(), why: link.why.clone() })
+        };
+        let shown = |op: &WitnessOp| Shown {
+            name: op.name.clone(),
+            lane: op.lane.clone(),
+            from: op.from,
+            to: op.to,
+            words: op.words.clone(),
+        };
+        Self {
+            title: format!("{}: {}", anomaly.what, anomaly.text),
+            ops: anomaly.ops.iter().map(shown).collect(),
+            arrows: anomaly.links.iter().filter_map(arrow).collect(),
+        }
+    }
+}
+
 /// The field's short names.
-fn label(relation: Relation) -> &'static str {
+pub(crate) fn label(relation: Relation) -> &'static str {
     match relation {
         Relation::WriteWrite => "ww",
         Relation::WriteRead => "wr",

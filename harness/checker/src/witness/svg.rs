@@ -70,7 +70,7 @@ pub fn graph_svg(drawing: &Drawing) -> String {
         // Bent to one side, so that two arrows between the same operations stand apart.
         let (dx, dy) = (end.0 - start.0, end.1 - start.1);
         let bend = (f64::midpoint(start.0, end.0) - dy * 0.18, f64::midpoint(start.1, end.1) + dx * 0.18);
-        let colour = colour(arrow.label);
+        let colour = colour(&arrow.label);
         let _ = write!(
             out,
             "<path d=\"M{:.1} {:.1}Q{:.1} {:.1} {:.1} {:.1}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" \

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
+use slotstorm_checker::record::verdict::Finding;
 use slotstorm_checker::record::{
     Action, Body, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View,
 };
@@ -39,6 +40,7 @@ use tokio::sync::Notify;
 
 use self::address::{AddressPlan, BUS_OFFSET, Claim};
 use self::bus::BusWriter;
+pub use self::bus::LiveVerdict;
 use self::folder::RunFolder;
 use self::keeper::Spawn;
 pub use self::mailbox::TcpMailbox;
@@ -111,6 +113,7 @@ struct Inner {
     run_path: PathBuf,
     recorder: RefCell<Recorder>,
     bus: RefCell<Option<BusWriter>>,
+    live_verdict: RefCell<Option<LiveVerdict>>,
     servers: Servers,
     network: Network,
     /// Disks that are not sound.
@@ -168,6 +171,7 @@ impl ProcessWorld {
             folder: RefCell::new(Some(folder)),
             recorder: RefCell::new(recorder),
             bus: RefCell::new(Some(bus)),
+            live_verdict: RefCell::default(),
             servers,
             network,
             disks: RefCell::default(),
@@ -206,8 +210,18 @@ impl ProcessWorld {
         self.0.network.stop();
         let bus = self.0.bus.borrow_mut().take();
         if let Some(bus) = bus {
-            self.written(bus.finish());
+            *self.0.live_verdict.borrow_mut() = self.written(bus.finish());
         }
+    }
+
+    /// Rules of the cluster bus that were seen broken since this was asked last.
+    pub fn violations(&self) -> Vec<Finding> {
+        self.0.bus.borrow().as_ref().map(BusWriter::found).unwrap_or_default()
+    }
+
+    /// What the judge that watched the bus says in the end. After [`Self::stop`].
+    pub fn live_verdict(&self) -> Option<LiveVerdict> {
+        self.0.live_verdict.borrow().clone()
     }
 
     /// Gives the run's folder its final name, and points `latest` at it. After [`Self::stop`].
@@ -394,6 +408,7 @@ impl ProcessWorld {
     }
 
     fn drain_stream(&self) {
+        let now = World::now(self);
         for line in self.0.network.stream_lines() {
             self.record_stream(&line);
         }
@@ -405,6 +420,9 @@ impl ProcessWorld {
         for trouble in self.0.network.troubles() {
             self.break_with(format!("the proxy: {trouble}"));
         }
+        if let Some(bus) = self.0.bus.borrow().as_ref() {
+            bus.heard_all(now);
+        }
         let bus = self.0.bus.borrow_mut().take_if(|bus| bus.has_ended());
         if let Some(bus) = bus {
             self.written(bus.finish());
@@ -412,9 +430,15 @@ impl ProcessWorld {
     }
 
     fn record_at(&self, time: Nanos, body: Body) {
-        let process = Process::Other(Speaker::Harness);
-        let outcome = self.0.recorder.borrow_mut().event(time, Kind::Info, process, body);
-        self.written(outcome);
+        self.write_event(time, Kind::Info, Process::Other(Speaker::Harness), body);
+    }
+
+    fn write_event(&self, time: Nanos, kind: Kind, process: Process, body: Body) -> Option<u64> {
+        if let Some(bus) = self.0.bus.borrow_mut().as_mut() {
+            bus.heard(time, &body);
+        }
+        let outcome = self.0.recorder.borrow_mut().event(time, kind, process, body);
+        self.written(outcome)
     }
 }
 
@@ -443,8 +467,7 @@ impl World for ProcessWorld {
 
     fn record(&self, kind: Kind, process: Process, body: Body) -> (u64, Nanos) {
         let time = World::now(self);
-        let outcome = self.0.recorder.borrow_mut().event(time, kind, process, body);
-        (self.written(outcome).unwrap_or(u64::MAX), time)
+        (self.write_event(time, kind, process, body).unwrap_or(u64::MAX), time)
     }
 
     fn record_view(&self, view: &View) {

@@ -158,6 +158,7 @@ fn line(event: StreamEvent) -> StreamLine {
         Passed::Full { replid, offset } => StreamWhat::Full { replid, offset },
         Passed::Continue { replid, offset } => StreamWhat::Continue { replid, offset },
         Passed::Elements { elements } => StreamWhat::Elements { elements },
+        Passed::Keys { came, went } => StreamWhat::Keys { came, went },
         Passed::Lost { why } => StreamWhat::Lost { why },
         Passed::End { offset } => StreamWhat::End { offset },
     };

@@ -25,6 +25,8 @@ use crate::plan::seed;
 pub mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod toy;
 
 /// Why a fault is refused: the servers of this world are models without disks, clocks and a bus.
 const NOT_HERE: &str = "not in this world";

@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis_protocol::redis_keyslot;
+use slotstorm_checker::record::verdict::{Validity, Verdict};
 use slotstorm_checker::record::{FaultPhase, FaultStep, NodeInfo, Phase, RunInfo, Sources, read_folder};
+use slotstorm_workloads::workload::WorkloadKind;
 
 use super::model::{Model, Modelled, bulk, id};
+use super::toy::Toy;
 use super::*;
 use crate::driver::{Listener, Outcome, Run, Tally};
 use crate::observer::{RoleChange, node_name};
@@ -17,7 +20,7 @@ const SHARDS: u16 = 3;
 
 /// Nodes 1 to 3 are masters, 4 to 6 their replicas, for ever.
 #[derive(Default)]
-struct ModelCluster {
+pub struct ModelCluster {
     data: BTreeMap<String, Vec<String>>,
     writes: u64,
     /// Forgets an element now and then after acknowledging it, if it is to be caught.
@@ -33,7 +36,7 @@ impl ModelCluster {
         (redis_keyslot(key.as_bytes()) / 5461).min(2)
     }
 
-    fn reply(&mut self, node: u16, args: &[String]) -> String {
+    pub fn reply(&mut self, node: u16, args: &[String]) -> String {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["CLUSTER", "NODES"] => bulk(&Self::nodes_text(node)),
@@ -47,15 +50,18 @@ impl ModelCluster {
             ["CLUSTER", "SLOTS"] => Self::slots_reply(),
             ["READONLY"] => "+OK\r\n".into(),
             [command, key, rest @ ..] => {
-                let shard = Self::shard_of(key);
-                let owner = shard + 1;
-                if node != owner && !(node == owner + SHARDS && matches!(*command, "SMEMBERS" | "LRANGE")) {
-                    return format!("-MOVED {} 127.1.1.{owner}:6379\r\n", redis_keyslot(key.as_bytes()));
-                }
-                self.on_key(command, key, rest)
+                let write = !matches!(*command, "SMEMBERS" | "LRANGE");
+                Self::moved(node, key, write).unwrap_or_else(|| self.on_key(command, key, rest))
             }
             other => format!("-ERR unknown {other:?}\r\n"),
         }
+    }
+
+    /// The answer of a node that has not the key, nor a copy of it for a read.
+    pub fn moved(node: u16, key: &str, write: bool) -> Option<String> {
+        let owner = Self::shard_of(key) + 1;
+        let here = node == owner || (!write && node == owner + SHARDS);
+        (!here).then(|| format!("-MOVED {} 127.1.1.{owner}:6379\r\n", redis_keyslot(key.as_bytes())))
     }
 
     fn on_key(&mut self, command: &str, key: &str, rest: &[&str]) -> String {
@@ -111,8 +117,11 @@ impl ModelCluster {
         let shards: String = (0..SHARDS)
             .map(|shard| {
                 let (first, last) = Self::slots(shard);
-                let address = bulk(&format!("127.1.1.{}", shard + 1));
-                format!("*3\r\n:{first}\r\n:{last}\r\n*3\r\n{address}:6379\r\n{}", bulk(&id(shard + 1)))
+                let member = |node: u16| {
+                    format!("*3\r\n{}:6379\r\n{}", bulk(&format!("127.1.1.{node}")), bulk(&id(node)))
+                };
+                let (master, replica) = (member(shard + 1), member(shard + 1 + SHARDS));
+                format!("*4\r\n:{first}\r\n:{last}\r\n{master}{replica}")
             })
             .collect();
         format!("*{SHARDS}\r\n{shards}")
@@ -142,10 +151,14 @@ fn storm(text: &str, cluster: ModelCluster) -> (Outcome, Vec<Event>, String) {
 }
 
 fn storm_and_views(text: &str, cluster: ModelCluster) -> (Outcome, String, String) {
+    storm_on(text, Modelled::new(cluster))
+}
+
+fn storm_on(text: &str, servers: impl Servers) -> (Outcome, String, String) {
     let plan = Rc::new(Plan::from_file(StormFile::parse("storm.toml", text).unwrap(), 1).unwrap());
     let executor = Executor::new();
     let options = SimOptions { nodes: 6, seed: plan.seed, latency_ns: 50_000, jitter_ns: 100_000 };
-    let world = SimWorld::new(executor.clone(), options, Modelled::new(cluster));
+    let world = SimWorld::new(executor.clone(), options, servers);
     let run = Run {
         world: world.clone(),
         plan,
@@ -257,36 +270,61 @@ fn every_step_of_the_schedule_is_recorded_with_what_it_touched() {
     }
 }
 
+/// The default storm on these servers, for so many seconds, judged.
+fn judged(workload: &str, seconds: u32, servers: impl Servers) -> Verdict {
+    let text = format!("workload = '{workload}'\nseed = 9\nduration_s = {seconds}\n");
+    let (_, history, views) = storm_on(&text, servers);
+    let info = RunInfo {
+        seed: 9,
+        nodes: nodes(),
+        masters: 3,
+        replicas: 1,
+        node_timeout_ms: 2000,
+        duration_s: f64::from(seconds),
+        clients: 10,
+        rate: 1000.0,
+        workload: workload.into(),
+        converge_bound_s: 30.0,
+        directives: [("appendonly".to_owned(), "yes".to_owned())].into(),
+        ..RunInfo::default()
+    };
+    let run = serde_json::to_string(&info).unwrap();
+    let sources = Sources {
+        run: &run,
+        history: history.as_bytes(),
+        views: views.as_bytes(),
+        stream: std::io::empty(),
+        bus: None::<std::io::Empty>,
+    };
+    slotstorm_checker::judge(&read_folder(sources).unwrap())
+}
+
+/// Every workload's operations, its client, its record and its check: a right server's answers hold together through kills,
+/// pauses and cuts; one that forgets is found by what its answers contradict.
+#[test]
+fn every_workload_believes_an_honest_server_and_catches_a_forgetful_one() {
+    let kept = |kind: &WorkloadKind| !matches!(kind, WorkloadKind::Pubsub | WorkloadKind::Spubsub);
+    for kind in WorkloadKind::ALL.into_iter().filter(kept) {
+        let honest = judged(kind.name(), 12, Toy::default());
+        let entry = &honest.checks.consistency;
+        assert_eq!((honest.exit_code, entry.anomalies), (0, 0), "{kind}: {}", honest.reason);
+        assert!(!entry.objects.is_empty() && honest.acknowledged > 5000, "{kind}: {}", entry.told());
+        let forgetful = judged(kind.name(), 12, Toy::forgetful(701));
+        assert_eq!(forgetful.exit_code, 1, "{kind}: {}", forgetful.reason);
+        let entry = &forgetful.checks.consistency;
+        assert!(
+            entry.valid == Validity::Invalid && entry.excused < entry.anomalies,
+            "{kind}: {}",
+            entry.told()
+        );
+    }
+}
+
 /// The whole path, from the schedule to the verdict: what a server forgets without any window is found, and
 /// only that.
 #[test]
 fn the_judge_believes_an_honest_server_and_catches_a_forgetful_one() {
-    let judged = |cluster| {
-        let (_, history, views) = storm_and_views("seed = 9\nduration_s = 30", cluster);
-        let info = RunInfo {
-            seed: 9,
-            nodes: nodes(),
-            masters: 3,
-            replicas: 1,
-            node_timeout_ms: 2000,
-            duration_s: 30.0,
-            clients: 10,
-            rate: 1000.0,
-            workload: "set".into(),
-            converge_bound_s: 30.0,
-            directives: [("appendonly".to_owned(), "yes".to_owned())].into(),
-            ..RunInfo::default()
-        };
-        let run = serde_json::to_string(&info).unwrap();
-        let sources = Sources {
-            run: &run,
-            history: history.as_bytes(),
-            views: views.as_bytes(),
-            stream: std::io::empty(),
-            bus: None::<std::io::Empty>,
-        };
-        slotstorm_checker::judge(&read_folder(sources).unwrap())
-    };
+    let judged = |cluster| judged("set", 30, Modelled::new(cluster));
     let honest = judged(ModelCluster::default());
     assert_eq!((honest.exit_code, honest.checks.lost_writes.lost), (0, 0), "{}", honest.reason);
     let forgetful = judged(ModelCluster { loses_every: Some(7_000), ..ModelCluster::default() });

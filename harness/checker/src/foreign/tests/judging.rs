@@ -148,7 +148,10 @@ fn transactions() {
 #[test]
 fn what_does_not_fit_is_said_with_its_line() {
     let wrong = |workload: &str, text: &str| judged(text, &options(workload)).expect_err(text).to_string();
-    assert_eq!(wrong("register", "0 enqueue 1"), "line 1: expected :read, :write or :cas, found :enqueue");
+    assert_eq!(
+        wrong("register", "0 enqueue 1"),
+        "line 1: expected :read, :write, :swap or :cas, found :enqueue"
+    );
     assert_eq!(
         wrong("append", "0 txn [[:r x]]; 0 ok txn [[:r x]]"),
         "line 1: expected a micro-operation [f key value], found [:r :x]"

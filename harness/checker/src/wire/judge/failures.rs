@@ -85,9 +85,10 @@ impl WireJudge {
         self.count(Rule::Failure);
         if told.len() + own < majority {
             let text = format!(
-                "{} said at {} that {} failed; {} of at least {majority} masters held that: {}{}",
+                "{} said at {} in epoch {} that {} failed; {} of at least {majority} masters held that: {}{}",
                 heard.from,
                 seconds(heard.time),
+                heard.now.current,
                 self.members.name(subject),
                 told.len() + own,
                 names(&self.members, told.iter().map(|&(node, _)| node)),
@@ -104,7 +105,7 @@ impl WireJudge {
     fn knows_all_owners(&self, name: &str, node: Node) -> bool {
         self.members.owners().filter(|&owner| owner != node).all(|owner| {
             let to = &self.members.all[owner].name;
-            self.links.contains(&(name.to_owned(), to.clone()))
+            self.links.contains_key(&(name.to_owned(), to.clone()))
         })
     }
 }

@@ -12,7 +12,7 @@ mod members;
 mod promotions;
 mod votes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use facts::Fact;
@@ -23,6 +23,11 @@ use super::frame::Kind;
 use crate::record::verdict::{Finding, RuleCount, Wire};
 use crate::record::{BusFrame, BusLine, BusWhat, Nanos};
 use crate::timeline::SECOND;
+
+/// Connections of a directed pair whose last words are kept: two are open at a time, more are made anew.
+const STREAMS_OF_A_PAIR: usize = 16;
+/// Findings that are kept; all are counted.
+const FINDINGS_MAX: usize = 10_000;
 
 /// What the judge must know of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +125,11 @@ pub struct WireJudge {
     epochs: epochs::Epochs,
     /// Directed links (sender, receiver) that could not be followed.
     lost: BTreeSet<(String, String)>,
-    /// Directed links that carried frames.
-    links: BTreeSet<(String, String)>,
+    /// Directed links that carried frames: on which connections, the newest last.
+    links: BTreeMap<(String, String), VecDeque<u64>>,
     report: Wire,
+    /// Findings that were handed out while the storm ran.
+    handed_out: usize,
     /// The greatest currentEpoch on the wire so far.
     greatest: u64,
 }
@@ -141,7 +148,8 @@ impl WireJudge {
             promotions: promotions::Promotions::default(),
             epochs: epochs::Epochs::default(),
             lost: BTreeSet::new(),
-            links: BTreeSet::new(),
+            links: BTreeMap::new(),
+            handed_out: 0,
             report: Wire { rules: rules.into(), ..Wire::default() },
             greatest: 0,
         }
@@ -166,10 +174,14 @@ impl WireJudge {
             }
             BusWhat::Lost { why } => {
                 self.lost.insert((line.from.clone(), line.to.clone()));
-                self.report.lost.push(format!("{} to {}: {why}", line.from, line.to));
+                if self.report.lost.len() < FINDINGS_MAX {
+                    self.report.lost.push(format!("{} to {}: {why}", line.from, line.to));
+                }
             }
             BusWhat::Frame(frame) => {
                 self.settle_votes(line.time);
+                self.settle_promotions(line.time);
+                self.settle_claims(line.time);
                 if let Some(heard) = self.hear(number, line, frame) {
                     self.judge(&heard);
                 }
@@ -177,11 +189,24 @@ impl WireJudge {
         }
     }
 
+    /// What was found since it was asked last.
+    pub fn new_findings(&mut self) -> Vec<Finding> {
+        let new = self.report.findings[self.handed_out..].to_vec();
+        self.handed_out = self.report.findings.len();
+        new
+    }
+
+    /// Entries of all tables that grow with what is heard.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.streams.len() + self.report.findings.len() + self.promotions.size() + self.votes.size()
+    }
+
     /// What was found, and how often each rule was looked at.
     pub fn finish(mut self) -> Wire {
         self.settle_votes(Nanos::MAX);
-        self.settle_promotions();
-        self.settle_claims();
+        self.settle_promotions(Nanos::MAX);
+        self.settle_claims(Nanos::MAX);
         self.report
     }
 
@@ -236,7 +261,9 @@ impl WireJudge {
         self.streams.insert(key, now.clone());
         self.members.hear(line.time, &line.from, node, &now);
         self.greatest = self.greatest.max(now.current);
-        self.links.insert((line.from.clone(), line.to.clone()));
+        if last.is_none() {
+            self.remember_stream(line);
+        }
         Some(Heard {
             line: number,
             time: line.time,
@@ -247,6 +274,17 @@ impl WireJudge {
             before: last.filter(|last| last.node == node),
             now,
         })
+    }
+
+    /// Notes a connection of a directed pair, and forgets what the oldest of many said.
+    fn remember_stream(&mut self, line: &BusLine) {
+        let conns = self.links.entry((line.from.clone(), line.to.clone())).or_default();
+        conns.push_back(line.conn);
+        if conns.len() > STREAMS_OF_A_PAIR
+            && let Some(oldest) = conns.pop_front()
+        {
+            self.streams.remove(&(oldest, line.from.clone()));
+        }
     }
 
     /// How long a report or a demotion may still play a part: reports hold for two node timeouts, and are written
@@ -288,7 +326,9 @@ impl WireJudge {
             witness: Vec::new(),
             bus: lines,
         };
-        self.report.findings.push(finding);
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(finding);
+        }
     }
 }
 

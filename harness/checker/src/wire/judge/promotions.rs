@@ -3,7 +3,6 @@
 //! of them minted it alone (TAKEOVER, a bump): such a collision is repaired by the protocol itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 use super::{Broken, Heard, Node, Rule, WireJudge, names};
@@ -13,6 +12,9 @@ use crate::timeline::{SECOND, seconds};
 
 /// How long a request for a manual failover lives.
 const MANUAL_LIVES: Nanos = 5 * SECOND;
+
+/// Epochs whose claims are kept: older ones are settled and forgotten.
+const EPOCHS_KEPT: u64 = 4096;
 
 /// A replica turned master on some connection, and no majority had voted for it.
 #[derive(Clone, Debug)]
@@ -36,14 +38,32 @@ struct Claim {
     promoted: bool,
     /// It took the epoch alone: it had been a master with a smaller one.
     minted: bool,
+    /// When it changed last, and whether it was looked at since.
+    changed: Nanos,
+    settled: bool,
+    counted: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Promotions {
     seen: BTreeSet<(Node, u64)>,
     unelected: BTreeMap<(Node, u64), Unelected>,
+    /// Promotions that are found unelected, or excused.
+    settled: BTreeSet<(Node, u64)>,
     /// By epoch and node.
     claims: BTreeMap<(u64, Node), Claim>,
+    /// Pairs of claims with one epoch that are found.
+    collided: BTreeSet<(u64, Node, Node)>,
+    /// Nothing is due before this.
+    claims_due: Nanos,
+    unelected_due: Nanos,
+}
+
+impl Promotions {
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.seen.len() + self.unelected.len() + self.settled.len() + self.claims.len() + self.collided.len()
+    }
 }
 
 impl WireJudge {
@@ -88,7 +108,10 @@ impl WireJudge {
             best,
             lines: vec![before.line, heard.line],
         };
-        self.promotions.unelected.entry(key).or_insert(unelected);
+        if !self.promotions.settled.contains(&key) {
+            self.promotions.unelected.entry(key).or_insert(unelected);
+            self.promotions.unelected_due = 0;
+        }
         if !known {
             self.promotions.seen.insert(key);
             self.report.promotions += 1;
@@ -114,15 +137,30 @@ impl WireJudge {
             slots: now.slots.clone(),
             promoted: false,
             minted: false,
+            changed: heard.time,
+            settled: false,
+            counted: false,
         });
+        (claim.changed, claim.settled) = (heard.time, false);
+        self.promotions.claims_due = 0;
         claim.slots = now.slots.clone();
         claim.promoted |= was_replica;
         claim.minted |= rose;
     }
 
     /// TAKEOVER explains a promotion without votes; it may be recorded a little after it was seen.
-    pub(super) fn settle_promotions(&mut self) {
-        for ((node, epoch), unelected) in std::mem::take(&mut self.promotions.unelected) {
+    pub(super) fn settle_promotions(&mut self, now: Nanos) {
+        if now < self.promotions.unelected_due {
+            return;
+        }
+        let due = |unelected: &Unelected| unelected.time.saturating_add(MANUAL_LIVES) < now;
+        let all = std::mem::take(&mut self.promotions.unelected);
+        let (due, later): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(_, one)| due(one));
+        let next = later.values().map(|one| one.time.saturating_add(MANUAL_LIVES)).min();
+        self.promotions.unelected_due = next.unwrap_or(Nanos::MAX);
+        self.promotions.unelected = later;
+        for ((node, epoch), unelected) in due {
+            self.promotions.settled.insert((node, epoch));
             let name = self.members.name(node).to_owned();
             if self.took_over(&name, unelected.after, unelected.time) {
                 self.report.takeovers += 1;
@@ -151,21 +189,70 @@ impl WireJudge {
         }
     }
 
-    pub(super) fn settle_claims(&mut self) {
-        let claims = std::mem::take(&mut self.promotions.claims);
-        for (&(epoch, node), claim) in &claims {
-            self.count(Rule::EqualEpochs);
-            for (&(_, other), second) in claims.range((Excluded((epoch, node)), Included((epoch, Node::MAX))))
-            {
-                self.pair(epoch, (node, claim), (other, second));
+    /// Two claims with one epoch are compared once what may excuse them has been heard: that one of them took its
+    /// epoch alone is read on a link of its, or recorded, a little later.
+    pub(super) fn settle_claims(&mut self, now: Nanos) {
+        if now < self.promotions.claims_due {
+            return;
+        }
+        let memory = MANUAL_LIVES + self.memory();
+        let mut next = Nanos::MAX;
+        let mut due = Vec::new();
+        for (&(epoch, node), claim) in self.promotions.claims.iter().filter(|(_, claim)| !claim.settled) {
+            let at = claim.changed.saturating_add(memory);
+            let held = || {
+                let since = now.saturating_sub(memory);
+                self.facts.gagged_within(self.members.name(node), since, now)
+            };
+            if now == Nanos::MAX || (at < now && !held()) {
+                due.push((epoch, node));
+            } else {
+                next = next.min(at.max(now.saturating_add(SECOND)));
             }
+        }
+        self.promotions.claims_due = next;
+        for &(epoch, node) in &due {
+            let Some(claim) = self.promotions.claims.get_mut(&(epoch, node)) else { continue };
+            claim.settled = true;
+            if !std::mem::replace(&mut claim.counted, true) {
+                self.count(Rule::EqualEpochs);
+            }
+        }
+        for (epoch, node) in due {
+            let of_epoch = self.promotions.claims.range((epoch, 0)..=(epoch, Node::MAX));
+            let settled = of_epoch.filter(|((_, other), claim)| *other != node && claim.settled);
+            let others: Vec<Node> = settled.map(|((_, other), _)| *other).collect();
+            for other in others {
+                self.pair(epoch, node.min(other), node.max(other));
+            }
+        }
+        self.forget_old_epochs();
+    }
+
+    /// A server that counts its epoch up without end does not fill the memory.
+    fn forget_old_epochs(&mut self) {
+        let Some((&(newest, _), _)) = self.promotions.claims.last_key_value() else { return };
+        let floor = newest.saturating_sub(EPOCHS_KEPT);
+        if self.promotions.claims.len() as u64 > EPOCHS_KEPT {
+            self.promotions.claims.retain(|&(epoch, _), claim| epoch >= floor || !claim.settled);
+            self.promotions.collided.retain(|&(epoch, ..)| epoch >= floor);
+            self.promotions.settled.retain(|&(_, epoch)| epoch >= floor);
+            self.promotions.seen.retain(|&(_, epoch)| epoch >= floor);
+            self.votes.forget_before(floor);
         }
     }
 
-    fn pair(&mut self, epoch: u64, (one, first): (Node, &Claim), (other, second): (Node, &Claim)) {
+    fn pair(&mut self, epoch: u64, one: Node, other: Node) {
+        let claims = &self.promotions.claims;
+        let (Some(first), Some(second)) = (claims.get(&(epoch, one)), claims.get(&(epoch, other))) else {
+            return;
+        };
         let both = slots::overlap(&first.slots, &second.slots);
         let elected_twice = first.promoted && second.promoted;
         if both.is_empty() && !elected_twice {
+            return;
+        }
+        if self.promotions.collided.contains(&(epoch, one, other)) {
             return;
         }
         let alone = |node: Node, claim: &Claim| {
@@ -174,6 +261,7 @@ impl WireJudge {
         };
         if alone(one, first) || alone(other, second) {
             self.report.collisions += 1;
+            self.promotions.collided.insert((epoch, one, other));
             return;
         }
         let (a, b) = (self.members.name(one).to_owned(), self.members.name(other).to_owned());
@@ -186,6 +274,7 @@ impl WireJudge {
         let voided = [&a, &b].into_iter().any(|name| self.facts.forgot(name).is_some());
         let (from, to) = (first.time.min(second.time), first.time.max(second.time));
         let lines = vec![first.line, second.line];
+        self.promotions.collided.insert((epoch, one, other));
         self.broken(Rule::EqualEpochs, Broken { text, from, to, nodes: vec![a, b], lines, voided });
     }
 

@@ -68,6 +68,18 @@ impl Votes {
             .filter(move |((_, epoch), _)| *epoch <= until)
             .map(|((_, epoch), votes)| (*epoch, votes))
     }
+
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.given.len() + self.got.len() + self.requests.len() + self.pending.len()
+    }
+
+    /// Elections before this epoch are over.
+    pub fn forget_before(&mut self, floor: u64) {
+        self.given.retain(|&(_, epoch), _| epoch >= floor);
+        self.got.retain(|&(_, epoch), _| epoch >= floor);
+        self.requests.retain(|&(_, epoch), _| epoch >= floor);
+    }
 }
 
 impl WireJudge {
@@ -85,7 +97,9 @@ impl WireJudge {
                 asked: Vec::new(),
             }
         });
-        request.asked.push(heard.to.to_owned());
+        if !request.asked.iter().any(|to| to == heard.to) {
+            request.asked.push(heard.to.to_owned());
+        }
     }
 
     pub(super) fn on_vote(&mut self, heard: &Heard<'_>) {
@@ -181,7 +195,7 @@ impl WireJudge {
                 && newer(said)
                 && said.since < settled
                 && self.members.all[said.node].steady_master(said.since)
-                && self.links.contains(&(heard.from.to_owned(), name.clone()))
+                && self.links.contains_key(&(heard.from.to_owned(), name.clone()))
                 && !self.facts.stopped_within(heard.from, said.since, heard.time)
                 && !self.facts.cut_within(name, heard.from, said.since, heard.time)
         });

@@ -7,8 +7,14 @@ use crate::record::{BusFrame, BusLine, BusWhat};
 use crate::timeline::SECOND;
 use crate::wire::{Fact, RULES, Rule, WireJudge, WireOptions};
 
-const STOPPED: u64 = 4_904_715_420;
-const RESUMED: u64 = 11_375_627_155;
+pub const STOPPED: u64 = 4_904_715_420;
+pub const RESUMED: u64 = 11_375_627_155;
+
+/// The recording.
+pub fn lines() -> Vec<BusLine> {
+    let lines = include_str!("failover-7.0.15.jsonl").lines();
+    lines.map(|text| serde_json::from_str(text).expect("a line of bus.jsonl")).collect()
+}
 
 /// The recording, each frame changed as `change` says.
 fn judged(mut change: impl FnMut(&mut BusLine, &mut BusFrame)) -> Wire {
@@ -17,8 +23,7 @@ fn judged(mut change: impl FnMut(&mut BusLine, &mut BusFrame)) -> Wire {
         [(STOPPED, Fact::Paused { node: "n3".into() }), (RESUMED, Fact::Resumed { node: "n3".into() })]
             .into_iter()
             .peekable();
-    for (at, text) in include_str!("failover-7.0.15.jsonl").lines().enumerate() {
-        let mut line: BusLine = serde_json::from_str(text).unwrap();
+    for (at, mut line) in lines().into_iter().enumerate() {
         if let BusWhat::Frame(frame) = &line.what {
             let mut frame = frame.clone();
             change(&mut line, &mut frame);

@@ -1,0 +1,135 @@
+//! W12: MIGRATE deletes a key at its source once the target has it in memory. If the target is replaced by a replica that
+//! did not get it yet, it is gone on both sides. Told by the replication streams: the source's shows the key go, the
+//! target's shows it come, and at which offset.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::record::{Nanos, NodeId, Record, StreamWhat};
+use crate::slots;
+use crate::timeline::{Promotion, SECOND, Timeline, seconds};
+
+/// A key came or went on a replication stream.
+#[derive(Clone, Debug)]
+struct Passed {
+    from: NodeId,
+    replid: String,
+    offset: u64,
+    time: Nanos,
+}
+
+/// A stream from a master to a replica, as it began.
+#[derive(Clone, Debug)]
+struct Link {
+    from: NodeId,
+    to: NodeId,
+    replid: String,
+    start: Nanos,
+    /// The tap could not follow it to its end.
+    lost: bool,
+}
+
+/// What the streams tell of some keys.
+#[derive(Debug, Default)]
+pub(super) struct Migrations {
+    came: BTreeMap<String, Vec<Passed>>,
+    went: BTreeMap<String, Vec<Passed>>,
+    links: Vec<Link>,
+}
+
+impl Migrations {
+    /// Of the keys in question.
+    pub fn of(record: &Record, keys: &BTreeSet<&str>) -> Self {
+        let mut found = Self::default();
+        let mut current: BTreeMap<u64, usize> = BTreeMap::new();
+        for line in &record.stream {
+            if let StreamWhat::Full { replid, .. } | StreamWhat::Continue { replid, .. } = &line.what {
+                let (Some(from), Some(to)) = (record.node_id(&line.from), record.node_id(&line.to)) else {
+                    continue;
+                };
+                current.insert(line.conn, found.links.len());
+                let (replid, start) = (replid.clone(), line.time);
+                found.links.push(Link { from, to, replid, start, lost: false });
+                continue;
+            }
+            let Some(link) = current.get(&line.conn).map(|&at| &mut found.links[at]) else { continue };
+            match &line.what {
+                StreamWhat::Lost { .. } => link.lost = true,
+                StreamWhat::Keys { came, went } => {
+                    for (moves, into) in [(came, &mut found.came), (went, &mut found.went)] {
+                        for (key, offset) in moves.iter().filter(|(key, _)| keys.contains(key.as_str())) {
+                            into.entry(key.clone()).or_default().push(Passed {
+                                from: link.from,
+                                replid: link.replid.clone(),
+                                offset: *offset,
+                                time: line.time,
+                            });
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// How the key of a write that was executed after `since` was lost on its way, if it was: in words.
+    pub fn lost_on_the_way(
+        &self,
+        record: &Record,
+        timeline: &Timeline,
+        (key, slot): (&str, u16),
+        (source, since): (Option<NodeId>, Nanos),
+    ) -> Option<String> {
+        let left = self
+            .went
+            .get(key)?
+            .iter()
+            .find(|went| went.time >= since && source.is_none_or(|source| source == went.from))?;
+        let source = record.node_name(left.from);
+        timeline.promotions.iter().filter(|promotion| promotion.time >= left.time).find_map(|promotion| {
+            let target = promotion.from.filter(|&target| target != left.from)?;
+            timeline.cause_of(record, promotion)?;
+            let lacked = self.lacked(record, (key, slot), left.time, target, promotion)?;
+            Some(format!(
+                "{source} gave the key to {} and deleted it at {}; {} was promoted there without it: {lacked}",
+                record.node_name(target),
+                seconds(left.time),
+                record.node_name(promotion.node),
+            ))
+        })
+    }
+
+    /// Proof that the promoted node lacked a key that its master had been given; `None`: there is none.
+    fn lacked(
+        &self,
+        record: &Record,
+        (key, slot): (&str, u16),
+        left: Nanos,
+        target: NodeId,
+        promotion: &Promotion,
+    ) -> Option<String> {
+        let into = |link: &&Link| {
+            link.from == target && link.to == promotion.node && link.replid == promotion.replid
+        };
+        let mut came = self.came.get(key).into_iter().flatten();
+        let came = came.rfind(|came| came.from == target && came.replid == promotion.replid);
+        if let Some(came) = came {
+            let promoted = promotion.offset?;
+            return (came.offset > promoted).then(|| {
+                format!("its RESTORE ended at offset {}, the promotion was at {promoted}", came.offset)
+            });
+        }
+        // It never passed: then the target must be known by its own word, and the stream by a tap that saw all of it.
+        let took =
+            record.views.iter().filter(|view| record.node_id(&view.node) == Some(target)).any(|view| {
+                let near = view.time + SECOND >= left && view.sent <= promotion.time;
+                near && view.seen.as_ref().is_some_and(|seen| {
+                    seen.master && (seen.open_slots.contains(&slot) || slots::contains(&seen.slots, slot))
+                })
+            });
+        let mut links = self.links.iter().filter(into).filter(|link| link.start <= promotion.time);
+        let followed =
+            links.all(|link| link.start <= left && !link.lost) && self.links.iter().any(|link| into(&link));
+        (took && followed).then(|| "its RESTORE never passed on the link to it, tapped whole".to_owned())
+    }
+}

@@ -1,0 +1,87 @@
+//! Queues, between which elements may move.
+
+use std::collections::BTreeSet;
+
+use super::{Converted, Converter, value};
+use crate::linear::{NIL, Op, Queue};
+use crate::record::{KeyId, OpKind, Operation, Outcome};
+
+impl Converter<'_> {
+    /// One queue. A move between two is a pop of the one and a push of the other in the same interval: less than what
+    /// LMOVE promises, but all that can be said of one queue alone.
+    pub fn queue(&self, key: KeyId, ops: &[u32]) -> Converted<Queue> {
+        let mut converted = Converted { ops: Vec::new(), from: Vec::new(), elements: Vec::new() };
+        // Moves to this queue whose element nobody was told.
+        let mut silent: Vec<u32> = Vec::new();
+        for &number in ops {
+            let op = self.op(number);
+            let outcome = self.outcome(number);
+            match op.kind {
+                OpKind::Enqueue => {
+                    converted.push(self.as_op(number, Queue::Enqueue(value(op.asked()))), number);
+                }
+                OpKind::Dequeue | OpKind::Move if op.key == key => {
+                    if let Some(kind) = popped(op, outcome) {
+                        converted.push(self.as_op(number, kind), number);
+                    }
+                }
+                OpKind::Move => match (outcome, value(op.answer())) {
+                    (Outcome::Ok, NIL) | (Outcome::Fail, _) => {}
+                    (Outcome::Ok, moved) => {
+                        converted.push(self.as_op(number, Queue::Enqueue(moved)), number);
+                    }
+                    (Outcome::Info, _) => silent.push(number),
+                },
+                OpKind::Rest if outcome == Outcome::Ok => self.rest(op, number, &mut converted),
+                _ => {}
+            }
+        }
+        self.arrivals(&silent, &mut converted);
+        converted
+    }
+
+    /// Whoever reads all of a queue could have popped it empty at that moment.
+    fn rest(&self, op: &Operation, number: u32, converted: &mut Converted<Queue>) {
+        if !op.is_final {
+            return;
+        }
+        for element in op.answer().items() {
+            converted.push(self.as_op(number, Queue::Dequeue(value(element))), number);
+        }
+        let whole = self.as_op(number, Queue::Empty);
+        let after = whole.ret.saturating_add(1);
+        converted.push(Op { call: after, ret: after, ..whole }, number);
+    }
+
+    /// Elements that left without having come were brought by moves whose outcome is unknown: at most one by each, and not
+    /// before the first of them was asked for.
+    fn arrivals(&self, silent: &[u32], converted: &mut Converted<Queue>) {
+        let known: BTreeSet<u64> = converted
+            .ops
+            .iter()
+            .filter_map(|op| if let Queue::Enqueue(element) = op.kind { Some(element) } else { None })
+            .collect();
+        let left: BTreeSet<u64> = converted
+            .ops
+            .iter()
+            .filter_map(|op| if let Queue::Dequeue(element) = op.kind { Some(element) } else { None })
+            .filter(|element| *element != NIL && !known.contains(element))
+            .collect();
+        let Some(&first) = silent.first() else { return };
+        let call = self.op(first).invoked;
+        for (element, &number) in left.into_iter().zip(silent) {
+            let op = Op { call, ..self.as_op(number, Queue::Enqueue(element)) };
+            converted.push(op, number);
+        }
+    }
+}
+
+/// What a pop took.
+fn popped(op: &Operation, outcome: Outcome) -> Option<Queue> {
+    match outcome {
+        Outcome::Fail => None,
+        Outcome::Info => Some(Queue::Dequeue(NIL)),
+        Outcome::Ok if op.answer().is_nil() => Some(Queue::Empty),
+        Outcome::Ok => Some(Queue::Dequeue(value(op.answer()))),
+    }
+}

@@ -1,0 +1,67 @@
+//! What a person sees at the end of a night.
+
+use std::fmt::Write;
+
+use super::{again, number, percent};
+use crate::campaign::night::StoredNight;
+use crate::campaign::summary::Summary;
+
+/// The lines.
+pub fn screen(night: &StoredNight, summary: &Summary) -> String {
+    let counts = &summary.counts;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{}  {} runs in {:.0} min: {} valid, {} invalid, {} unknown, {} hung, {} broken, {} starved; canaries {} of {}",
+        summary.campaign,
+        counts.runs,
+        summary.ran_s / 60.0,
+        counts.valid,
+        counts.invalid,
+        counts.unknown,
+        counts.hung,
+        counts.broken,
+        counts.starved,
+        summary.canaries.caught,
+        summary.canaries.runs
+    );
+    for finding in &summary.findings {
+        let _ = writeln!(
+            text,
+            "  {:<8} {}  {}  {} of {} runs ({} to {}), first seen {}{}",
+            finding.state.word(),
+            finding.signature,
+            finding.server,
+            finding.hits,
+            finding.runs,
+            percent(finding.rate.0),
+            percent(finding.rate.1),
+            finding.first_seen,
+            if finding.known { "  known" } else { "" }
+        );
+        let first = finding.tasks.first();
+        if let Some(outcome) = first.and_then(|task| night.outcomes.iter().find(|o| o.task.number == *task)) {
+            let _ = writeln!(text, "           {}", again(&night.path, outcome));
+        }
+    }
+    for trend in summary.trends.iter().filter(|trend| trend.fails()) {
+        let _ = writeln!(
+            text,
+            "  worse    {}  {}: {}{}",
+            trend.server,
+            trend.measure.name(),
+            number(trend.median),
+            trend.over_limit.map(|limit| format!(" (limit {})", number(limit))).unwrap_or_default()
+        );
+    }
+    for missed in &summary.canaries.missed {
+        let _ = writeln!(text, "  BLIND    {missed}");
+    }
+    for damaged in &summary.damaged {
+        let _ = writeln!(text, "  damaged  {damaged}");
+    }
+    let word = ["PASS", "FAIL", "UNKNOWN", "BROKEN"][usize::from(summary.exit_code.min(3))];
+    let _ = writeln!(text, "{word}  {}", summary.sentence);
+    let _ = writeln!(text, "{}", night.path.join("report.html").display());
+    text
+}
