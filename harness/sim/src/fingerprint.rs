@@ -50,7 +50,9 @@ mod tests {
     fn order_length_and_every_byte_count() {
         let of = |parts: &[&[u8]]| {
             let mut fingerprint = Fingerprint::default();
-            parts.iter().for_each(|part| fingerprint.bytes(part));
+            for part in parts {
+                fingerprint.bytes(part);
+            }
             fingerprint
         };
         let all = [
