@@ -1,7 +1,7 @@
 //! A file system as a crash sees it: what is in the page cache, what is on the platter, and which names the
 //! directory on the platter has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +14,9 @@ pub(super) struct Files {
     live: BTreeMap<String, usize>,
     /// What is there after a loss of power.
     durable: BTreeMap<String, usize>,
+    /// The directory after each of its changes since it was synced: they reach the platter in their order, as a journal's
+    /// (ext4, XFS), and any number of them may be missing.
+    journal: Vec<BTreeMap<String, usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,7 @@ impl Files {
     /// Gives an inode a name, in place of what had it.
     pub fn name(&mut self, inode: usize, name: &str) {
         self.live.insert(name.to_owned(), inode);
+        self.journal.push(self.live.clone());
     }
 
     /// Appends; a file that is not there is made, and its name is durable at once, since the store syncs the directory.
@@ -55,7 +59,7 @@ impl Files {
         } else {
             let inode = self.temporary(Vec::new());
             self.name(inode, name);
-            self.durable.insert(name.to_owned(), inode);
+            self.sync_dir();
             inode
         };
         self.inodes[inode].bytes.extend_from_slice(bytes);
@@ -76,18 +80,22 @@ impl Files {
     }
 
     pub fn remove(&mut self, name: &str) {
-        self.live.remove(name);
+        if self.live.remove(name).is_some() {
+            self.journal.push(self.live.clone());
+        }
     }
 
     /// False if there is no such file.
     pub fn rename(&mut self, from: &str, to: &str) -> bool {
         let Some(inode) = self.live.remove(from) else { return false };
         self.live.insert(to.to_owned(), inode);
+        self.journal.push(self.live.clone());
         true
     }
 
     pub fn sync_dir(&mut self) {
         self.durable.clone_from(&self.live);
+        self.journal.clear();
     }
 
     /// Puts a file there from outside, durable.
@@ -95,7 +103,7 @@ impl Files {
         let inode = self.temporary(bytes);
         self.sync_inode(inode);
         self.name(inode, name);
-        self.durable.insert(name.to_owned(), inode);
+        self.sync_dir();
     }
 
     /// All files go.
@@ -103,18 +111,14 @@ impl Files {
         *self = Self::default();
     }
 
-    /// What was not synced is lost: of each name that changed the old or the new file is there, of each file what was
-    /// synced and a random part of the rest.
+    /// What was not synced is lost: of the directory's changes any number of the last, of each file any part of its end.
     pub fn lose_power(&mut self, rng: &mut ChaCha8Rng) {
-        let names: BTreeSet<String> = self.live.keys().chain(self.durable.keys()).cloned().collect();
-        let mut left = BTreeMap::new();
-        for name in names {
-            let (new, old) = (self.live.get(&name), self.durable.get(&name));
-            let kept = if new == old || rng.random() { new } else { old };
-            if let Some(&inode) = kept {
-                left.insert(name, inode);
-            }
-        }
+        let changes = rng.random_range(0..=self.journal.len());
+        let left = match changes.checked_sub(1) {
+            Some(last) => std::mem::take(&mut self.journal[last]),
+            None => std::mem::take(&mut self.durable),
+        };
+        self.journal.clear();
         for &inode in left.values() {
             let inode = &mut self.inodes[inode];
             let unsynced = inode.bytes.len() - inode.synced;
@@ -129,6 +133,8 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
