@@ -53,7 +53,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(180), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(400), "{what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
