@@ -241,14 +241,15 @@ fn what_comes_and_goes_beats_until_its_end() {
         nemesis("[[fault]]\nat = 1\nkind = 'flapping'\ntarget = 'n1'\ndown = 0.5\nup = 0.25\nduration = 2\n");
     let model = cluster();
     let mut told = Vec::new();
-    while let Some(step) = nemesis.on(100 * S, &model) {
+    for now in [11 * S, 100 * S, 100 * S] {
+        let step = nemesis.on(now, &model).expect("a step is due");
         let passes = step.deeds.iter().any(|deed| {
             matches!(deed, Deed::Net(changes) if changes.iter().all(|change| change.policy == Policy::Pass))
         });
         told.push((step.phase, passes));
     }
     let (start, beat, end) = (FaultPhase::Start, FaultPhase::Beat, FaultPhase::End);
-    assert_eq!(told[..3], [(start, false), (beat, true), (end, true)], "late beats are dropped");
+    assert_eq!(told, [(start, false), (beat, true), (end, true)], "late beats are dropped");
     assert!(!nemesis.holds());
 }
 
@@ -271,7 +272,7 @@ fn bus_messages_are_under_a_rule_from_begin_to_end() {
 fn a_command_names_nodes_by_what_they_are() {
     let mut nemesis = nemesis(
         "[[fault]]\nat = 1\nkind = 'command'\ntarget = 'n1'\n\
-         command = 'CLUSTER SETSLOT 0 NODE {id of master of slot 16383} \"a b\" {port of n2}'\n",
+         command = 'CLUSTER SETSLOT 0 NODE {id of master of slot 16000} \"a b\" {port of n2}'\n",
     );
     let mut model = cluster();
     let mut seen = model.node(3).unwrap().seen.clone().unwrap().1;

@@ -84,8 +84,8 @@ fn what_a_run_reached_is_told_by_role_and_phase_and_may_be_required() {
         let mut scene = Scene::new("set");
         scene.info.require = require.iter().map(|it| (*it).to_owned()).collect();
         scene.at(1.5).add(&Scene::key(1, 1), 1, "n2").at(2.0).kill("n1");
-        scene.at(3.0).add(&Scene::key(1, 1), 2, "n2").at(4.5).promote("n4").at(4.6).pause("n4");
-        scene.at(5.0).resume("n4").at(6.0);
+        scene.at(3.0).add(&Scene::key(1, 1), 2, "n2").at(4.5).promote("n4").at(4.8).pause("n4");
+        scene.at(5.2).resume("n4").at(6.0);
         judge(&scene.finish())
     };
     let verdict = story(&[]);

@@ -86,6 +86,9 @@ impl Draw<'_> {
         let mut drawn = self.network(target, shape, policy);
         if let Kind::Network(network) = &mut drawn.kind {
             network.planes = Plane::ALL.to_vec();
+            if matches!(shape, Shape::MajorityRing | Shape::Bridge) {
+                network.clients = ClientSide::Both;
+            }
         }
         drawn
     }

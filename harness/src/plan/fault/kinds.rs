@@ -92,7 +92,7 @@ pub static KINDS: &[Page] = &[
         family: Family::Process,
         does: "SIGTERM: the server saves if it is configured so, and exits.",
         does_not: "It does not wait for replicas longer than shutdown-timeout (7.0 and later wait for lagging ones).",
-        undone_by: "As kill.",
+        undone_by: "As that of kill.",
         voids: &[],
         words: "target restart_after wipe",
         example: "target = \"random master\"",

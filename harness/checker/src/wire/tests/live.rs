@@ -163,7 +163,7 @@ fn a_server_that_counts_its_epoch_up_without_end_does_not_fill_the_memory() {
         line.time = turn * 10 * MILLI;
         line.conn = turn / 10;
         let BusWhat::Frame(frame) = &mut line.what else { unreachable!("chosen above") };
-        (frame.current, frame.config) = (Some(turn), Some(turn));
+        (frame.current, frame.config, frame.slots) = (Some(turn), Some(turn), Some(vec![(0, 5460)]));
         judge.line(&line);
         judge.known_up_to(line.time);
     }
