@@ -89,7 +89,7 @@ fn every_workload_survives_a_kill_and_a_cut_on_redis_server() {
     );
     let reads = &replica_reads.consistency()["replica_reads"];
     assert!(reads["reads"].as_u64() > Some(1000), "{reads}");
-    assert_eq!(expiry.objects(), ["expiring register"]);
+    assert!(expiry.objects().contains(&"expiring register"), "{:?}", expiry.objects());
     assert!(wait.verdict["checks"]["lost_writes"]["protected"].as_u64() > Some(1000));
 
     for ended in [&pubsub, &spubsub] {
