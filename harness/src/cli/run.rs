@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
   slotstorm run --sut embedded:3,/usr/bin/redis-server:3         a mixed cluster
   slotstorm run --preset partitions --duration 120 --expect strict
   slotstorm run results/latest/repro.toml                        the last run once more
-  slotstorm run --backend sim --seed 7                           in virtual time, a thousand times as fast
+  slotstorm run --backend sim --seed 7                           in virtual time, far faster than real time
   slotstorm run --set appendfsync=always --set cluster-require-full-coverage=yes";
 
 /// Start a cluster, storm it, judge what happened. Flags go before the storm file's words.
