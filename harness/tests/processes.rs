@@ -1,5 +1,5 @@
 //! Real servers behind the proxy: they come up, they serve, they can be cut off, and whoever dies, nothing is left.
-#![allow(clippy::disallowed_methods)] // a shell
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 
 mod common;
 
@@ -202,10 +202,10 @@ impl Plain {
         };
         let plain = Self { servers: (7001..=7006).map(start).collect(), _folder: folder };
         for port in 7001..=7006 {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             while std::net::TcpStream::connect((Self::IP, port)).is_err() {
                 assert!(begun.elapsed() < 10 * PATIENCE, "nobody listens on {}:{port}", Self::IP);
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         plain

@@ -15,6 +15,16 @@ impl SimWorld {
         }
     }
 
+    /// All files but nodes.conf go: the node lost its data, and not who it is.
+    pub(super) fn wipe_data(&self, node: u16) {
+        let mut cluster = self.inner.cluster.borrow_mut();
+        let config = cluster.read_file(node, CONFIG).map(<[u8]>::to_vec);
+        cluster.wipe(node);
+        if let Some(config) = config {
+            cluster.put_file(node, CONFIG, config);
+        }
+    }
+
     /// Says what was done, or why nothing could be.
     pub(super) fn damage_files(&self, node: u16, damage: Damage) -> Result<String, String> {
         let file = match damage {

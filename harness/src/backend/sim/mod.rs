@@ -244,7 +244,7 @@ impl World for SimWorld {
         if !self.down(node) {
             return Err(BackendError::Harness(format!("n{node} runs: its data is not wiped under it")));
         }
-        self.inner.cluster.borrow_mut().wipe(node);
+        self.wipe_data(node);
         Ok(())
     }
 
