@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+use rand::Rng;
+use slotstorm_checker::record::{Action, FaultPhase, FaultStep};
+
+/// Who a node is, and what it knows of the others.
+pub const CONFIG: &str = "nodes.conf";
+
 /// Damage to the files of a node that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
@@ -32,6 +38,65 @@ impl DataFile {
             Self::Aof => "aof",
             Self::Rdb => "rdb",
         }
+    }
+
+    /// How the names of such files end.
+    pub const fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Config => &[CONFIG],
+            Self::Aof => &[".incr.aof", "appendonly.aof"],
+            Self::Rdb => &[".rdb"],
+        }
+    }
+}
+
+impl Damage {
+    /// Does it to the bytes of the file `name`; says what was done, or why nothing could be.
+    pub fn spoil(self, name: &str, bytes: &mut Vec<u8>, rng: &mut impl Rng) -> Result<String, String> {
+        let len = bytes.len();
+        if len == 0 {
+            return Err(format!("{name} is empty"));
+        }
+        match self {
+            Self::RollBackConfig => Err(format!("{name} is replaced, not spoilt")),
+            Self::Truncate { permille, .. } => {
+                let gone = (len * usize::from(permille) / 1000).clamp(1, len);
+                bytes.truncate(len - gone);
+                Ok(format!("{name}: the last {gone} of {len} bytes cut off"))
+            }
+            Self::Corrupt { bytes: flips, .. } => {
+                let tail = (len as u64 / 10).max(1);
+                for _ in 0..flips {
+                    let at = len - 1 - rng.random_range(0..tail) as usize;
+                    bytes[at] ^= rng.random_range(1..=255u8);
+                }
+                Ok(format!("{name}: {flips} of its last {tail} bytes flipped"))
+            }
+        }
+    }
+}
+
+/// What going from one nodes.conf back to an older one means, or why it would mean nothing.
+pub fn rollback(now: &[u8], old: &[u8]) -> Result<String, String> {
+    if old == now {
+        return Err("nodes.conf has not changed since the copy was kept".to_owned());
+    }
+    let vars = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.lines().find(|line| line.starts_with("vars")).unwrap_or("no vars").to_owned()
+    };
+    Ok(format!("nodes.conf back from ({}) to ({})", vars(now), vars(old)))
+}
+
+/// What the record says of a process that ended unasked.
+pub fn exited_unasked(node: u16, status: &str) -> FaultStep {
+    let name = format!("n{node}");
+    FaultStep {
+        name: "exited".to_owned(),
+        phase: FaultPhase::Start,
+        note: format!("{name} ended unasked: {status}"),
+        actions: vec![Action::Exited { node: name, status: status.to_owned() }],
+        ..FaultStep::default()
     }
 }
 

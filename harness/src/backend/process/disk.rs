@@ -6,17 +6,15 @@
 //!   SIGXFSZ blocked, so that a write beyond it is cut short or fails (EFBIG), as on a full disk (ENOSPC), and kills nobody.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use crate::backend::faults::{CONFIG, rollback};
 use crate::backend::{Damage, DataFile, Disk};
-
-const CONFIG: &str = "nodes.conf";
 
 /// Copies nodes.conf to where [`damage`] finds it again.
 pub fn keep_config(dir: &Path, kept: &Path) -> io::Result<()> {
@@ -56,29 +54,14 @@ pub fn damage(
     };
     let Some(path) = find(dir, file)? else { return Ok(Err(format!("there is no {} file", file.name()))) };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut open = OpenOptions::new().read(true).write(true).open(&path)?;
-    let len = open.metadata()?.len();
-    if len == 0 {
-        return Ok(Err(format!("{name} is empty")));
-    }
-    if let Damage::Truncate { permille, .. } = damage {
-        let gone = (len * u64::from(permille) / 1000).clamp(1, len);
-        open.set_len(len - gone)?;
+    let mut bytes = fs::read(&path)?;
+    let told = damage.spoil(&name, &mut bytes, rng);
+    if told.is_ok() {
+        let mut open = OpenOptions::new().write(true).truncate(true).open(&path)?;
+        open.write_all(&bytes)?;
         open.sync_all()?;
-        return Ok(Ok(format!("{name}: the last {gone} of {len} bytes cut off")));
     }
-    let Damage::Corrupt { bytes, .. } = damage else { unreachable!("the others were answered above") };
-    let tail = (len / 10).max(1);
-    for _ in 0..bytes {
-        let at = len - 1 - rng.random_range(0..tail);
-        let mut byte = [0];
-        open.seek(SeekFrom::Start(at))?;
-        open.read_exact(&mut byte)?;
-        open.seek(SeekFrom::Start(at))?;
-        open.write_all(&[byte[0] ^ rng.random_range(1..=255u8)])?;
-    }
-    open.sync_all()?;
-    Ok(Ok(format!("{name}: {bytes} of its last {tail} bytes flipped")))
+    Ok(told)
 }
 
 fn roll_back(dir: &Path, kept: &Path) -> io::Result<Result<String, String>> {
@@ -89,24 +72,18 @@ fn roll_back(dir: &Path, kept: &Path) -> io::Result<Result<String, String>> {
         }
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
-    if old == now {
-        return Ok(Err("nodes.conf has not changed since the copy was kept".to_owned()));
+    let told = rollback(&now, &old);
+    if told.is_ok() {
+        fs::write(dir.join(CONFIG), &old)?;
     }
-    fs::write(dir.join(CONFIG), &old)?;
-    let vars = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        text.lines().find(|line| line.starts_with("vars")).unwrap_or("no vars").to_owned()
-    };
-    Ok(Ok(format!("nodes.conf back from ({}) to ({})", vars(&now), vars(&old))))
+    Ok(told)
 }
 
 /// The newest file of this kind.
 fn find(dir: &Path, file: DataFile) -> io::Result<Option<PathBuf>> {
-    let wanted: &[&str] = match file {
-        DataFile::Config => return Ok(Some(dir.join(CONFIG)).filter(|path| path.exists())),
-        DataFile::Aof => &[".incr.aof", "appendonly.aof"],
-        DataFile::Rdb => &[".rdb"],
-    };
+    if file == DataFile::Config {
+        return Ok(Some(dir.join(CONFIG)).filter(|path| path.exists()));
+    }
     let mut found = Vec::new();
     for folder in [dir.to_owned(), dir.join("appendonlydir")] {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
@@ -116,7 +93,7 @@ fn find(dir: &Path, file: DataFile) -> io::Result<Option<PathBuf>> {
                 (entry.metadata()?, entry.path())
             };
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if entry.is_file() && wanted.iter().any(|end| name.ends_with(end)) {
+            if entry.is_file() && file.endings().iter().any(|end| name.ends_with(end)) {
                 found.push((entry.modified()?, path));
             }
         }

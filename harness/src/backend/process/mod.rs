@@ -32,9 +32,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use slotstorm_checker::record::verdict::Finding;
-use slotstorm_checker::record::{
-    Action, Body, FaultPhase, FaultStep, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View,
-};
+use slotstorm_checker::record::{Body, Kind, Nanos, NodeInfo, Process, Speaker, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 use tokio::sync::Notify;
 
@@ -49,6 +47,7 @@ use self::recorder::Recorder;
 use self::servers::{Servers, Surprise};
 use self::sut::{Program, Server, Sut, SutError};
 pub use self::timer::Timers;
+use super::faults::exited_unasked;
 use super::{BackendError, ClockShift, Damage, Disk, ProcessState, SeenBy, Signal, World, roster};
 use crate::admin::create::{CreateError, Created, Progress, create};
 
@@ -339,16 +338,9 @@ impl ProcessWorld {
     fn surprised(&self, surprise: Surprise) {
         match surprise {
             Surprise::Exited { node, status } => {
-                let name = format!("n{node}");
-                let step = FaultStep {
-                    name: "exited".to_owned(),
-                    phase: FaultPhase::Start,
-                    actions: vec![Action::Exited { node: name.clone(), status: status.clone() }],
-                    note: format!("{name} ended unasked: {status}"),
-                    ..FaultStep::default()
-                };
+                let step = exited_unasked(node, &status);
                 self.record(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step));
-                self.0.crashed.borrow_mut().get_or_insert(name);
+                self.0.crashed.borrow_mut().get_or_insert(format!("n{node}"));
             }
             Surprise::KeeperGone => {
                 self.break_with("the keeper is gone, and with it every server".to_owned());

@@ -17,12 +17,11 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use rand_chacha::ChaCha8Rng;
-use slotstorm_checker::record::{
-    Action, Body, FaultPhase, FaultStep, Kind, Nanos, Process, Speaker, StreamLine, Touched, View,
-};
+use slotstorm_checker::record::{Body, Kind, Nanos, Process, Speaker, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 use slotstorm_sim::{Cluster, DiskTrouble, Executor, Exited, MachineState, Machinery};
 
+use super::faults::exited_unasked;
 use super::process::address::AddressPlan;
 use super::{BackendError, ClockShift, Damage, Disk, ProcessState, SeenBy, Signal, World};
 use crate::plan::seed;
@@ -148,14 +147,7 @@ impl Inner {
     }
 
     fn surprised(&self, exited: Exited) {
-        let name = format!("n{}", exited.node);
-        let step = FaultStep {
-            name: "exited".to_owned(),
-            phase: FaultPhase::Start,
-            actions: vec![Action::Exited { node: name.clone(), status: exited.status.clone() }],
-            note: format!("{name} ended unasked: {}", exited.status),
-            ..FaultStep::default()
-        };
+        let step = exited_unasked(exited.node, &exited.status);
         self.record(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step));
         self.crashed.borrow_mut().get_or_insert(exited);
     }
