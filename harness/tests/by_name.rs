@@ -141,16 +141,28 @@ fn piped(mut command: Command, input: &[u8]) -> Outcome {
     Outcome { out: output.stdout, err: output.stderr, code: output.status.code() }
 }
 
+/// What was last written to a terminal may be lost to its reader when the writer ends; so the terminal is held open here,
+/// and the screen read up to a mark that follows everything.
 fn on_terminal(mut command: Command, input: &[u8]) -> Outcome {
+    const END: &[u8] = b"\0the end\0";
     let (mut screen, terminal) = terminal();
+    let mut held = File::from(terminal.try_clone().expect("a descriptor"));
     let mut child =
         command.stdin(Stdio::piped()).stdout(terminal).stderr(Stdio::piped()).spawn().expect("it starts");
-    drop(command); // its copy of the terminal
+    let reader = std::thread::spawn(move || {
+        let mut out = Vec::new();
+        let mut piece = [0; 4096];
+        while !out.ends_with(END) {
+            let count = screen.read(&mut piece).expect("the mark comes first");
+            out.extend_from_slice(&piece[..count]);
+        }
+        out.truncate(out.len() - END.len());
+        out
+    });
     let _ = child.stdin.take().expect("a pipe").write_all(input);
-    let mut out = Vec::new();
-    let _ = screen.read_to_end(&mut out); // ends in EIO when the last writer is gone
     let output = child.wait_with_output().expect("it ends");
-    Outcome { out, err: output.stderr, code: output.status.code() }
+    held.write_all(END).expect("the terminal is open");
+    Outcome { out: reader.join().expect("all was read"), err: output.stderr, code: output.status.code() }
 }
 
 /// A pseudo terminal that changes nothing: the side of the person, the side of the program.
