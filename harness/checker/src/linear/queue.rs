@@ -5,13 +5,13 @@
 //! A pop of unknown outcome may have taken an element that nobody saw again. Without it the four patterns decide;
 //! only if they fail for want of that element the search has to look.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::findings::{Findings, in_time, witness};
-use super::op::{NEVER, Op, Status, numbered};
+use super::op::{NEVER, NIL, Op, Status, numbered};
 use super::search::{self, Limits, Model, uniform};
 use super::values::{NONE, ValueIndex};
-use crate::answer::Answer;
+use crate::answer::{Answer, Unknown};
 
 /// An operation on a queue that begins empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,50 @@ pub fn queue(ops: &[Op<Queue>], limits: &Limits<'_>) -> Answer {
         check.empties(&items);
     }
     check.findings.answer()
+}
+
+/// Is there one order of these operations that a queue which hands out its elements in any order explains?
+///
+/// Without pops of unknown outcome the patterns that do not speak of order decide. With them it is exact as long as each
+/// element that is missing was put in before, and each such pop called before, the moment at which it was missed.
+pub fn bag(ops: &[Op<Queue>]) -> Answer {
+    let unknown = |reason: &str| Answer::Unknown(Unknown { reason: reason.to_owned(), checked_until: None });
+    let mut check = Check { ops, findings: Findings::default() };
+    let Some(items) = check.items() else {
+        return unknown("an element was put in more than once, so that nobody can say which was taken");
+    };
+    let pops = check.unknown_pops();
+    if pops.is_empty() {
+        check.empties(&items);
+        return check.findings.answer();
+    }
+    let taken: Vec<Item> = items.iter().filter(|item| item.taken != NONE).copied().collect();
+    check.empties(&taken);
+    check.left_behind(&items, &pops);
+    if !check.findings.is_empty() {
+        return check.findings.answer();
+    }
+    let rest = check.without_popped(&items, &pops);
+    check.empties(&rest);
+    if check.findings.is_empty() {
+        return Answer::Holds;
+    }
+    unknown("what pops of unknown outcome took, and when, is not decided")
+}
+
+/// Elements that left without having come were brought by moves whose outcome is unknown (`silent`): at most one by each, and
+/// not before the first of them was asked for. The puts that these moves then were, beside the place of the move.
+pub fn arrivals(ops: &[Op<Queue>], silent: &[Op<()>]) -> Vec<(usize, Op<Queue>)> {
+    let Some(call) = silent.iter().map(|op| op.call).min() else { return Vec::new() };
+    let elements =
+        |of: fn(Queue) -> Option<u64>| -> BTreeSet<u64> { ops.iter().filter_map(|op| of(op.kind)).collect() };
+    let known = elements(|kind| if let Queue::Enqueue(element) = kind { Some(element) } else { None });
+    let left = elements(|kind| if let Queue::Dequeue(element) = kind { Some(element) } else { None });
+    let strangers = left.difference(&known).copied().filter(|&element| element != NIL);
+    strangers
+        .zip(silent.iter().enumerate())
+        .map(|(element, (at, op))| (at, Op::unknown(op.process, call, Queue::Enqueue(element))))
+        .collect()
 }
 
 /// An element that was certainly put in.
@@ -161,6 +205,71 @@ impl Check<'_> {
                 witness
             });
         }
+    }
+
+    /// In order of their calls.
+    fn unknown_pops(&self) -> Vec<u32> {
+        self.by_call(|op| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_)))
+    }
+
+    fn by_call(&self, wanted: impl Fn(&Op<Queue>) -> bool) -> Vec<u32> {
+        let mut ids: Vec<u32> = numbered(self.ops).filter(|(_, op)| wanted(op)).map(|(id, _)| id).collect();
+        ids.sort_unstable_by_key(|&id| (self.ops[id as usize].call, id));
+        ids
+    }
+
+    /// Elements that were put in before somebody found nothing, and never taken. Each may be what a pop of unknown outcome
+    /// took: the pop that was called first took that which was missed first, and so on.
+    fn left_behind(&mut self, items: &[Item], pops: &[u32]) {
+        let ops = self.ops;
+        let empties = self.by_call(|op| op.status == Status::Done && op.kind == Queue::Empty);
+        // Of each empty and those called after it the one that returned first.
+        let mut first_return = empties.clone();
+        for at in (1..first_return.len()).rev() {
+            let (one, next) = (first_return[at - 1], first_return[at]);
+            if ops[next as usize].ret < ops[one as usize].ret {
+                first_return[at - 1] = next;
+            }
+        }
+        let missed = items.iter().filter(|item| item.taken == NONE).filter_map(|item| {
+            let later = empties.partition_point(|&id| ops[id as usize].call <= item.put_ret);
+            Some((*first_return.get(later)?, item.put))
+        });
+        let mut missed: Vec<(u32, u32)> = missed.collect();
+        missed.sort_unstable_by_key(|&(empty, put)| (ops[empty as usize].ret, put));
+        let mut pops = pops.iter().peekable();
+        for (empty, put) in missed {
+            if pops.next_if(|&&pop| ops[pop as usize].call <= ops[empty as usize].ret).is_some() {
+                continue;
+            }
+            self.findings.add("lost-write", || {
+                let element = element(ops, put);
+                let sentence =
+                    format!("{element} was put in, never taken, and not found by who took everything");
+                let mut witness = witness(ops, "lost-write", &[put, empty], sentence);
+                witness.links.push(in_time(put, empty));
+                witness
+            });
+        }
+    }
+
+    /// Without the elements that pops of unknown outcome may have taken before anybody missed them.
+    fn without_popped(&self, items: &[Item], pops: &[u32]) -> Vec<Item> {
+        let ops = self.ops;
+        let empties = self.by_call(|op| op.status == Status::Done && op.kind == Queue::Empty);
+        let missed = (0..items.len()).filter(|&at| items[at].taken == NONE).filter_map(|at| {
+            let later = empties.partition_point(|&id| ops[id as usize].call <= items[at].put_ret);
+            Some((ops[*empties.get(later)? as usize].call, at))
+        });
+        let mut missed: Vec<(u64, usize)> = missed.collect();
+        missed.sort_unstable();
+        let mut pops = pops.iter().peekable();
+        let mut popped = vec![false; items.len()];
+        for (call, at) in missed {
+            popped[at] = pops.next_if(|&&pop| ops[pop as usize].call <= call).is_some();
+        }
+        let kept = items.iter().zip(popped).filter(|(_, popped)| !popped);
+        kept.map(|(item, _)| *item).collect()
     }
 
     /// An "empty" needs a moment at which nothing is certainly inside. An element is certainly inside strictly between the
