@@ -2,8 +2,8 @@
 //!
 //! A history is wrong iff one of four patterns is in it (Henzinger, Sezgin, Vafeiadis, CONCUR 2013): an element from nowhere,
 //! one taken twice, two taken against the order in which they were put, and an "empty" while something was certainly inside.
-//! A pop of unknown outcome may have taken an element that nobody saw again. Without it the four patterns decide;
-//! only if they fail for want of that element the search has to look.
+//! A pop of unknown outcome may have taken an element that nobody saw again: which one is a matching by deadlines. Only if
+//! what was matched explains no "empty" the search has to look.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -26,59 +26,33 @@ pub enum Queue {
 
 /// Is there one order of these operations that a queue explains?
 pub fn queue(ops: &[Op<Queue>], limits: &Limits<'_>) -> Answer {
-    let unknown_pop = |op: &Op<Queue>| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_));
-    let unknown_pops = ops.iter().any(unknown_pop);
     let mut check = Check { ops, findings: Findings::default() };
-    let Some(items) = check.items() else {
-        return search::decide(&QueueModel::default(), ops, None, limits);
-    };
-    if unknown_pops {
-        // What was taken for certain is judged alone first: no unknown pop excuses that.
-        let taken: Vec<Item> = items.iter().filter(|item| item.taken != NONE).copied().collect();
-        check.order(&taken);
-        check.empties(&taken);
-        if check.findings.is_empty() {
-            check.order(&items);
-            check.empties(&items);
-            if !check.findings.is_empty() {
-                return search::decide(&QueueModel::default(), ops, None, limits);
-            }
-        }
-    } else {
-        check.order(&items);
-        check.empties(&items);
+    let search = || search::decide(&QueueModel::default(), ops, None, limits);
+    let Some(items) = check.items() else { return search() };
+    let items = check.with_unknown_pops(items, true);
+    check.order(&items);
+    match check.decide_empties(&items) {
+        Ok(()) => check.findings.answer(),
+        Err(Undecided) => search(),
     }
-    check.findings.answer()
 }
 
 /// Is there one order of these operations that a queue which hands out its elements in any order explains?
-///
-/// Without pops of unknown outcome the patterns that do not speak of order decide. With them it is exact as long as each
-/// element that is missing was put in before, and each such pop called before, the moment at which it was missed.
 pub fn bag(ops: &[Op<Queue>]) -> Answer {
     let unknown = |reason: &str| Answer::Unknown(Unknown { reason: reason.to_owned(), checked_until: None });
     let mut check = Check { ops, findings: Findings::default() };
     let Some(items) = check.items() else {
         return unknown("an element was put in more than once, so that nobody can say which was taken");
     };
-    let pops = check.unknown_pops();
-    if pops.is_empty() {
-        check.empties(&items);
-        return check.findings.answer();
+    let items = check.with_unknown_pops(items, false);
+    match check.decide_empties(&items) {
+        Ok(()) => check.findings.answer(),
+        Err(Undecided) => unknown("what pops of unknown outcome took, and when, is not decided"),
     }
-    let taken: Vec<Item> = items.iter().filter(|item| item.taken != NONE).copied().collect();
-    check.empties(&taken);
-    check.left_behind(&items, &pops);
-    if !check.findings.is_empty() {
-        return check.findings.answer();
-    }
-    let rest = check.without_popped(&items, &pops);
-    check.empties(&rest);
-    if check.findings.is_empty() {
-        return Answer::Holds;
-    }
-    unknown("what pops of unknown outcome took, and when, is not decided")
 }
+
+/// Another guess at what pops of unknown outcome took might do.
+struct Undecided;
 
 /// Elements that left without having come were brought by moves whose outcome is unknown (`silent`): at most one by each, and
 /// not before the first of them was asked for. The puts that these moves then were, beside the place of the move.
@@ -106,6 +80,29 @@ struct Item {
     /// NEVER if it was never taken.
     take_call: u64,
     take_ret: u64,
+}
+
+/// What was put in before `from` must be gone by `until`, because of what that operation saw.
+#[derive(Clone, Copy)]
+struct Bound {
+    from: u64,
+    until: u64,
+    by: u32,
+}
+
+impl Bound {
+    /// In the order of `from`, each with the earliest end among itself and those behind it.
+    fn tightest(mut bounds: Vec<Self>) -> Vec<Self> {
+        bounds.sort_unstable_by_key(|bound| (bound.from, bound.by));
+        for at in (1..bounds.len()).rev() {
+            let next = bounds[at];
+            let bound = &mut bounds[at - 1];
+            if next.until < bound.until {
+                (bound.until, bound.by) = (next.until, next.by);
+            }
+        }
+        bounds
+    }
 }
 
 struct Check<'a> {
@@ -207,69 +204,73 @@ impl Check<'_> {
         }
     }
 
-    /// In order of their calls.
-    fn unknown_pops(&self) -> Vec<u32> {
-        self.by_call(|op| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_)))
-    }
-
-    fn by_call(&self, wanted: impl Fn(&Op<Queue>) -> bool) -> Vec<u32> {
-        let mut ids: Vec<u32> = numbered(self.ops).filter(|(_, op)| wanted(op)).map(|(id, _)| id).collect();
-        ids.sort_unstable_by_key(|&id| (self.ops[id as usize].call, id));
-        ids
-    }
-
-    /// Elements that were put in before somebody found nothing, and never taken. Each may be what a pop of unknown outcome
-    /// took: the pop that was called first took that which was missed first, and so on.
-    fn left_behind(&mut self, items: &[Item], pops: &[u32]) {
+    /// Elements that must have been taken, by a pop of unknown outcome: they were put in before one that was taken (if the
+    /// queue is in order), or before somebody found nothing. Each such pop takes one, from its call on, so the pop that was called
+    /// first takes the element that must be gone first; an element for which no pop is left was lost.
+    fn with_unknown_pops(&mut self, mut items: Vec<Item>, in_order: bool) -> Vec<Item> {
         let ops = self.ops;
-        let empties = self.by_call(|op| op.status == Status::Done && op.kind == Queue::Empty);
-        // Of each empty and those called after it the one that returned first.
-        let mut first_return = empties.clone();
-        for at in (1..first_return.len()).rev() {
-            let (one, next) = (first_return[at - 1], first_return[at]);
-            if ops[next as usize].ret < ops[one as usize].ret {
-                first_return[at - 1] = next;
-            }
+        let ids = |wanted: fn(&Op<Queue>) -> bool| {
+            numbered(ops).filter(move |(_, op)| wanted(op)).map(|(id, _)| id)
+        };
+        let mut pops: Vec<u32> =
+            ids(|op| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_))).collect();
+        if pops.is_empty() {
+            return items;
         }
-        let missed = items.iter().filter(|item| item.taken == NONE).filter_map(|item| {
-            let later = empties.partition_point(|&id| ops[id as usize].call <= item.put_ret);
-            Some((*first_return.get(later)?, item.put))
+        pops.sort_unstable_by_key(|&id| (ops[id as usize].call, id));
+        let empties = ids(|op| op.status == Status::Done && op.kind == Queue::Empty).map(|id| Bound {
+            from: ops[id as usize].call,
+            until: ops[id as usize].ret,
+            by: id,
         });
-        let mut missed: Vec<(u32, u32)> = missed.collect();
-        missed.sort_unstable_by_key(|&(empty, put)| (ops[empty as usize].ret, put));
-        let mut pops = pops.iter().peekable();
-        for (empty, put) in missed {
-            if pops.next_if(|&&pop| ops[pop as usize].call <= ops[empty as usize].ret).is_some() {
+        let taken = items.iter().filter(|item| in_order && item.taken != NONE);
+        let later = taken.map(|item| Bound { from: item.put_call, until: item.take_ret, by: item.taken });
+        let bounds = Bound::tightest(empties.chain(later).collect());
+        let mut due: Vec<(u64, usize, u32)> = Vec::new();
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.taken == NONE) {
+            let first = bounds.partition_point(|bound| bound.from <= item.put_ret);
+            due.extend(bounds.get(first).map(|bound| (bound.until, at, bound.by)));
+        }
+        due.sort_unstable();
+        let mut pops = pops.into_iter().peekable();
+        let mut lost = vec![false; items.len()];
+        for (until, at, by) in due {
+            let item = &mut items[at];
+            if let Some(pop) = pops.next_if(|&pop| ops[pop as usize].call <= until) {
+                (item.taken, item.take_call) = (pop, ops[pop as usize].call);
                 continue;
             }
+            lost[at] = true;
             self.findings.add("lost-write", || {
-                let element = element(ops, put);
-                let sentence =
-                    format!("{element} was put in, never taken, and not found by who took everything");
-                let mut witness = witness(ops, "lost-write", &[put, empty], sentence);
-                witness.links.push(in_time(put, empty));
-                witness
+                let element = element(ops, item.put);
+                let sentence = format!(
+                    "{element} was put in and never taken, was gone for an operation that was called later, and no pop of unknown \
+                     outcome is left that could have taken it"
+                );
+                witness(ops, "lost-write", &[item.put, by], sentence)
             });
         }
+        // They are told of already.
+        let mut lost = lost.into_iter();
+        items.retain(|_| lost.next() != Some(true));
+        items
     }
 
-    /// Without the elements that pops of unknown outcome may have taken before anybody missed them.
-    fn without_popped(&self, items: &[Item], pops: &[u32]) -> Vec<Item> {
-        let ops = self.ops;
-        let empties = self.by_call(|op| op.status == Status::Done && op.kind == Queue::Empty);
-        let missed = (0..items.len()).filter(|&at| items[at].taken == NONE).filter_map(|at| {
-            let later = empties.partition_point(|&id| ops[id as usize].call <= items[at].put_ret);
-            Some((ops[*empties.get(later)? as usize].call, at))
-        });
-        let mut missed: Vec<(u64, usize)> = missed.collect();
-        missed.sort_unstable();
-        let mut pops = pops.iter().peekable();
-        let mut popped = vec![false; items.len()];
-        for (call, at) in missed {
-            popped[at] = pops.next_if(|&&pop| ops[pop as usize].call <= call).is_some();
+    /// What was taken for certain is judged alone first: no pop of unknown outcome excuses that.
+    fn decide_empties(&mut self, items: &[Item]) -> Result<(), Undecided> {
+        let is_pop = |op: &Op<Queue>| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_));
+        if !self.ops.iter().any(is_pop) {
+            self.empties(items);
+            return Ok(());
         }
-        let kept = items.iter().zip(popped).filter(|(_, popped)| !popped);
-        kept.map(|(item, _)| *item).collect()
+        let is_certain = |item: &&Item| self.ops.get(item.taken as usize).is_some_and(|op| !is_pop(op));
+        let certain: Vec<Item> = items.iter().filter(is_certain).copied().collect();
+        self.empties(&certain);
+        if !self.findings.is_empty() {
+            return Ok(());
+        }
+        self.empties(items);
+        if self.findings.is_empty() { Ok(()) } else { Err(Undecided) }
     }
 
     /// An "empty" needs a moment at which nothing is certainly inside. An element is certainly inside strictly between the
