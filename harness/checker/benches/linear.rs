@@ -70,7 +70,7 @@ fn collections(criterion: &mut Criterion) {
 /// The histories as the bytes of a `history.bin`.
 fn file<K: BinKind>(keys: &[generate::Made<K>]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_header::<K>(&mut bytes).expect("memory can be written to");
+    write_header(&mut bytes).expect("memory can be written to");
     for (number, (ops, elements)) in keys.iter().enumerate() {
         let ops: Vec<BinOp<K>> = ops.iter().map(|&op| BinOp { op, node: 1 }).collect();
         write_group(&mut bytes, format!("key:{number}").as_bytes(), &ops, elements)
@@ -80,7 +80,7 @@ fn file<K: BinKind>(keys: &[generate::Made<K>]) -> Vec<u8> {
 }
 
 fn judge_file<K: BinKind>(bytes: &[u8], check: impl Fn(&Group<K>) -> Answer) {
-    let mut reader = BinReader::open::<K>(bytes).expect("a header");
+    let mut reader = BinReader::open(bytes).expect("a header");
     while let Some(group) = reader.next_group::<K>().expect("whole groups") {
         assert_eq!(check(&group), Answer::Holds);
     }

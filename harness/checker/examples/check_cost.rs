@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! check_cost WORKLOAD good|bad OPS KEYS CLIENTS UNKNOWN_PERMILLE SEED     generate in memory, check, print one line of JSON
+//! check_cost txns good|bad TXNS                                        the same with list-append transactions
 //! check_cost write FILE set|list OPS KEYS                              write history.bin
 //! check_cost read FILE set|list                                          read it key by key and judge
+//! check_cost write-jsonl FILE set|list OPS KEYS                        write history.jsonl as a run does
+//! check_cost read-jsonl FILE set|list                                    read it as a run's, and give the run's verdict
 //! check_cost dump FILE good|bad OPS KEYS CLIENTS UNKNOWN_PERMILLE SEED   five-values histories as lines, for other tools
 //! ```
 
@@ -11,6 +14,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod generate;
+#[path = "generate/txns.rs"]
+mod txns;
 
 use std::error::Error;
 use std::fs::File;
@@ -23,15 +28,21 @@ use slotstorm_checker::linear::{
     Limits, List, NEVER, NIL, Op, Register, Set, counter, keyed, list, queue, register, set,
 };
 use slotstorm_checker::record::bin::{BinKind, BinOp, BinReader, Group, write_group, write_header};
+use slotstorm_checker::record::{RunInfo, Sources, read_folder};
+use slotstorm_checker::txn;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
+        ["txns", verdict, count] => transactions(verdict, count.parse()?),
         ["write", file, "set", ops, keys] => write_file(file, ops, keys, generate::sets),
         ["write", file, "list", ops, keys] => write_file(file, ops, keys, generate::lists),
         ["read", file, "set"] => read_file::<Set>(file, |group| set(&group.ops, &group.elements)),
         ["read", file, "list"] => read_file::<List>(file, |group| list(&group.ops, &group.elements)),
+        ["write-jsonl", file, "set", ops, keys] => write_jsonl(file, "add", ops, keys, generate::sets),
+        ["write-jsonl", file, "list", ops, keys] => write_jsonl(file, "append", ops, keys, generate::lists),
+        ["read-jsonl", file, workload] => read_jsonl(file, workload),
         ["dump", file, verdict, ops, keys, clients, unknown, seed] => {
             dump(file, &five_values(verdict, [ops, keys, clients, unknown, seed])?)
         }
@@ -101,16 +112,33 @@ fn judge<H: Sync>(keys: &[H], check: impl Fn(&H) -> Answer + Sync) {
     report(processor_time().saturating_sub(start), None, &answers, before);
 }
 
+fn transactions(verdict: &str, count: u32) -> Result<(), Box<dyn Error>> {
+    let history = txns::history(count, if verdict == "bad" { 20 } else { 0 });
+    forget_peak();
+    let before = memory("VmRSS:");
+    let start = processor_time();
+    let answer = txn::check(&history, &txn::Options::default()).answer;
+    report(processor_time().saturating_sub(start), None, &[answer], before);
+    Ok(())
+}
+
 fn report(check: Duration, read: Option<Duration>, answers: &[Answer], before: u64) {
+    let configurations: u64 = answers.iter().map(configurations).sum();
     let count = |is: fn(&Answer) -> bool| answers.iter().filter(|answer| is(answer)).count();
     let violated = count(|answer| matches!(answer, Answer::Violated { .. }));
     let unknown = count(|answer| matches!(answer, Answer::Unknown(_)));
     println!(
-        "{{\"check_s\": {}, \"read_s\": {}, \"violated\": {violated}, \"unknown\": {unknown}, \"before_kb\": {before}, \"peak_kb\": {}}}",
+        "{{\"check_s\": {}, \"read_s\": {}, \"violated\": {violated}, \"unknown\": {unknown}, \"configurations\": {configurations}, \"before_kb\": {before}, \"peak_kb\": {}}}",
         check.as_secs_f64(),
         read.unwrap_or_default().as_secs_f64(),
         memory("VmHWM:")
     );
+}
+
+/// Of a search that gave up: how many configurations it had tried.
+fn configurations(answer: &Answer) -> u64 {
+    let Answer::Unknown(unknown) = answer else { return 0 };
+    unknown.reason.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// What this thread had of the processor so far: on a busy machine the time on the wall says little.
@@ -140,7 +168,7 @@ fn write_file<K: BinKind>(
     make: fn(&Load) -> Made<K>,
 ) -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(file)?);
-    write_header::<K>(&mut out)?;
+    write_header(&mut out)?;
     for (number, load) in loads([ops, keys, "10", "5", "1"])?.iter().enumerate() {
         let (ops, elements) = make(load);
         let ops: Vec<BinOp<K>> = ops.into_iter().map(|op| BinOp { op, node: 1 }).collect();
@@ -152,7 +180,7 @@ fn write_file<K: BinKind>(
 
 fn read_file<K: BinKind>(file: &str, check: fn(&Group<K>) -> Answer) -> Result<(), Box<dyn Error>> {
     let before = memory("VmRSS:");
-    let mut reader = BinReader::open::<K>(BufReader::with_capacity(1 << 20, File::open(file)?))?;
+    let mut reader = BinReader::open(BufReader::with_capacity(1 << 20, File::open(file)?))?;
     let (mut read, mut checked) = (Duration::ZERO, Duration::ZERO);
     let mut answers = Vec::new();
     loop {
@@ -165,6 +193,76 @@ fn read_file<K: BinKind>(file: &str, check: fn(&Group<K>) -> Answer) -> Result<(
         checked += processor_time().saturating_sub(start);
     }
     report(checked, Some(read), &answers, before);
+    Ok(())
+}
+
+/// A run's lines: `f` of one element, and reads.
+fn write_jsonl<K: BinKind>(
+    file: &str,
+    f: &str,
+    ops: &str,
+    keys: &str,
+    make: fn(&Load) -> Made<K>,
+) -> Result<(), Box<dyn Error>> {
+    let made: Vec<Made<K>> = loads([ops, keys, "10", "5", "1"])?.iter().map(make).collect();
+    // Time, key, operation, and whether it is its return.
+    let mut events: Vec<(u64, u32, u32, bool)> = Vec::new();
+    for (key, (ops, _)) in (0..).zip(&made) {
+        for (number, op) in (0..).zip(ops) {
+            events.push((op.call, key, number, false));
+            events.extend((op.ret != NEVER).then_some((op.ret, key, number, true)));
+        }
+    }
+    events.sort_unstable();
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(file)?);
+    for (index, (time, key, number, is_return)) in events.into_iter().enumerate() {
+        let (ops, elements) = &made[key as usize];
+        let op = &ops[number as usize];
+        let kind = if is_return { "ok" } else { "invoke" };
+        let process = u64::from(key) << 32 | u64::from(op.process);
+        write!(out, "{{\"index\":{index},\"time\":{time},\"type\":\"{kind}\",\"process\":{process},")?;
+        match op.kind.elements() {
+            None => write!(out, "\"f\":\"{f}\",\"key\":\"key:{key}\",\"value\":{}", op.kind.encode().1)?,
+            Some(_) if !is_return => write!(out, "\"f\":\"read\",\"key\":\"key:{key}\",\"final\":true")?,
+            Some((start, count)) => {
+                let seen = &elements[start as usize..][..count as usize];
+                let seen: Vec<String> = seen.iter().map(u64::to_string).collect();
+                let seen = seen.join(",");
+                write!(out, "\"f\":\"read\",\"key\":\"key:{key}\",\"final\":true,\"elements\":[{seen}]")?;
+            }
+        }
+        let who = if is_return {
+            "\"node\":\"n1\"".to_owned()
+        } else {
+            format!("\"intended\":{time},\"client\":{key}")
+        };
+        writeln!(out, ",{who}}}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn read_jsonl(file: &str, workload: &str) -> Result<(), Box<dyn Error>> {
+    let before = memory("VmRSS:");
+    let workload = if workload == "list" { "append" } else { workload };
+    let run = serde_json::to_string(&RunInfo { workload: workload.to_owned(), ..RunInfo::default() })?;
+    let start = processor_time();
+    let record = read_folder(Sources {
+        run: &run,
+        history: BufReader::with_capacity(1 << 20, File::open(file)?),
+        views: std::io::empty(),
+        stream: std::io::empty(),
+        bus: None::<std::io::Empty>,
+    })?;
+    let read = processor_time().saturating_sub(start);
+    let start = processor_time();
+    let verdict = slotstorm_checker::judge(&record);
+    let checked = processor_time().saturating_sub(start);
+    let consistency = verdict.checks.consistency;
+    if consistency.anomalies > 0 || consistency.objects.is_empty() {
+        return Err(format!("{} anomalies", consistency.anomalies).into());
+    }
+    report(checked, Some(read), &[Answer::Holds], before);
     Ok(())
 }
 

@@ -27,6 +27,12 @@ pub fn overlap(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
     both
 }
 
+/// The slots of the first list that are not in the second, as ranges.
+pub fn without(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    let all = a.iter().flat_map(|&(first, last)| first..=last);
+    ranges_of(all.filter(|&slot| !contains(b, slot)))
+}
+
 /// A sorted list of single slots as inclusive ranges.
 pub fn ranges_of(slots: impl IntoIterator<Item = u16>) -> Vec<(u16, u16)> {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
@@ -83,5 +89,6 @@ mod tests {
     fn ranges_meet_and_are_made() {
         assert_eq!(overlap(&[(0, 10), (20, 30)], &[(5, 25)]), vec![(5, 10), (20, 25)]);
         assert_eq!(ranges_of([1, 2, 3, 7, 7, 8]), vec![(1, 3), (7, 8)]);
+        assert_eq!(without(&[(0, 10), (20, 30)], &[(5, 25)]), vec![(0, 4), (26, 30)]);
     }
 }

@@ -14,7 +14,8 @@ use crate::verdict;
     after_help = "Examples:\n  slotstorm check results/latest                                   a run of ours\n  \
                         slotstorm check history.edn --workload list-append               a history of Jepsen's\n  \
                         slotstorm check etcd_000.log --format porcupine-log --model cas-register\n  \
-                        slotstorm check ops.jsonl --workload register --keyed --json\n\n\
+                        slotstorm check ops.jsonl --workload register --keyed --json\n  \
+                        slotstorm check results/latest/history.bin                       each object by the checks alone\n\n\
                         Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the history cannot be understood (with line and column)"
 )]
 pub struct CheckArgs {

@@ -93,18 +93,15 @@ impl Nemesis {
             Kind::Clock { .. } => {
                 nodes().map(|node| Deed::Clock { node, shift: ClockShift::default() }).collect()
             }
+            // Those that were told to forget it ban it for 60 s from what gossip brings, though not from its own MEET.
             Kind::Forget { .. } => nodes()
-                .filter_map(|node| {
-                    let other = model.live().into_iter().find(|other| *other != node)?;
-                    let words = [
-                        "CLUSTER",
-                        "MEET",
-                        &format!("{{host of n{other}}}"),
-                        &format!("{{port of n{other}}}"),
-                    ]
-                    .map(str::to_owned)
-                    .to_vec();
-                    Some(Deed::Ask { node, words })
+                .flat_map(|node| {
+                    let others = model.live().into_iter().filter(move |other| *other != node);
+                    others.map(move |other| {
+                        let words =
+                            ["CLUSTER", "MEET", &format!("{{host of n{other}}}"), &format!("{{port of n{other}}}")];
+                        Deed::Ask { node, words: words.map(str::to_owned).to_vec() }
+                    })
                 })
                 .collect(),
             Kind::Config { .. } => vec![Deed::Restore],

@@ -24,19 +24,17 @@ pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Ver
         bus: if folder.join("bus.jsonl").exists() { Some(open(folder, "bus.jsonl")?) } else { None },
     })
     .with_context(|| format!("{} cannot be judged", folder.display()))?;
-    if let Some(keys) = slotstorm_checker::record::Grouped::of(&record) {
-        write_bin(folder, &keys)?;
-    }
+    write_bin(folder, &record)?;
     let mut options = options.clone();
     options.consistency.threads = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(slotstorm_checker::judge_with(&record, &options))
 }
 
-fn write_bin(folder: &Path, keys: &slotstorm_checker::record::Grouped) -> anyhow::Result<()> {
+fn write_bin(folder: &Path, record: &slotstorm_checker::record::Record) -> anyhow::Result<()> {
     let path = folder.join("history.bin");
     let write = || -> std::io::Result<()> {
         let mut out = BufWriter::new(File::create(&path)?);
-        keys.write(&mut out)?;
+        slotstorm_checker::record::write_bin(record, &mut out)?;
         out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_data()
     };
     write().with_context(|| format!("cannot write {}", path.display()))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::verdict::{Convergence, Finding, Validity};
-use crate::record::{Nanos, Phase, Record, Seen, View};
+use crate::record::{Action, Nanos, Phase, Record, Seen, View};
 use crate::slots::SLOTS;
 use crate::timeline::{SECOND, Timeline};
 use crate::voids::CONVERGENCE;
@@ -20,7 +20,8 @@ pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
     };
     let until = record.phase(Phase::FinalReads).or(record.phase(Phase::End)).unwrap_or(record.end);
     let views = one_view(record, healed, until);
-    let allowed = timeline.widen(healed, healed.saturating_add(bound));
+    let banned = banned_until(record);
+    let allowed = timeline.widen(healed, healed.max(banned).saturating_add(bound));
     match views {
         State::Whole { since } => {
             entry.took_s = Some((since - healed) as f64 / SECOND as f64);
@@ -42,9 +43,14 @@ pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
             let void = timeline.voided.covers(CONVERGENCE, &record.nodes, until);
             entry.valid = if waited && !void { Validity::Invalid } else { Validity::Unknown };
             let after = (until - healed) as f64 / SECOND as f64;
+            let ban = if !waited && banned > healed {
+                " (a node that was told to forget another bans it for 60 s)"
+            } else {
+                ""
+            };
             let outside =
                 if void { " (outside the model: a fault took what a node knew of the cluster)" } else { "" };
-            entry.reason = format!("{after:.1} s after healing, {why}{outside}");
+            entry.reason = format!("{after:.1} s after healing, {why}{ban}{outside}");
             entry.findings.push(Finding {
                 what: "no-convergence".into(),
                 excused: void,
@@ -58,6 +64,17 @@ pub fn check(record: &Record, timeline: &Timeline) -> Convergence {
     }
     replicas(record, &mut entry);
     entry
+}
+
+/// Until when gossip cannot bring back a node that others were told to forget (CLUSTER FORGET bans it for 60 s).
+fn banned_until(record: &Record) -> Nanos {
+    const BAN: Nanos = 60 * SECOND;
+    let forgets = |action: &Action| {
+        matches!(action, Action::Asked { command, answer, .. }
+            if command.starts_with("CLUSTER FORGET ") && answer == "OK")
+    };
+    let told = record.faults.iter().filter(|fault| fault.step.actions.iter().any(forgets));
+    told.map(|fault| fault.time + BAN).max().unwrap_or(0)
 }
 
 enum State {

@@ -74,12 +74,12 @@ fn claim(view: &View) -> Option<Claim<'_>> {
     Some(Claim { sent: view.sent, time: view.time, seen })
 }
 
-/// For each pair of nodes that ever held a slot in common: polls of one between two claiming polls of the other.
+/// For each pair of nodes that ever held a slot in common: polls of one between two claiming polls of the other. Slots that
+/// the newer one came by later (as they were moved to it one after the other) are an overlap of their own.
 fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
-    let mut found = Vec::new();
+    let mut found: BTreeMap<(Claimant, Claimant, Nanos), Found> = BTreeMap::new();
     for (holder, other) in rivals(timeline) {
         let answers = &timeline.answers[usize::from(holder.0)].answered;
-        let mut open: Option<(Found, (u64, u64))> = None;
         let mut after = 0;
         for &index in &timeline.answers[usize::from(other.0)].answered {
             let Some(claimed) = claim(&record.views[index]) else { continue };
@@ -89,56 +89,49 @@ fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
             let Some(both) = held_around(record, timeline, (holder, answers, after), &claimed) else {
                 continue;
             };
-            let Some(pair) = ordered(record, (holder, both.1), (other, claimed.seen.epoch)) else { continue };
-            let allowed = allowed_until(timeline, pair.0.0, pair.1, claimed.sent);
-            let lasts = allowed.as_ref().is_none_or(|(until, _)| claimed.sent > *until);
-            let epochs = (pair.0.1, pair.1.1);
-            match &mut open {
-                Some((so_far, same)) if *same == epochs => {
-                    so_far.overlap.to = claimed.time;
-                    so_far.lasts |= lasts;
-                    widen_allowed(&mut so_far.overlap, allowed);
+            let Some((older, newer)) = ordered(record, (holder, both.1), (other, claimed.seen.epoch)) else {
+                continue;
+            };
+            for (since, gained) in gains(timeline, newer) {
+                let slots = slots::overlap(&both.0, &gained);
+                if slots.is_empty() {
+                    continue;
                 }
-                _ => {
-                    found.extend(open.take().map(|(done, _)| done));
-                    let mut overlap = Overlap {
+                let allowed = allowed_until(timeline, older.0, since, claimed.sent);
+                let entry = found.entry((older, newer, since)).or_insert_with(|| {
+                    let overlap = Overlap {
                         from: claimed.sent,
-                        to: claimed.time,
-                        slots: both.0,
-                        nodes: (name(record, pair.0.0), name(record, pair.1.0)),
-                        epochs,
+                        slots,
+                        nodes: (name(record, older.0), name(record, newer.0)),
+                        epochs: (older.1, newer.1),
                         ..Overlap::default()
                     };
-                    widen_allowed(&mut overlap, allowed);
-                    open = Some((Found { overlap, lasts }, epochs));
-                }
+                    Found { overlap, lasts: false }
+                });
+                entry.overlap.from = entry.overlap.from.min(claimed.sent);
+                entry.overlap.to = entry.overlap.to.max(claimed.time);
+                entry.lasts |= claimed.sent > allowed.0;
+                widen_allowed(&mut entry.overlap, allowed);
             }
         }
-        found.extend(open.map(|(done, _)| done));
     }
-    merge_mirrored(found)
+    let mut found: Vec<Found> = found.into_values().collect();
+    found.sort_by_key(|found| found.overlap.from);
+    found
 }
 
-/// The same overlap, seen from either side, is one.
-fn merge_mirrored(found: Vec<Found>) -> Vec<Found> {
-    let mut merged: Vec<Found> = Vec::new();
-    for one in found {
-        let same = merged.iter_mut().find(|other| {
-            other.overlap.nodes == one.overlap.nodes && other.overlap.epochs == one.overlap.epochs
-        });
-        match same {
-            Some(other) => {
-                other.overlap.from = other.overlap.from.min(one.overlap.from);
-                other.overlap.to = other.overlap.to.max(one.overlap.to);
-                let allowed = one.overlap.allowed_until.map(|until| (until, one.overlap.window.clone()));
-                widen_allowed(&mut other.overlap, allowed);
-                other.lasts |= one.lasts;
-            }
-            None => merged.push(one),
+/// Which slots a node came by with this epoch, and when that was seen.
+fn gains(timeline: &Timeline, (node, epoch): Claimant) -> Vec<(Nanos, Vec<(u16, u16)>)> {
+    let mut known: Vec<(u16, u16)> = Vec::new();
+    let mut gains = Vec::new();
+    for term in timeline.terms.iter().filter(|term| term.node == node && term.epoch == epoch) {
+        let gained = slots::without(&term.slots, &known);
+        if !gained.is_empty() {
+            known.extend(&gained);
+            gains.push((term.seen, gained));
         }
     }
-    merged.sort_by_key(|found| found.overlap.from);
-    merged
+    gains
 }
 
 /// Ordered pairs of nodes whose terms have slots in common.
@@ -187,21 +180,16 @@ fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant,
     (one.0 != other.0).then(|| if key(one) <= key(other) { (one, other) } else { (other, one) })
 }
 
-/// Until when the older master may still serve, as far as windows that began by `at` say, and which of them.
-fn allowed_until(timeline: &Timeline, older: NodeId, newer: Claimant, at: Nanos) -> Option<(Nanos, String)> {
+/// Until when the older master may still serve what the newer one was seen to hold from `since` on, as far as windows that
+/// began by `at` say, and which of them.
+fn allowed_until(timeline: &Timeline, older: NodeId, since: Nanos, at: Nanos) -> (Nanos, String) {
+    let by_claim = (timeline.widen(since, since + CLAIM_SLACK), String::new());
     let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
-    let by_promotion = timeline
-        .terms
-        .iter()
-        .find(|term| term.node == newer.0 && term.epoch == newer.1)
-        .map(|term| (timeline.widen(term.seen, term.seen + CLAIM_SLACK), String::new()));
-    by_window.into_iter().chain(by_promotion).max_by_key(|(until, _)| *until)
+    by_window.filter(|(until, _)| *until > by_claim.0).unwrap_or(by_claim)
 }
 
-fn widen_allowed(overlap: &mut Overlap, allowed: Option<(Nanos, String)>) {
-    if let Some((until, window)) = allowed
-        && overlap.allowed_until.is_none_or(|known| known < until)
-    {
+fn widen_allowed(overlap: &mut Overlap, (until, window): (Nanos, String)) {
+    if overlap.allowed_until.is_none_or(|known| known < until) {
         overlap.allowed_until = Some(until);
         overlap.window = window;
     }
@@ -253,8 +241,11 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 };
                 (Found { overlap, lasts: false }, Vec::new())
             });
-            let allowed = allowed_until(timeline, term.node, pair.1, op.invoked);
-            found.lasts |= allowed.as_ref().is_none_or(|(until, _)| op.invoked > *until);
+            let gained =
+                gains(timeline, pair.1).into_iter().find(|(_, gained)| slots::contains(gained, slot));
+            let since = gained.map_or(rival.term.seen, |(since, _)| since);
+            let allowed = allowed_until(timeline, term.node, since, op.invoked);
+            found.lasts |= op.invoked > allowed.0;
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);
             overlap.to = overlap.to.max(op.latest_effect());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{Event, Kind, Speaker};
 use super::value::Value;
+use crate::record::OpKind;
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,12 @@ pub struct Call {
     pub asked: Value,
     /// The completion's value.
     pub answered: Value,
+    /// What the server answered beside that ([`Event::reply`]).
+    pub reply: Option<Value>,
+    /// Who asked, if that is told apart from processes.
+    pub client: Option<i64>,
+    /// What it was in a run of ours.
+    pub own: Option<OpKind>,
     /// The file's lines of both (0: not there).
     pub lines: (u64, u64),
     /// The history's times of both, in nanoseconds.
@@ -101,6 +108,9 @@ impl Pairing {
                     key: event.key,
                     asked: event.value,
                     answered: Value::Nil,
+                    reply: None,
+                    client: event.client,
+                    own: event.own,
                     lines: (event.line, 0),
                     times: (event.time, None),
                 });
@@ -110,6 +120,7 @@ impl Pairing {
                 call.lines.1 = event.line;
                 call.times.1 = event.time;
                 call.answered = event.value;
+                call.reply = event.reply;
                 (call.ending, call.returned) = ending(kind, place);
                 let retired = kind == Kind::Info;
                 self.processes.insert(name, Process { number: call.process, open: None, retired });
@@ -132,6 +143,9 @@ impl Pairing {
             key: event.key,
             asked: event.value.clone(),
             answered: event.value,
+            reply: event.reply,
+            client: event.client,
+            own: event.own,
             lines: (0, event.line),
             times: (None, event.time),
         });

@@ -2,6 +2,7 @@
 
 use super::error::ForeignError;
 use super::value::Value;
+use crate::record::OpKind;
 
 /// Jepsen's four types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub struct Event {
     pub value: Value,
     /// The key apart from the value, where the format has a place for it.
     pub key: Option<String>,
+    /// `:reply`, an extra of ours: what the server answered, where Jepsen has no place for it. The length of a list, the new
+    /// count of a counter, what a compare-and-set that lost saw, a fencing token.
+    pub reply: Option<Value>,
+    /// `:client`, an extra of ours: who stays the same when a process retires.
+    pub client: Option<i64>,
+    /// What it was in a run of ours.
+    pub own: Option<OpKind>,
 }
 
 impl Event {
@@ -70,7 +78,9 @@ impl Event {
         };
         let time = map.entry("time").and_then(Value::int).and_then(|time| u64::try_from(time).ok());
         let value = map.entry("value").cloned().unwrap_or(Value::Nil);
-        Ok(Self { line, time, kind, speaker, f, value, key: None })
+        let reply = map.entry("reply").cloned();
+        let client = map.entry("client").and_then(Value::int);
+        Ok(Self { line, time, kind, speaker, f, value, key: None, reply, client, own: None })
     }
 }
 

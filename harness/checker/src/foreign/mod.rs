@@ -1,5 +1,6 @@
 //! Histories that others recorded: read ([`read`]), paired into operations ([`Pairing`]), judged as a workload's
-//! ([`judge`]). And ours written so that others can judge them ([`write_event`]).
+//! ([`judge`]), or given as a `history.bin` ([`judge_bin`]). And ours written so that others can judge them
+//! ([`write_event`]).
 //!
 //! ```
 //! use slotstorm_checker::foreign::{Format, Pairing, read};
@@ -10,6 +11,7 @@
 //! assert_eq!((calls.len(), lint.sentences().len()), (1, 0));
 //! ```
 
+mod bin;
 mod calls;
 mod edn;
 mod error;
@@ -24,6 +26,7 @@ mod values;
 mod workload;
 mod write;
 
+pub use self::bin::{BinJudgement, judge_bin};
 pub use self::calls::{Call, Ending, Lint, Pairing};
 pub use self::edn::{EdnReader, Located};
 pub use self::error::ForeignError;
@@ -34,5 +37,7 @@ pub use self::value::Value;
 pub use self::workload::{Workload, WorkloadError};
 pub use self::write::{Shape, write_event};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

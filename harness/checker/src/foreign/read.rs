@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use super::edn::EdnReader;
 use super::error::ForeignError;
-use super::event::{Event, Speaker};
+use super::event::{Event, Kind, Speaker};
 use super::own;
 use super::value::Value;
 
@@ -65,30 +65,30 @@ fn edn(source: impl BufRead, take: &mut impl FnMut(Event)) -> Result<(), Foreign
 }
 
 fn json_lines(source: impl BufRead, take: &mut impl FnMut(Event)) -> Result<(), ForeignError> {
+    // A run's own history says so by what the harness tells in it.
+    let mut is_ours = false;
     each_line(source, |line, text| {
         if text.trim().is_empty() {
             return Ok(());
         }
+        if is_ours && let Some(own) = own::event(text, line) {
+            take(own);
+            return Ok(());
+        }
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| ForeignError::Syntax {
             line,
-            column: error.column() as u64,
+            column: column_of(text.as_bytes(), error.column()),
             expected: "one JSON object a line".to_owned(),
             found: error.to_string(),
         })?;
         let value = of_json(value);
         let mut event = Event::of_map(&value, line, 1)?;
-        // A run's own history has the key, and what a read saw, in fields of their own.
-        if let Some(key) = value.entry("key").and_then(Value::word) {
-            if let Some(own) = own::event(text, line) {
-                take(own);
-                return Ok(());
-            }
-            event.key = Some(key.to_owned());
-            if let Some(elements) = value.entry("elements") {
-                let foreign = value.entry("foreign").and_then(Value::vector).unwrap_or_default();
-                let elements = elements.vector().unwrap_or_default();
-                event.value = Value::Vector(elements.iter().chain(foreign).cloned().collect());
-            }
+        is_ours |= event.speaker == Speaker::Other("harness".to_owned());
+        event.key = value.entry("key").and_then(Value::word).map(str::to_owned);
+        // Our reads have what they saw in fields of their own, also where the lines stand alone.
+        if event.key.is_some() && value.entry("elements").is_some() && event.kind == Kind::Ok {
+            let seen = |name: &str| value.entry(name).and_then(Value::vector).unwrap_or_default();
+            event.value = Value::Vector(seen("elements").iter().chain(seen("foreign")).cloned().collect());
         }
         take(event);
         Ok(())
@@ -148,14 +148,27 @@ fn each_line(
     mut source: impl BufRead,
     mut take: impl FnMut(u64, &str) -> Result<(), ForeignError>,
 ) -> Result<(), ForeignError> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     for line in 1.. {
-        text.clear();
-        match source.read_line(&mut text) {
+        bytes.clear();
+        match source.read_until(b'\n', &mut bytes) {
             Ok(0) => break,
-            Ok(_) => take(line, text.trim_end_matches(['\n', '\r']))?,
+            Ok(_) => {}
             Err(source) => return Err(ForeignError::Io { line, source }),
         }
+        let text = std::str::from_utf8(&bytes).map_err(|error| ForeignError::Syntax {
+            line,
+            column: column_of(&bytes, error.valid_up_to() + 1),
+            expected: "UTF-8".to_owned(),
+            found: format!("byte {:#04x}", bytes[error.valid_up_to()]),
+        })?;
+        take(line, text.trim_end_matches(['\n', '\r']))?;
     }
     Ok(())
+}
+
+/// The column, in characters, of the byte with this number (from 1).
+fn column_of(line: &[u8], byte: usize) -> u64 {
+    let before = line.len().min(byte.saturating_sub(1));
+    line[..before].iter().filter(|&&byte| byte & 0xc0 != 0x80).count() as u64 + 1
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::calls::{Call, Ending};
-use super::objects::View;
+use super::objects::{Side, View};
 use super::value::Value;
 use super::values::Values;
 use super::workload::WorkloadError;
@@ -11,14 +11,14 @@ use crate::txn::{MicroOp, Objects, Outcome, Span, TxnHistory};
 
 /// Transaction i is call i. Besides: what numbers stand for that are no plain values.
 pub(super) fn history(
-    calls: &[Call],
+    calls: &[&Call],
     objects: Objects,
 ) -> Result<(TxnHistory, Vec<(u64, String)>), WorkloadError> {
     let mut history = TxnHistory::new(objects);
     let mut keys: BTreeMap<String, u32> = BTreeMap::new();
     let mut values = Values::default();
-    for call in calls {
-        let view = View { call, asked: &call.asked, answered: &call.answered };
+    for &call in calls {
+        let view = View { call, asked: &call.asked, answered: &call.answered, side: Side::Source };
         let known = call.ending == Ending::Ok && call.answered.vector().is_some();
         let shown = if known { &call.answered } else { &call.asked };
         let Some(micros) = shown.vector() else {

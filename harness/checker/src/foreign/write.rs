@@ -3,16 +3,16 @@
 
 use std::io::{self, Write};
 
-use super::own;
+use super::own::{self, Told};
 use super::value::Value;
-use crate::record::{Body, Call, Event, Kind, Op, OpKind, Process, Speaker};
+use crate::record::{Body, Event, Kind, Op, OpKind, Process, Speaker};
 
 /// What an operation becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
     /// `:f :add, :value [key 3]`.
     Keyed,
-    /// `:f :txn, :value [[:append key 3]]`: for Elle.
+    /// `:f :txn, :value [[:append key 3]]`: sets and lists for Elle.
     Transactions,
 }
 
@@ -23,22 +23,23 @@ pub fn write_event(out: &mut impl Write, event: &Event, shape: Shape) -> io::Res
         Process::Other(Speaker::Nemesis) => word("nemesis"),
         Process::Other(Speaker::Harness) => word("harness"),
     };
-    let mut kind = event.kind;
-    let (f, value, error) = match &event.body {
-        Body::Add(op) => operation("add", op, event.kind, shape),
-        Body::Append(op) => operation("append", op, event.kind, shape),
-        Body::Read(op) => operation("read", op, event.kind, shape),
-        Body::Call(call) => {
-            let (jepsens, f, value) = own::told(event.kind, call);
-            kind = jepsens;
-            (f.to_owned(), of_key(call, value), call.op.error.clone().map(Value::Text))
+    let told = match &event.body {
+        Body::Add(op) | Body::Append(op) | Body::Read(op) => {
+            let told = own::growing(event.body.kind().unwrap_or_default(), event.kind, op);
+            shaped(told, op, shape)
         }
-        Body::Fault(step) => (step.name.clone(), Value::Text(step.note.clone()), None),
-        Body::Phase { value } => ("phase".to_owned(), Value::Text(format!("{value:?}")), None),
-        Body::Stall { value, .. } => ("stall".to_owned(), Value::Int(*value as i64), None),
-        Body::ReplicaCompare(_) => ("replica-compare".to_owned(), Value::Nil, None),
+        Body::Call(call) => {
+            let told = own::told(event.kind, call);
+            // Transactions name their keys themselves.
+            let names_keys = matches!(call.f, OpKind::TxnAppend | OpKind::TxnRegister);
+            if names_keys { told } else { shaped(told, &call.op, Shape::Keyed) }
+        }
+        Body::Fault(step) => other(event.kind, &step.name, Value::Text(step.note.clone())),
+        Body::Phase { value } => other(event.kind, "phase", Value::Text(format!("{value:?}"))),
+        Body::Stall { value, .. } => other(event.kind, "stall", Value::Int(*value as i64)),
+        Body::ReplicaCompare(_) => other(event.kind, "replica-compare", Value::Nil),
     };
-    let kind = match kind {
+    let kind = match told.kind {
         Kind::Invoke => "invoke",
         Kind::Ok => "ok",
         Kind::Fail => "fail",
@@ -47,42 +48,34 @@ pub fn write_event(out: &mut impl Write, event: &Event, shape: Shape) -> io::Res
     // Jepsen knows no completion of the nemesis but :info.
     let kind = if matches!(event.process, Process::Client(_)) { kind } else { "info" };
     write!(out, "{{:index {}, :time {}, :type :{kind}, :process {process}", event.index, event.time)?;
-    write!(out, ", :f :{f}, :value {value}")?;
-    if let Some(error) = error {
-        write!(out, ", :error {error}")?;
+    write!(out, ", :f :{}, :value {}", told.f, told.value)?;
+    if let Some(reply) = told.reply {
+        write!(out, ", :reply {reply}")?;
+    }
+    let op = event.body.op();
+    if let Some(client) = op.and_then(|op| op.client) {
+        write!(out, ", :client {client}")?;
+    }
+    if let Some(error) = op.and_then(|op| op.error.as_ref()) {
+        write!(out, ", :error {}", Value::Text(error.clone()))?;
     }
     out.write_all(b"}\n")
 }
 
-fn operation(f: &str, op: &Op, kind: Kind, shape: Shape) -> (String, Value, Option<Value>) {
-    let int = |value: u64| i64::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Int);
-    let seen = || {
-        let numbers = op.elements.iter().flatten().copied().map(int);
-        Value::Vector(numbers.chain(op.foreign.iter().cloned().map(Value::Text)).collect())
-    };
-    let read = f == "read";
-    let value = match (read, kind) {
-        (true, Kind::Ok) => seen(),
-        (true, _) => Value::Nil,
-        (false, _) => op.value.map_or(Value::Nil, int),
-    };
+fn shaped<'a>(told: Told<'a>, op: &Op, shape: Shape) -> Told<'a> {
     let key = Value::Text(op.key.clone());
-    let error = op.error.clone().map(Value::Text);
     match shape {
-        Shape::Keyed => (f.to_owned(), Value::Vector(vec![key, value]), error),
+        Shape::Keyed => Told { value: Value::Vector(vec![key, told.value]), ..told },
         Shape::Transactions => {
-            let micro = Value::Vector(vec![word(if read { "r" } else { "append" }), key, value]);
-            ("txn".to_owned(), Value::Vector(vec![micro]), error)
+            let f = word(if told.f == "append" { "append" } else { "r" });
+            let micro = Value::Vector(vec![f, key, told.value]);
+            Told { f: "txn", value: Value::Vector(vec![micro]), reply: None, ..told }
         }
     }
 }
 
-/// Transactions name their keys themselves.
-fn of_key(call: &Call, value: Value) -> Value {
-    if matches!(call.f, OpKind::TxnAppend | OpKind::TxnRegister) {
-        return value;
-    }
-    Value::Vector(vec![Value::Text(call.op.key.clone()), value])
+fn other(kind: Kind, f: &str, value: Value) -> Told<'_> {
+    Told { kind, f, value, reply: None }
 }
 
 fn word(word: &str) -> Value {

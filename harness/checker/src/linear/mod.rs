@@ -11,6 +11,7 @@
 //! | FIFO queue | [`queue`] | four patterns; search for lost pops that matter |
 //! | lock | [`lock`] | zones; search for refusals that do not name the holder |
 //! | lease with fencing tokens | [`lease`] | ranks, and intervals under a clock error |
+//! | queue in no order | [`bag`] | three patterns, and earliest deadlines for lost pops |
 //! | bank | [`totals`], [`bank`] | sums; search |
 //! | replica reads | [`sessions`] | one pass a process |
 //!
@@ -47,8 +48,8 @@ pub use lease::{ClockError, Lease, lease};
 pub use list::{List, list};
 pub use lock::{Lock, LockModel, lock};
 pub use op::{NEVER, NIL, Op, Status};
-pub use queue::{Queue, QueueModel, queue};
+pub use queue::{Queue, QueueModel, arrivals, bag, queue};
 pub use register::{Register, RegisterModel, UNSEEN, register};
 pub use search::Limits;
-pub use session::{Session, sessions};
+pub use session::{Session, monotonic, sessions};
 pub use set::{Set, set};

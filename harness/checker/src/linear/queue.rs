@@ -2,16 +2,16 @@
 //!
 //! A history is wrong iff one of four patterns is in it (Henzinger, Sezgin, Vafeiadis, CONCUR 2013): an element from nowhere,
 //! one taken twice, two taken against the order in which they were put, and an "empty" while something was certainly inside.
-//! A pop of unknown outcome may have taken an element that nobody saw again. Without it the four patterns decide;
-//! only if they fail for want of that element the search has to look.
+//! A pop of unknown outcome may have taken an element that nobody saw again: which one is a matching by deadlines. Only if
+//! what was matched explains no "empty" the search has to look.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::findings::{Findings, in_time, witness};
-use super::op::{NEVER, Op, Status, numbered};
+use super::op::{NEVER, NIL, Op, Status, numbered};
 use super::search::{self, Limits, Model, uniform};
 use super::values::{NONE, ValueIndex};
-use crate::answer::Answer;
+use crate::answer::{Answer, Unknown};
 
 /// An operation on a queue that begins empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,29 +26,47 @@ pub enum Queue {
 
 /// Is there one order of these operations that a queue explains?
 pub fn queue(ops: &[Op<Queue>], limits: &Limits<'_>) -> Answer {
-    let unknown_pop = |op: &Op<Queue>| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_));
-    let unknown_pops = ops.iter().any(unknown_pop);
+    let mut check = Check { ops, findings: Findings::default() };
+    let search = || search::decide(&QueueModel::default(), ops, None, limits);
+    let Some(items) = check.items() else { return search() };
+    let items = check.with_unknown_pops(items, true);
+    check.order(&items);
+    match check.decide_empties(&items) {
+        Ok(()) => check.findings.answer(),
+        Err(Undecided) => search(),
+    }
+}
+
+/// Is there one order of these operations that a queue which hands out its elements in any order explains?
+pub fn bag(ops: &[Op<Queue>]) -> Answer {
+    let unknown = |reason: &str| Answer::Unknown(Unknown { reason: reason.to_owned(), checked_until: None });
     let mut check = Check { ops, findings: Findings::default() };
     let Some(items) = check.items() else {
-        return search::decide(&QueueModel::default(), ops, None, limits);
+        return unknown("an element was put in more than once, so that nobody can say which was taken");
     };
-    if unknown_pops {
-        // What was taken for certain is judged alone first: no unknown pop excuses that.
-        let taken: Vec<Item> = items.iter().filter(|item| item.taken != NONE).copied().collect();
-        check.order(&taken);
-        check.empties(&taken);
-        if check.findings.is_empty() {
-            check.order(&items);
-            check.empties(&items);
-            if !check.findings.is_empty() {
-                return search::decide(&QueueModel::default(), ops, None, limits);
-            }
-        }
-    } else {
-        check.order(&items);
-        check.empties(&items);
+    let items = check.with_unknown_pops(items, false);
+    match check.decide_empties(&items) {
+        Ok(()) => check.findings.answer(),
+        Err(Undecided) => unknown("what pops of unknown outcome took, and when, is not decided"),
     }
-    check.findings.answer()
+}
+
+/// Another guess at what pops of unknown outcome took might do.
+struct Undecided;
+
+/// Elements that left without having come were brought by moves whose outcome is unknown (`silent`): at most one by each, and
+/// not before the first of them was asked for. The puts that these moves then were, beside the place of the move.
+pub fn arrivals(ops: &[Op<Queue>], silent: &[Op<()>]) -> Vec<(usize, Op<Queue>)> {
+    let Some(call) = silent.iter().map(|op| op.call).min() else { return Vec::new() };
+    let elements =
+        |of: fn(Queue) -> Option<u64>| -> BTreeSet<u64> { ops.iter().filter_map(|op| of(op.kind)).collect() };
+    let known = elements(|kind| if let Queue::Enqueue(element) = kind { Some(element) } else { None });
+    let left = elements(|kind| if let Queue::Dequeue(element) = kind { Some(element) } else { None });
+    let strangers = left.difference(&known).copied().filter(|&element| element != NIL);
+    strangers
+        .zip(silent.iter().enumerate())
+        .map(|(element, (at, op))| (at, Op::unknown(op.process, call, Queue::Enqueue(element))))
+        .collect()
 }
 
 /// An element that was certainly put in.
@@ -62,6 +80,29 @@ struct Item {
     /// NEVER if it was never taken.
     take_call: u64,
     take_ret: u64,
+}
+
+/// What was put in before `from` must be gone by `until`, because of what that operation saw.
+#[derive(Clone, Copy)]
+struct Bound {
+    from: u64,
+    until: u64,
+    by: u32,
+}
+
+impl Bound {
+    /// In the order of `from`, each with the earliest end among itself and those behind it.
+    fn tightest(mut bounds: Vec<Self>) -> Vec<Self> {
+        bounds.sort_unstable_by_key(|bound| (bound.from, bound.by));
+        for at in (1..bounds.len()).rev() {
+            let next = bounds[at];
+            let bound = &mut bounds[at - 1];
+            if next.until < bound.until {
+                (bound.until, bound.by) = (next.until, next.by);
+            }
+        }
+        bounds
+    }
 }
 
 struct Check<'a> {
@@ -161,6 +202,75 @@ impl Check<'_> {
                 witness
             });
         }
+    }
+
+    /// Elements that must have been taken, by a pop of unknown outcome: they were put in before one that was taken (if the
+    /// queue is in order), or before somebody found nothing. Each such pop takes one, from its call on, so the pop that was called
+    /// first takes the element that must be gone first; an element for which no pop is left was lost.
+    fn with_unknown_pops(&mut self, mut items: Vec<Item>, in_order: bool) -> Vec<Item> {
+        let ops = self.ops;
+        let ids = |wanted: fn(&Op<Queue>) -> bool| {
+            numbered(ops).filter(move |(_, op)| wanted(op)).map(|(id, _)| id)
+        };
+        let mut pops: Vec<u32> =
+            ids(|op| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_))).collect();
+        if pops.is_empty() {
+            return items;
+        }
+        pops.sort_unstable_by_key(|&id| (ops[id as usize].call, id));
+        let empties = ids(|op| op.status == Status::Done && op.kind == Queue::Empty).map(|id| Bound {
+            from: ops[id as usize].call,
+            until: ops[id as usize].ret,
+            by: id,
+        });
+        let taken = items.iter().filter(|item| in_order && item.taken != NONE);
+        let later = taken.map(|item| Bound { from: item.put_call, until: item.take_ret, by: item.taken });
+        let bounds = Bound::tightest(empties.chain(later).collect());
+        let mut due: Vec<(u64, usize, u32)> = Vec::new();
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.taken == NONE) {
+            let first = bounds.partition_point(|bound| bound.from <= item.put_ret);
+            due.extend(bounds.get(first).map(|bound| (bound.until, at, bound.by)));
+        }
+        due.sort_unstable();
+        let mut pops = pops.into_iter().peekable();
+        let mut lost = vec![false; items.len()];
+        for (until, at, by) in due {
+            let item = &mut items[at];
+            if let Some(pop) = pops.next_if(|&pop| ops[pop as usize].call <= until) {
+                (item.taken, item.take_call) = (pop, ops[pop as usize].call);
+                continue;
+            }
+            lost[at] = true;
+            self.findings.add("lost-write", || {
+                let element = element(ops, item.put);
+                let sentence = format!(
+                    "{element} was put in and never taken, was gone for an operation that was called later, and no pop of unknown \
+                     outcome is left that could have taken it"
+                );
+                witness(ops, "lost-write", &[item.put, by], sentence)
+            });
+        }
+        // They are told of already.
+        let mut lost = lost.into_iter();
+        items.retain(|_| lost.next() != Some(true));
+        items
+    }
+
+    /// What was taken for certain is judged alone first: no pop of unknown outcome excuses that.
+    fn decide_empties(&mut self, items: &[Item]) -> Result<(), Undecided> {
+        let is_pop = |op: &Op<Queue>| op.status == Status::Unknown && matches!(op.kind, Queue::Dequeue(_));
+        if !self.ops.iter().any(is_pop) {
+            self.empties(items);
+            return Ok(());
+        }
+        let is_certain = |item: &&Item| self.ops.get(item.taken as usize).is_some_and(|op| !is_pop(op));
+        let certain: Vec<Item> = items.iter().filter(is_certain).copied().collect();
+        self.empties(&certain);
+        if !self.findings.is_empty() {
+            return Ok(());
+        }
+        self.empties(items);
+        if self.findings.is_empty() { Ok(()) } else { Err(Undecided) }
     }
 
     /// An "empty" needs a moment at which nothing is certainly inside. An element is certainly inside strictly between the

@@ -1,72 +1,83 @@
-//! A run's operations by key, as the `linear` room takes them and `history.bin` keeps them.
+//! A run's operations by object, as the checks take them, into `history.bin`.
 
 use std::io::{self, Write};
 
 use super::Record;
-use super::bin::{BinKind, BinOp, write_group, write_header};
-use super::objects::{Converted, Converter, Object, Part, parts};
-use crate::linear::{Counter, List, Queue, Register, Set};
+use super::bin::{BinKind, BinOp, BinTxn, Steps, write_group, write_header};
+use super::objects::{Converted, Converter, Object, Part, Txns, parts};
+use crate::linear::{Op, Register};
+use crate::txn::{Objects, Outcome};
 
-/// One key's operations, in the order of their invocations, and what its reads saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyHistory<K> {
-    pub key: String,
-    pub ops: Vec<BinOp<K>>,
-    pub elements: Vec<u64>,
+/// Writes all objects of the record. Messages (`pubsub`) are no objects: a run of those is an empty file.
+pub fn write_bin(record: &Record, out: &mut impl Write) -> io::Result<()> {
+    write_header(out)?;
+    let mut file = File { record, out };
+    parts(record).iter().try_for_each(|part| file.part(part))
 }
 
-/// All keys' histories, by the object that the run's workload used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Grouped {
-    Sets(Vec<KeyHistory<Set>>),
-    Lists(Vec<KeyHistory<List>>),
-    Registers(Vec<KeyHistory<Register>>),
-    Counters(Vec<KeyHistory<Counter>>),
-    Queues(Vec<KeyHistory<Queue>>),
+struct File<'a, W> {
+    record: &'a Record,
+    out: &'a mut W,
 }
 
-impl Grouped {
-    /// Groups a record. None if its keys are of several kinds (`mixed`), or of one that has no records of a fixed size.
-    pub fn of(record: &Record) -> Option<Self> {
-        let parts = parts(record);
-        let object = parts.first()?.object;
-        if parts.iter().any(|part| part.object != object) {
-            return None;
-        }
-        let converter = Converter::trusting(record);
-        Some(match object {
-            Object::Set => Self::Sets(group(record, &parts, |part| converter.set(&part.ops))),
-            Object::List => Self::Lists(group(record, &parts, |part| converter.list(&part.ops))),
-            Object::Register => Self::Registers(group(record, &parts, |part| converter.register(&part.ops))),
-            Object::Counter => Self::Counters(group(record, &parts, |part| converter.counter(&part.ops))),
-            Object::Queue => Self::Queues(group(record, &parts, |part| converter.queue(part.key, &part.ops))),
-            _ => return None,
-        })
-    }
-
-    /// Writes `history.bin`.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        match self {
-            Self::Sets(keys) => write_keys(out, keys),
-            Self::Lists(keys) => write_keys(out, keys),
-            Self::Registers(keys) => write_keys(out, keys),
-            Self::Counters(keys) => write_keys(out, keys),
-            Self::Queues(keys) => write_keys(out, keys),
+impl<W: Write> File<'_, W> {
+    fn part(&mut self, part: &Part) -> io::Result<()> {
+        let (converter, ops) = (Converter::trusting(self.record), &part.ops);
+        match part.object {
+            Object::Set => self.group(part, converter.set(ops)),
+            Object::List => self.group(part, converter.list(ops)),
+            Object::Register => self.group(part, converter.register(ops)),
+            Object::ExpiringRegister => self.group(part, converter.expiring(ops)),
+            Object::KeysTogether => self.group(part, together(&converter, ops)),
+            Object::Counter => self.group(part, converter.counter(ops)),
+            Object::CounterAtReplicas => self.group(part, converter.sessions(ops)),
+            Object::Queue => self.group(part, converter.queue(part.key, ops)),
+            Object::Lease => self.group(part, converter.lease(ops)),
+            Object::Accounts => {
+                let accounts = converter.accounts(ops);
+                let elements = accounts.balances.iter().map(|&balance| balance as u64).collect();
+                self.group(part, Converted { elements, ..accounts.converted })
+            }
+            Object::ListTxns => self.group(part, steps::<false>(&converter.txns(Objects::Lists, ops))?),
+            Object::RegisterTxns => {
+                self.group(part, steps::<true>(&converter.txns(Objects::Registers, ops))?)
+            }
         }
     }
+
+    fn group<K: BinKind>(&mut self, part: &Part, converted: Converted<K>) -> io::Result<()> {
+        let Converted { ops, from, elements } = converted;
+        let node =
+            |number: u32| self.record.ops[number as usize].node.map_or(0, |node| node.0.saturating_add(1));
+        let ops: Vec<BinOp<K>> =
+            ops.into_iter().zip(from).map(|(op, from)| BinOp { op, node: node(from) }).collect();
+        write_group(self.out, self.record.key(part.key).name.as_bytes(), &ops, &elements)
+    }
 }
 
-fn group<K>(record: &Record, parts: &[Part], convert: impl Fn(&Part) -> Converted<K>) -> Vec<KeyHistory<K>> {
-    let of_part = |part: &Part| {
-        let Converted { ops, from, elements } = convert(part);
-        let node = |number: u32| record.ops[number as usize].node.map_or(0, |node| node.0.saturating_add(1));
-        let ops = ops.into_iter().zip(from).map(|(op, from)| BinOp { op, node: node(from) }).collect();
-        KeyHistory { key: record.key(part.key).name.clone(), ops, elements }
-    };
-    parts.iter().map(of_part).collect()
+/// Half of a write is a value that nobody wrote.
+fn together(converter: &Converter<'_>, ops: &[u32]) -> Converted<Register> {
+    let (mut converted, halves) = converter.together(ops);
+    for half in halves {
+        converted.push_half(converter, half);
+    }
+    converted
 }
 
-fn write_keys<K: BinKind>(out: &mut impl Write, keys: &[KeyHistory<K>]) -> io::Result<()> {
-    write_header::<K>(out)?;
-    keys.iter().try_for_each(|key| write_group(out, key.key.as_bytes(), &key.ops, &key.elements))
+fn steps<const REGISTERS: bool>(txns: &Txns) -> io::Result<Converted<BinTxn<REGISTERS>>> {
+    let mut steps = Steps::default();
+    let mut ops = Vec::with_capacity(txns.from.len());
+    for number in (0..).take(txns.from.len()) {
+        let txn = crate::answer::OpId(number);
+        let span = txns.history.span(txn);
+        let kind = steps
+            .txn(txns.history.micros(txn))
+            .ok_or_else(|| io::Error::other("a transaction of 2^32 words"))?;
+        ops.push(match span.outcome {
+            Outcome::Ok => Op::done(span.process, span.invoked, span.returned, kind),
+            Outcome::Info => Op::unknown(span.process, span.invoked, kind),
+            Outcome::Fail => Op::failed(span.process, span.invoked, span.returned, kind),
+        });
+    }
+    Ok(Converted { ops, from: txns.from.clone(), elements: steps.elements })
 }

@@ -148,6 +148,20 @@ fn a_master_that_takes_slots_of_others_breaks_an_invariant() {
     assert!(what.contains(&"only-a-replica-takes-over"), "{what:?}");
 }
 
+/// Open slots are closed before the final reads; that is recorded once it is done.
+#[test]
+fn a_fix_moves_slots_before_it_is_recorded() {
+    let mut scene = harmless();
+    let work = Action::Work { what: "slots stood open".into(), outcome: Some("33 closed".into()) };
+    let step =
+        FaultStep { name: "fix".into(), phase: FaultPhase::End, actions: vec![work], ..FaultStep::default() };
+    scene.at(3.0).event(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(step));
+    scene.end_storm().final_reads();
+    views_of(&mut scene, "n2").skip(25).for_each(|seen| seen.slots = vec![(5000, 10922)]);
+    let violations = judge(&scene.record()).checks.invariants.violations;
+    assert!(violations.iter().all(|found| found.what != "only-a-replica-takes-over"), "{violations:?}");
+}
+
 #[test]
 fn no_convergence_is_invalid_once_the_bound_has_passed() {
     let story = |bound: f64| {
@@ -231,6 +245,30 @@ fn nothing_acknowledged_during_any_fault_is_vacuous() {
     let mut scene = Scene::new("set");
     scene.at(0.5 + 1.0).add(&Scene::key(0, 1), 1, "n1").at(2.0).kill("n5").at(3.0);
     assert_eq!(judge(&scene.finish()).exit_code, 2);
+}
+
+/// CLUSTER FORGET bans a node for 60 s from what gossip brings.
+#[test]
+fn a_forgotten_node_has_until_the_end_of_its_ban_to_be_known_again() {
+    let verdict = |waited_s: f64| {
+        let mut scene = harmless();
+        let command = "CLUSTER FORGET of-n4".to_owned();
+        scene.fault("forget", vec![Action::Asked { node: "n3".into(), command, answer: "OK".into() }]);
+        let (told, until) = (scene.seconds(), scene.seconds() + waited_s);
+        scene.end_storm().at(until).final_reads();
+        for view in scene.views.iter_mut().filter(|view| view.node == "n3") {
+            let forgot = view.sent as f64 > told * 1e9;
+            view.seen
+                .iter_mut()
+                .filter(|_| forgot)
+                .for_each(|seen| seen.table.retain(|row| row.node != "n4"));
+        }
+        judge(&scene.record())
+    };
+    let banned = verdict(45.0).checks.convergence;
+    assert_eq!(banned.valid, Validity::Unknown);
+    assert!(banned.reason.contains("bans it for 60 s"), "{}", banned.reason);
+    assert_eq!(verdict(100.0).checks.convergence.valid, Validity::Invalid);
 }
 
 #[test]

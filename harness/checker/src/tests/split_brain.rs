@@ -1,8 +1,10 @@
 //! Two masters: seen, allowed for a while, and lasting.
 
 use crate::judge;
-use crate::record::Expect;
+use crate::record::{Expect, Nanos};
 use crate::scene::{Held, Scene};
+use crate::slots;
+use crate::timeline::SECOND;
 
 /// n1 is cut off at 2 s and n4 takes over at 4.5 s; n1 claims on until `until`.
 fn cut_off(until: f64) -> Scene {
@@ -123,4 +125,41 @@ fn writers_that_only_overlap_in_time_are_no_two_writers() {
         .promote("n4")
         .add(&key, 2, "n4");
     assert!(judge(&scene.at(6.0).finish()).checks.split_brain.two_writers.is_empty());
+}
+
+/// A reshard moves slots one batch after the other: each batch has two owners for a moment, and none has them for long.
+#[test]
+fn slots_that_change_hands_in_batches_are_overlaps_of_their_own() {
+    // Ten slots every 0.3 s; n1 lets go 0.15 s after n2 has them.
+    let moved = |let_go_of_the_last: bool| {
+        let mut scene = Scene::new("set");
+        scene.at(8.0);
+        let nanos = |seconds: f64| (seconds * SECOND as f64) as Nanos;
+        for view in &mut scene.views {
+            let sent = view.sent;
+            let Some(seen) = &mut view.seen else { continue };
+            let batches = |late: f64| {
+                let taken =
+                    (0..8_u16).filter(move |&batch| sent >= nanos(2.0 + 0.3 * f64::from(batch) + late));
+                taken.map(|batch| (batch * 10, batch * 10 + 9)).collect::<Vec<_>>()
+            };
+            if view.node == "n2" && !batches(0.0).is_empty() {
+                seen.epoch = 5;
+                seen.slots = [batches(0.0), seen.slots.clone()].concat();
+            } else if view.node == "n1" {
+                let mut gone = batches(0.15);
+                if !let_go_of_the_last {
+                    gone.retain(|&(first, _)| first < 70);
+                }
+                seen.slots = slots::without(&seen.slots, &gone);
+            }
+        }
+        judge(&scene.finish()).checks.split_brain
+    };
+    let brain = moved(true);
+    assert!(brain.two_claims.len() > 1 && brain.lasting.is_empty(), "{brain:#?}");
+    assert!(brain.two_claims.iter().all(|overlap| overlap.slots.len() == 1), "{brain:#?}");
+    let brain = moved(false);
+    assert_eq!(brain.lasting.len(), 1, "{brain:#?}");
+    assert_eq!(brain.lasting[0].slots, [(70, 79)]);
 }

@@ -26,14 +26,12 @@ pub(super) fn judge(part: &Part, converter: Converter<'_>, limits: &Limits<'_>) 
         }
         Object::KeysTogether => together(ops, converter, limits),
         Object::Counter => with(converter.counter(ops), |c| linear::counter(&c.ops, limits)),
-        Object::CounterAtReplicas => {
-            with(converter.sessions(ops), |c| without_own_writes(linear::sessions(&c.ops)))
-        }
+        Object::CounterAtReplicas => with(converter.sessions(ops), |c| linear::monotonic(&c.ops)),
         Object::Queue => with(converter.queue(part.key, ops), |c| linear::queue(&c.ops, limits)),
         Object::Lease => with(converter.lease(ops), |c| linear::lease(&c.ops, CLOCK_ERROR)),
         Object::Accounts => {
             let Accounts { converted, balances, initial } = converter.accounts(ops);
-            let rules = BankRules { initial: &initial, overdraft: true };
+            let rules = BankRules { initial: Some(&initial), overdraft: true };
             with(converted, |c| linear::totals(&c.ops, &balances, rules))
         }
         Object::ListTxns => txns(converter.txns(Objects::Lists, ops)),
@@ -75,11 +73,4 @@ fn together(ops: &[u32], converter: Converter<'_>, limits: &Limits<'_>) -> Judge
     judged.answer = Answer::Violated { witnesses, unlisted };
     judged.from.extend(halves);
     judged
-}
-
-/// Replication is asynchronous: that a replica has what a client just wrote is promised by nobody, so it is only counted.
-fn without_own_writes(answer: Answer) -> Answer {
-    let Answer::Violated { mut witnesses, unlisted } = answer else { return answer };
-    witnesses.retain(|witness| witness.class != "read-your-writes");
-    if witnesses.is_empty() { Answer::Holds } else { Answer::Violated { witnesses, unlisted } }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::calls;
 use crate::answer::Answer;
 use crate::foreign::{ForeignOptions, Format, Judgement, Workload, WorkloadError, judge};
-use crate::linear::Limits;
+use crate::linear::{ClockError, Limits};
 use crate::txn::Model;
 
 fn options(workload: &str) -> ForeignOptions<'static> {
@@ -14,12 +14,14 @@ fn options(workload: &str) -> ForeignOptions<'static> {
         keyed: false,
         failed_cas_tells: false,
         model: Model::STRICT_SERIALIZABLE,
+        clock: ClockError::default(),
+        negative_balances: false,
         limits: Limits::default(),
         threads: 1,
     }
 }
 
-/// `0 write 3` invokes, `0 ok write 3` completes; one a line or parted by `;`.
+/// `0 write 3` invokes, `0 ok write 3` completes, `0 ok add 1 -> 7` with a reply; one a line or parted by `;`.
 fn script(text: &str) -> String {
     let mut lines = String::new();
     for line in text.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
@@ -28,8 +30,14 @@ fn script(text: &str) -> String {
         let rest = words.next().unwrap_or_default();
         let ended = ["ok ", "fail ", "info "].iter().find(|kind| rest.starts_with(**kind));
         let (kind, rest) = ended.map_or(("invoke", rest), |kind| (kind.trim(), &rest[kind.len()..]));
+        let (rest, reply) = rest.split_once(" -> ").map_or((rest, None), |(rest, reply)| (rest, Some(reply)));
         let (f, value) = rest.split_once(' ').unwrap_or((rest, "nil"));
-        let _ = writeln!(lines, "{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}");
+        let reply = reply.map_or(String::new(), |reply| format!(", :reply {reply}"));
+        let time = lines.lines().count() * 1_000_000;
+        let _ = writeln!(
+            lines,
+            "{{:type :{kind}, :process {process}, :f :{f}, :value {value}{reply}, :time {time}, :client {process}}}"
+        );
     }
     lines
 }
@@ -122,6 +130,95 @@ fn lists_counters_queues_locks_banks() {
     assert_eq!(classes("bank", &bank.replace("1 45", "1 44")), ["wrong-total"]);
 }
 
+/// What a reply adds to Jepsen's words.
+#[test]
+fn evidence_in_replies() {
+    let text = "0 add 1; 0 ok add 1 -> 1; 0 add 1; 0 ok add 1 -> 1";
+    assert_eq!(classes("counter", text).len(), 1);
+    let text = "0 append 1; 0 ok append 1 -> 1; 0 append 2; 0 ok append 2 -> 1; 1 read; 1 ok read []";
+    assert!(!classes("list", text).is_empty());
+    let text = "0 write 1; 0 ok write 1; 0 cas [1 2]; 0 fail cas [1 2] -> 1";
+    assert_eq!(classes("cas-register", text), ["lost-though-equal"]);
+    let text = "0 cas [1 2]; 0 fail cas [1 2] -> nil; 0 write 1; 0 ok write 1";
+    assert!(classes("cas-register", text).is_empty());
+}
+
+#[test]
+fn elements_move_between_queues() {
+    let queues = |text: &str| {
+        let keyed = ForeignOptions { keyed: true, ..options("queue") };
+        let parts = judged(text, &keyed).expect("sound operations").parts;
+        parts.iter().map(|part| part.answer == Answer::Holds).collect::<Vec<_>>()
+    };
+    let moved = "0 enqueue [a 1]; 0 ok enqueue [a 1]; 0 move [a [b nil]]; 0 ok move [a [b 1]]
+        1 dequeue [b nil]; 1 ok dequeue [b 1]; 1 dequeue [a nil]; 1 ok dequeue [a nil]";
+    assert_eq!(queues(moved), [true, true]);
+    // Nobody was told what the move took.
+    assert_eq!(queues(&moved.replace("0 ok move", "0 info move")), [true, true]);
+    assert_eq!(queues(&moved.replace("ok dequeue [b 1]", "ok dequeue [b nil]")), [true, false]);
+    assert_eq!(queues(&moved.replace("ok move [a [b 1]]", "ok move [a [b nil]]")), [false, false]);
+}
+
+#[test]
+fn a_queue_in_no_order() {
+    let text = "0 enqueue 1; 0 ok enqueue 1; 0 enqueue 2; 0 ok enqueue 2; 1 dequeue; 1 ok dequeue 2
+        0 dequeue; 0 info dequeue; 1 drain; 1 ok drain []";
+    assert!(classes("total-queue", text).is_empty());
+    assert_eq!(classes("queue", text).len(), 1);
+    let lost = text.replace("0 dequeue; 0 info dequeue;", "");
+    assert_eq!(classes("total-queue", &lost), ["false-empty"]);
+    // Jepsen counts what comes out twice, and lets it pass.
+    let twice = text.replace("drain []", "drain [1 1]");
+    assert_eq!(classes("total-queue", &twice), ["duplicate-effect"]);
+}
+
+#[test]
+fn accounts_are_more_than_their_total() {
+    let bank = "0 read; 0 ok read {:a 60, :b 40}; 1 transfer {:from :b, :to :a, :amount 5}; 1 ok transfer {:from :b, :to :a, :amount 5}
+        0 read; 0 ok read {:b 35, :a 65}";
+    assert!(classes("bank", bank).is_empty());
+    let stale = bank.replace("{:b 35, :a 65}", "{:b 40, :a 60}");
+    assert_eq!(classes("bank", &stale), ["stale-read"]);
+    assert!(classes("bank-totals", &stale).is_empty());
+    let owes = bank.replace("amount 5", "amount 50").replace("{:b 35, :a 65}", "{:b -10, :a 110}");
+    assert_eq!(classes("bank", &owes), ["negative-balance"]);
+    let may_owe = ForeignOptions { negative_balances: true, ..options("bank") };
+    assert_eq!(judged(&owes, &may_owe).expect("sound").parts[0].answer, Answer::Holds);
+}
+
+/// An event is a millisecond.
+#[test]
+fn times_to_live_are_judged_by_the_clock() {
+    let lock = "0 acquire [1 5]; 0 ok acquire [1 5] -> 1; 1 acquire [2 5]; 1 ok acquire [2 5] -> 2";
+    assert_eq!(classes("lease", lock), ["mutual-exclusion"]);
+    let released = "0 acquire [1 5]; 0 ok acquire [1 5] -> 1; 0 release [1 1]; 0 ok release [1 1] -> 1
+        1 acquire [2 5]; 1 ok acquire [2 5] -> 2; 0 guarded 1; 0 ok guarded 1 -> 1; 1 guarded 2; 1 ok guarded 2 -> 1
+        0 guarded 1; 0 fail guarded 1 -> 0";
+    assert!(classes("lease", released).is_empty());
+    assert_eq!(classes("lease", &released.replace("fail guarded 1 -> 0", "ok guarded 1 -> 1")), ["fencing"]);
+    let expiry = "0 write-for [7 4]; 0 ok write-for [7 4]; 0 read; 0 ok read 7; 1 read; 1 ok read nil; 1 read; 1 ok read nil";
+    assert!(classes("expiry", expiry).is_empty());
+    assert_eq!(classes("expiry", &expiry.replace("[7 4]", "[7 40]")).len(), 1);
+    let untimed = judged(expiry, &options("expiry")).expect("times");
+    assert_eq!(untimed.parts.len(), 1);
+    let (mut calls, _) = calls(&script(expiry), Format::Edn);
+    calls[1].times.0 = None;
+    let error = judge(&calls, &options("expiry")).expect_err("no time").to_string();
+    assert!(error.starts_with("line 3: expected the :time of each event"), "{error}");
+}
+
+#[test]
+fn clients_of_replicas_do_not_go_back() {
+    let text = "0 add 1; 0 ok add 1 -> 1; 0 add 1; 0 ok add 1 -> 2; 1 read-at-replica; 1 ok read-at-replica 2
+        2 read-at-replica; 2 ok read-at-replica 1";
+    assert!(classes("replica-reads", text).is_empty());
+    assert_eq!(
+        classes("replica-reads", &text.replace("        2 ", "        1 ").replace("; 2 ", "; 1 ")),
+        ["non-monotonic-read"]
+    );
+    assert!(classes("counter", text).is_empty());
+}
+
 #[test]
 fn transactions() {
     let text = |y: &str| {
@@ -159,5 +256,9 @@ fn what_does_not_fit_is_said_with_its_line() {
     assert_eq!(
         wrong("bank", "0 transfer {:from 1}; 0 ok transfer {:from 1}"),
         "line 1: expected a map with :from, :to and :amount, found {:from 1}"
+    );
+    assert_eq!(
+        wrong("lock", "0 acquire [1 500]"),
+        "line 1: expected a lock without a time to live (with one it is --workload lease), found [1 500]"
     );
 }

@@ -3,9 +3,7 @@
 use proptest::prelude::*;
 
 use super::events;
-use crate::foreign::{ForeignOptions, Format, Pairing, Workload, judge};
-use crate::linear::Limits;
-use crate::txn::Model;
+use crate::foreign::{Format, fuzzing};
 
 const EDN: &str = "[{:index 0, :type :invoke, :process 0, :f :txn, :value [[:append 1 2] [:r \"x\" nil]]}
 #jepsen.history.Op{:type :ok :process 0 :f :txn :value [[:append 1 2] [:r \"x\" [1 2.5e3 \\a]]]}
@@ -71,43 +69,22 @@ fn edited(text: &str, edits: &[Edit]) -> Vec<u8> {
     bytes
 }
 
-fn read_and_judge(bytes: &[u8], format: Format) {
-    let mut pairing = Pairing::default();
-    let read = crate::foreign::read(bytes, format, |event| pairing.event(event));
-    if let Err(error) = read {
-        assert!(!error.to_string().is_empty());
-    }
-    let (calls, _) = pairing.finish();
-    for workload in Workload::names().filter_map(Workload::parse) {
-        for keyed in [false, true] {
-            let limits = Limits { configurations: 1000, ..Limits::default() };
-            let model = Model::STRICT_SERIALIZABLE;
-            let failed_cas_tells = keyed;
-            // An operation that the workload does not know is an answer too.
-            drop(judge(
-                &calls,
-                &ForeignOptions { workload, keyed, failed_cas_tells, model, limits, threads: 1 },
-            ));
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn edited_edn_never_panics(edits in prop::collection::vec(edit(), 0..6)) {
-        read_and_judge(&edited(EDN, &edits), Format::Edn);
+        fuzzing::edn(&edited(EDN, &edits));
     }
 
     #[test]
     fn edited_json_never_panics(edits in prop::collection::vec(edit(), 0..6)) {
-        read_and_judge(&edited(JSON, &edits), Format::JsonLines);
+        fuzzing::json_lines(&edited(JSON, &edits));
     }
 
     #[test]
     fn edited_logs_never_panic(edits in prop::collection::vec(edit(), 0..6)) {
-        read_and_judge(&edited(LOG, &edits), Format::PorcupineLog);
+        fuzzing::porcupine_log(&edited(LOG, &edits));
     }
 
     #[test]

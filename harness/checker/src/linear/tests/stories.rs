@@ -199,7 +199,7 @@ fn two_holders_at_one_time_are_found_by_locks_and_leases() {
 
 #[test]
 fn money_does_not_appear() {
-    let rules = BankRules { initial: &[10, 10], overdraft: false };
+    let rules = BankRules { initial: Some(&[10, 10]), overdraft: false };
     let read = Bank::Read { start: 0, accounts: 2 };
     let says = |balances: &[i64]| found(&totals(&in_sequence(&[read]), balances, rules)).0;
     assert_eq!(says(&[10, 11]), ["wrong-total"]);

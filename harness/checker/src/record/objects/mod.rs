@@ -59,7 +59,7 @@ impl Object {
     }
 
     /// What an operation says of its key; None: it could be one of several.
-    fn told_by(kind: OpKind) -> Option<Self> {
+    pub fn told_by(kind: OpKind) -> Option<Self> {
         match kind {
             OpKind::Add => Some(Self::Set),
             OpKind::Append => Some(Self::List),

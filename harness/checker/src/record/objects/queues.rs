@@ -1,9 +1,7 @@
 //! Queues, between which elements may move.
 
-use std::collections::BTreeSet;
-
 use super::{Converted, Converter, value};
-use crate::linear::{NIL, Op, Queue};
+use crate::linear::{NIL, Op, Queue, arrivals};
 use crate::record::{KeyId, OpKind, Operation, Outcome};
 
 impl Converter<'_> {
@@ -53,25 +51,11 @@ impl Converter<'_> {
         converted.push(Op { call: after, ret: after, ..whole }, number);
     }
 
-    /// Elements that left without having come were brought by moves whose outcome is unknown: at most one by each, and not
-    /// before the first of them was asked for.
+    /// What moves of unknown outcome brought.
     fn arrivals(&self, silent: &[u32], converted: &mut Converted<Queue>) {
-        let known: BTreeSet<u64> = converted
-            .ops
-            .iter()
-            .filter_map(|op| if let Queue::Enqueue(element) = op.kind { Some(element) } else { None })
-            .collect();
-        let left: BTreeSet<u64> = converted
-            .ops
-            .iter()
-            .filter_map(|op| if let Queue::Dequeue(element) = op.kind { Some(element) } else { None })
-            .filter(|element| *element != NIL && !known.contains(element))
-            .collect();
-        let Some(&first) = silent.first() else { return };
-        let call = self.op(first).invoked;
-        for (element, &number) in left.into_iter().zip(silent) {
-            let op = Op { call, ..self.as_op(number, Queue::Enqueue(element)) };
-            converted.push(op, number);
+        let moves: Vec<Op<()>> = silent.iter().map(|&number| self.as_op(number, ())).collect();
+        for (at, op) in arrivals(&converted.ops, &moves) {
+            converted.push(op, silent[at]);
         }
     }
 }

@@ -64,3 +64,11 @@ impl Converter<'_> {
         (converted, halves)
     }
 }
+
+impl Converted<Register> {
+    /// A read that saw half of a write, as one of a value that nobody wrote.
+    pub fn push_half(&mut self, converter: &Converter<'_>, half: u32) {
+        let seen = value(converter.op(half).answer());
+        self.push(converter.as_op(half, Register::Read(seen)), half);
+    }
+}

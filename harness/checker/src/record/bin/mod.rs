@@ -1,40 +1,48 @@
 //! `history.bin`: the operations of a history as fixed-size records grouped by key, for the consistency checks.
 //!
 //! ```text
-//! header    16 bytes   magic "slotstrm", version u32, kind of object u32
-//! then for each key, in any order, a group:
-//!   head    40 bytes   key length u32, reserved u32, record count u64, element count u64, two u64 reserved
+//! header    16 bytes   magic "slotstrm", version u32, reserved u32
+//! then for each object, in any order, a group:
+//!   head    40 bytes   key length u32, kind of object u32, record count u64, element count u64, two u64 reserved
 //!   key     its bytes, padded with zeros to a multiple of 8
 //!   records 40 bytes each
 //!   elements 8 bytes each: what reads saw; records say where theirs begin and how many there are
 //! ```
 //!
-//! All numbers are little-endian. A group is judged without the others, so a reader holds one key at a time, and lengths in the
-//! head let it skip. A record:
+//! All numbers are little-endian. A group is judged without the others, so a reader holds one key at a time. A key may have several:
+//! what masters and what replicas said of a counter. A record:
 //!
 //! ```text
 //!  0 call u64    8 return u64 (all ones: never)    16 a u64    24 b u64    32 process u32    36 kind u8    37 status u8    38 node u16
 //! ```
 //!
-//! What `a` and `b` are is the object's matter: see the `linear` room's kinds and [`BinKind`].
+//! What `a` and `b` are is the object's matter: see the `linear` room's kinds and [`BinKind`]. Of accounts the elements are
+//! balances; of transactions they are their steps ([`BinTxn`]).
+
+mod any;
+mod kinds;
+mod txns;
 
 use std::io::{self, Read, Write};
 
-use crate::linear::{Counter, List, Lock, Op, Queue, Register, Set, Status};
+use crate::linear::{Op, Status};
+pub use any::AnyGroup;
+pub use txns::{BinTxn, Steps};
 
 const MAGIC: &[u8; 8] = b"slotstrm";
 
 /// The layout described above. Another layout gets another number.
-pub const BIN_VERSION: u32 = 1;
+pub const BIN_VERSION: u32 = 2;
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 40;
 
+const HEADER_BYTES: usize = 16;
 const HEAD_BYTES: usize = 40;
 
 /// An operation kind that fits a record.
 pub trait BinKind: Copy {
-    /// The number of the object in the header.
+    /// The number of the object in a group's head.
     const OBJECT: u32;
 
     /// Kind number, `a` and `b`.
@@ -69,19 +77,26 @@ pub struct Group<K> {
 /// Why a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum BinError {
-    #[error("not a history.bin, or of another version or object: the header is {0:02x?}")]
+    #[error("expected a history.bin of version {BIN_VERSION}, found the header {0:02x?}")]
     Header(Vec<u8>),
     #[error("byte {at}: {what}")]
     Malformed { at: u64, what: &'static str },
+    #[error("the transactions of {key}: steps that nobody knows, or that are cut short")]
+    Txn { key: String },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 /// Writes the header; groups follow.
-pub fn write_header<K: BinKind>(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(MAGIC)?;
-    out.write_all(&BIN_VERSION.to_le_bytes())?;
-    out.write_all(&K::OBJECT.to_le_bytes())
+pub fn write_header(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&header())
+}
+
+fn header() -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&BIN_VERSION.to_le_bytes());
+    header
 }
 
 /// Writes one key's operations.
@@ -94,6 +109,7 @@ pub fn write_group<K: BinKind>(
     let length = u32::try_from(key.len()).map_err(|_| io::Error::other("a key of 4 GB"))?;
     let mut head = [0; HEAD_BYTES];
     head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..8].copy_from_slice(&K::OBJECT.to_le_bytes());
     head[8..16].copy_from_slice(&(ops.len() as u64).to_le_bytes());
     head[16..24].copy_from_slice(&(elements.len() as u64).to_le_bytes());
     out.write_all(&head)?;
@@ -128,22 +144,41 @@ pub struct BinReader<R> {
     at: u64,
 }
 
+/// What stands before a group's records.
+struct Head {
+    object: u32,
+    key: Vec<u8>,
+    records: u64,
+    elements: u64,
+}
+
 impl<R: Read> BinReader<R> {
     /// Reads and checks the header. `input` should be buffered.
-    pub fn open<K: BinKind>(mut input: R) -> Result<Self, BinError> {
-        let mut header = Vec::new();
-        input.by_ref().take(16).read_to_end(&mut header)?;
-        let mut wanted = MAGIC.to_vec();
-        wanted.extend(BIN_VERSION.to_le_bytes());
-        wanted.extend(K::OBJECT.to_le_bytes());
-        if header != wanted {
-            return Err(BinError::Header(header));
+    pub fn open(mut input: R) -> Result<Self, BinError> {
+        let mut found = Vec::new();
+        input.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut found)?;
+        if found != header() {
+            return Err(BinError::Header(found));
         }
-        Ok(Self { input, at: 16 })
+        Ok(Self { input, at: HEADER_BYTES as u64 })
     }
 
-    /// The next key, or None at the end.
+    /// The next group, which must be of this object; None at the end.
     pub fn next_group<K: BinKind>(&mut self) -> Result<Option<Group<K>>, BinError> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        if head.object != K::OBJECT {
+            return Err(self.malformed("a group of another object"));
+        }
+        self.group(head).map(Some)
+    }
+
+    /// The next group, whatever it is; None at the end.
+    pub fn next_any(&mut self) -> Result<Option<AnyGroup>, BinError> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        AnyGroup::read(self, head).map(Some)
+    }
+
+    fn head(&mut self) -> Result<Option<Head>, BinError> {
         let mut head = Vec::new();
         self.input.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
         if head.is_empty() {
@@ -153,15 +188,21 @@ impl<R: Read> BinReader<R> {
             return Err(self.malformed("a group's head is cut short"));
         }
         self.at += HEAD_BYTES as u64;
-        let length = number(&head, 0) as u32 as usize;
-        let (records, elements) = (number(&head, 8), number(&head, 16));
+        let first = number(&head, 0);
+        let length = first as u32 as usize;
         let mut key = self.bytes(length + padding(length))?;
         key.truncate(length);
+        let (records, elements) = (number(&head, 8), number(&head, 16));
+        Ok(Some(Head { object: (first >> 32) as u32, key, records, elements }))
+    }
+
+    fn group<K: BinKind>(&mut self, head: Head) -> Result<Group<K>, BinError> {
+        let Head { key, records, elements, .. } = head;
         let mut group: Group<K> = Group { key, ops: Vec::new(), nodes: Vec::new(), elements: Vec::new() };
         let first_record = self.at;
         self.chunks(records, RECORD_BYTES, |at, bytes| {
             let (op, node) =
-                parse(bytes).ok_or(BinError::Malformed { at, what: "no such kind or status" })?;
+                parse(bytes).ok_or(BinError::Malformed { at, what: "no such kind, status or interval" })?;
             push(&mut group.ops, op, records);
             push(&mut group.nodes, node, records);
             Ok(())
@@ -179,7 +220,7 @@ impl<R: Read> BinReader<R> {
                 return Err(BinError::Malformed { at, what: "a read refers to elements that are not there" });
             }
         }
-        Ok(Some(group))
+        Ok(group)
     }
 
     fn bytes(&mut self, count: usize) -> Result<Vec<u8>, BinError> {
@@ -251,151 +292,10 @@ fn parse<K: BinKind>(record: &[u8]) -> Option<(Op<K>, u16)> {
         _ => return None,
     };
     let kind = K::decode((tail >> 32) as u8, number(record, 16), number(record, 24))?;
-    let op = Op { call: number(record, 0), ret: number(record, 8), process: tail as u32, status, kind };
+    let (call, ret) = (number(record, 0), number(record, 8));
+    if call > ret {
+        return None;
+    }
+    let op = Op { call, ret, process: tail as u32, status, kind };
     Some((op, (tail >> 48) as u16))
-}
-
-impl BinKind for Register {
-    const OBJECT: u32 = 1;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Read(value) => (0, value, 0),
-            Self::Write(value) => (1, value, 0),
-            Self::Cas { from, to } => (2, from, to),
-            Self::CasLost { from, seen } => (3, from, seen),
-            Self::Swap { to, seen } => (4, to, seen),
-            Self::Delete => (5, 0, 0),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, b: u64) -> Option<Self> {
-        Some(match kind {
-            0 => Self::Read(a),
-            1 => Self::Write(a),
-            2 => Self::Cas { from: a, to: b },
-            3 => Self::CasLost { from: a, seen: b },
-            4 => Self::Swap { to: a, seen: b },
-            5 => Self::Delete,
-            _ => return None,
-        })
-    }
-}
-
-impl BinKind for Set {
-    const OBJECT: u32 = 2;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Add(element) => (0, element, 0),
-            Self::Read { start, len } => (1, start, u64::from(len)),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, b: u64) -> Option<Self> {
-        match kind {
-            0 => Some(Self::Add(a)),
-            1 => Some(Self::Read { start: a, len: u32::try_from(b).ok()? }),
-            _ => None,
-        }
-    }
-
-    fn elements(self) -> Option<(u64, u64)> {
-        match self {
-            Self::Add(_) => None,
-            Self::Read { start, len } => Some((start, u64::from(len))),
-        }
-    }
-}
-
-impl BinKind for List {
-    const OBJECT: u32 = 3;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Append { element, length } => (0, element, u64::from(length)),
-            Self::Read { start, len } => (1, start, u64::from(len)),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, b: u64) -> Option<Self> {
-        let b = u32::try_from(b).ok()?;
-        match kind {
-            0 => Some(Self::Append { element: a, length: b }),
-            1 => Some(Self::Read { start: a, len: b }),
-            _ => None,
-        }
-    }
-
-    fn elements(self) -> Option<(u64, u64)> {
-        match self {
-            Self::Append { .. } => None,
-            Self::Read { start, len } => Some((start, u64::from(len))),
-        }
-    }
-}
-
-impl BinKind for Counter {
-    const OBJECT: u32 = 4;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Add { by, reply } => (0, by as u64, reply as u64),
-            Self::Get(value) => (1, value as u64, 0),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, b: u64) -> Option<Self> {
-        match kind {
-            0 => Some(Self::Add { by: a as i64, reply: b as i64 }),
-            1 => Some(Self::Get(a as i64)),
-            _ => None,
-        }
-    }
-}
-
-impl BinKind for Queue {
-    const OBJECT: u32 = 5;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Enqueue(element) => (0, element, 0),
-            Self::Dequeue(element) => (1, element, 0),
-            Self::Empty => (2, 0, 0),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, _b: u64) -> Option<Self> {
-        match kind {
-            0 => Some(Self::Enqueue(a)),
-            1 => Some(Self::Dequeue(a)),
-            2 => Some(Self::Empty),
-            _ => None,
-        }
-    }
-}
-
-impl BinKind for Lock {
-    const OBJECT: u32 = 6;
-
-    fn encode(self) -> (u8, u64, u64) {
-        match self {
-            Self::Acquire(token) => (0, token, 0),
-            Self::Busy(holder) => (1, holder, 0),
-            Self::Free => (2, 0, 0),
-            Self::Release(token) => (3, token, 0),
-            Self::NotHeld(token) => (4, token, 0),
-        }
-    }
-
-    fn decode(kind: u8, a: u64, _b: u64) -> Option<Self> {
-        Some(match kind {
-            0 => Self::Acquire(a),
-            1 => Self::Busy(a),
-            2 => Self::Free,
-            3 => Self::Release(a),
-            4 => Self::NotHeld(a),
-            _ => return None,
-        })
-    }
 }

@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| slotstorm_checker::foreign::fuzzing::history_bin(bytes));
