@@ -144,6 +144,19 @@ impl<'a> Evidence<'a> {
         self.links.iter().any(|link| link.full && link.to == node && from <= link.start && link.start <= to)
     }
 
+    /// True if this node took a full resynchronisation over at some moment of the interval: it serves its old data until the
+    /// new has arrived, and says only then that its link is up.
+    pub fn full_resync_under_way(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        let began = self.links.iter().filter(|link| link.full && link.to == node && link.start <= to);
+        let Some(start) = began.map(|link| link.start).max() else { return false };
+        let answers = self.timeline.answers[usize::from(node.0)].answered.iter();
+        let over = answers
+            .map(|&view| &self.record.views[view])
+            .filter(|view| view.sent >= start && view.time <= from)
+            .any(|view| view.seen.as_ref().is_some_and(|seen| !seen.master && seen.link_up));
+        start >= from || !over
+    }
+
     /// Promotions of the suspect's slot after the one that made its node a master.
     fn candidates(&self, suspect: &Suspect) -> Vec<usize> {
         let promotions = &self.timeline.promotions;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
+use super::claims::Claims;
 use super::erasure::{Erasure, Evidence, Suspect};
 use super::migration::Migrations;
 use crate::record::verdict::{Loss, LostWrites, Validity};
@@ -178,6 +179,7 @@ pub(super) struct Judge<'a> {
     index: &'a Index,
     evidence: Evidence<'a>,
     migrations: Migrations,
+    claims: Claims,
     /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
     survivors: BTreeMap<(NodeId, Nanos), Nanos>,
     rules: Persistence,
@@ -208,6 +210,7 @@ impl<'a> Judge<'a> {
                 .as_ref()
                 .map(|asked| Migrations::of(record, &asked.keys))
                 .unwrap_or_default(),
+            claims: Claims::of(record),
             evidence: Evidence::of(record, timeline, index, questions.map(|asked| &asked.elements)),
             survivors: BTreeMap::new(),
             rules: Persistence::of(record),
@@ -231,9 +234,18 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// See [`Evidence::full_resync`].
-    pub fn full_resync(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
-        self.evidence.full_resync(node, from, to)
+    /// Why this node may have had less data at `to` than at `from`, though it never left its master's history; `None`: it
+    /// may not.
+    pub fn began_anew(&self, node: NodeId, from: Nanos, to: Nanos) -> Option<String> {
+        let name = self.record.node_name(node);
+        if self.evidence.full_resync_under_way(node, from, to) {
+            return Some(format!("{name} took all data of its master anew in between"));
+        }
+        let restarts = &self.timeline.faults.process(node).restarts;
+        let emptied = restarts
+            .iter()
+            .find(|it| (from..=to).contains(&it.at) && (it.wiped || !self.rules.append_only))?;
+        Some(format!("{name} was started at {} without the data it had", seconds(emptied.at)))
     }
 
     /// The windows that hold, in the order in which they count.
@@ -243,6 +255,10 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
+        let taken = node.and_then(|node| {
+            self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (node, since))
+        });
+        holding.extend(taken.map(|why| ("W10", why)));
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {

@@ -2,8 +2,9 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
+use crate::slots::slot_of;
 
 /// Acknowledged by n1, and n4 never gets it.
 fn unreplicated(held: Held) -> (Scene, String) {
@@ -345,4 +346,60 @@ fn a_key_that_was_deleted_while_no_target_died_is_unexplained() {
     scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").pause("n6").at(4.0).resume("n6");
     let (verdict, loss) = only_loss(&scene.at(6.0).finish());
     assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+/// n2 takes the slot of n1's key by a claim of its own.
+fn taken(tell: impl FnOnce(&mut Scene, u16)) -> Record {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(3.0);
+    tell(&mut scene, slot_of(key.as_bytes()));
+    scene.at(3.1).claims("n2", &key).at(5.0).add(&key, 2, "n2").at(6.0).finish()
+}
+
+#[test]
+fn w10_a_slot_taken_by_a_claim_that_an_operator_made() {
+    let record = taken(|scene, slot| {
+        scene.asks("n2", &format!("CLUSTER SETSLOT {slot} NODE {:040x}", 2)).asks("n2", "CLUSTER BUMPEPOCH");
+    });
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!(
+        (loss.class.as_str(), loss.element, verdict.exit_code),
+        ("W10", 1, 0),
+        "{} {}",
+        loss.proof,
+        verdict.reason
+    );
+    assert!(loss.proof.contains("to n2, whose claim had the greater epoch 4"), "{}", loss.proof);
+}
+
+#[test]
+fn w10_a_slot_taken_by_a_node_whose_nodes_conf_was_put_back() {
+    let record = taken(|scene, _| {
+        let back = Action::Damaged { node: "n2".into(), what: "nodes.conf back from (vars ...)".into() };
+        scene.fault("roll-back-config", vec![back]);
+    });
+    assert_eq!(only_loss(&record).1.class, "W10");
+}
+
+#[test]
+fn a_slot_that_went_over_without_an_operators_word_is_a_bug() {
+    for tell in ["BGREWRITEAOF", "CLUSTER SETSLOT 16383 NODE x", "CLUSTER SETSLOT 1 MIGRATING x"] {
+        let (verdict, loss) = only_loss(&taken(|scene, _| drop(scene.asks("n2", tell))));
+        assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{tell}: {}", loss.proof);
+    }
+}
+
+#[test]
+fn an_operators_word_does_not_explain_what_a_plain_failover_lost() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(1.5)
+        .add(&key, 1, "n1")
+        .at(3.0)
+        .asks("n4", "CLUSTER BUMPEPOCH")
+        .manual("n4", FailoverMode::Plain);
+    scene.at(3.5).promote("n4").forgets("n4", &key, 1).learns("n1").at(6.0);
+    assert_eq!(only_loss(&scene.finish()).1.class, "unexplained");
 }
