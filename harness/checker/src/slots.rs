@@ -27,6 +27,17 @@ pub fn overlap(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
     both
 }
 
+/// The ranges without these slots.
+pub fn without(ranges: &[(u16, u16)], gone: &[u16]) -> Vec<(u16, u16)> {
+    if gone.is_empty() {
+        return ranges.to_vec();
+    }
+    let mut gone = gone.to_vec();
+    gone.sort_unstable();
+    let all = ranges.iter().flat_map(|&(first, last)| first..=last);
+    ranges_of(all.filter(|slot| gone.binary_search(slot).is_err()))
+}
+
 /// A sorted list of single slots as inclusive ranges.
 pub fn ranges_of(slots: impl IntoIterator<Item = u16>) -> Vec<(u16, u16)> {
     let mut ranges: Vec<(u16, u16)> = Vec::new();

@@ -7,6 +7,7 @@ use super::Index;
 use super::claims::Claims;
 use super::erasure::{Erasure, Evidence, Suspect};
 use super::migration::Migrations;
+use super::torn;
 use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
@@ -259,6 +260,10 @@ impl<'a> Judge<'a> {
             self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (node, since))
         });
         holding.extend(taken.map(|why| ("W10", why)));
+        if holding.is_empty() {
+            let torn = torn::kept_one_of_two(self.record, self.timeline, op.key, suspect.executed_by);
+            holding.extend(torn.map(|why| ("W11", why)));
+        }
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {
@@ -505,6 +510,6 @@ fn acked_by(record: &Record, op: &Operation) -> String {
 
 /// DESIGN's order in which the windows are tried.
 fn rank(window: &str) -> usize {
-    const ORDER: [&str; 11] = ["W9", "W10", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
+    const ORDER: [&str; 12] = ["W9", "W10", "W12", "W11", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
     ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
 }

@@ -10,6 +10,7 @@ pub mod invariants;
 pub mod lost_writes;
 mod migration;
 pub mod split_brain;
+mod torn;
 pub mod wire;
 
 use crate::record::{KeyId, Nanos, OpKind, Operation, Outcome, Record};

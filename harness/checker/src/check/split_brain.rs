@@ -69,6 +69,14 @@ struct Claim<'a> {
     seen: &'a Seen,
 }
 
+impl Claim<'_> {
+    /// A slot that is on the move is claimed by both ends until the source is told that it is gone: the source answers ASK
+    /// for what it has not got any more, so it claims only what it would serve alone.
+    fn slots(&self) -> Vec<(u16, u16)> {
+        slots::without(&self.seen.slots, &self.seen.open_slots)
+    }
+}
+
 fn claim(view: &View) -> Option<Claim<'_>> {
     let seen = view.seen.as_ref().filter(|seen| seen.master && seen.ok && !seen.slots.is_empty())?;
     Some(Claim { sent: view.sent, time: view.time, seen })
@@ -90,7 +98,7 @@ fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 continue;
             };
             let Some(pair) = ordered(record, (holder, both.1), (other, claimed.seen.epoch)) else { continue };
-            let allowed = allowed_until(timeline, pair.0.0, pair.1, claimed.sent);
+            let allowed = allowed_until(timeline, pair.0.0, (pair.1, &both.0), claimed.sent);
             let lasts = allowed.as_ref().is_none_or(|(until, _)| claimed.sent > *until);
             let epochs = (pair.0.1, pair.1.1);
             match &mut open {
@@ -175,7 +183,7 @@ fn held_around(
     let near = next.time.saturating_sub(before.sent) <= POLLS_APART;
     // A paused node makes no claim.
     let ran = !timeline.faults.stopped_within(holder, claimed.sent, claimed.time);
-    let both = slots::overlap(&slots::overlap(&before.seen.slots, &next.seen.slots), &claimed.seen.slots);
+    let both = slots::overlap(&slots::overlap(&before.slots(), &next.slots()), &claimed.slots());
     (steady && same && near && ran && !both.is_empty()).then_some((both, before.seen.epoch))
 }
 
@@ -187,13 +195,18 @@ fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant,
     (one.0 != other.0).then(|| if key(one) <= key(other) { (one, other) } else { (other, one) })
 }
 
-/// Until when the older master may still serve, as far as windows that began by `at` say, and which of them.
-fn allowed_until(timeline: &Timeline, older: NodeId, newer: Claimant, at: Nanos) -> Option<(Nanos, String)> {
+/// Until when the older master may still serve these slots, as far as windows that began by `at` say, and which of them.
+fn allowed_until(
+    timeline: &Timeline,
+    older: NodeId,
+    (newer, slots): (Claimant, &[(u16, u16)]),
+    at: Nanos,
+) -> Option<(Nanos, String)> {
     let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
     let by_promotion = timeline
         .terms
         .iter()
-        .find(|term| term.node == newer.0 && term.epoch == newer.1)
+        .find(|it| it.node == newer.0 && it.epoch == newer.1 && !slots::overlap(&it.slots, slots).is_empty())
         .map(|term| (timeline.widen(term.seen, term.seen + CLAIM_SLACK), String::new()));
     by_window.into_iter().chain(by_promotion).max_by_key(|(until, _)| *until)
 }
@@ -213,6 +226,13 @@ struct Newer<'a> {
     op: &'a Operation,
 }
 
+/// True if a node may have executed this for a slot that it was importing: its source had sent the client over (ASK).
+fn on_the_move(timeline: &Timeline, slot: u16, op: &Operation) -> bool {
+    let (from, to) = (op.invoked.saturating_sub(POLLS_APART), op.latest_effect().saturating_add(POLLS_APART));
+    op.node.is_some_and(|node| timeline.open_slots.at(node, slot, from, to))
+        || timeline.faults.moving.meets(op.invoked, op.latest_effect())
+}
+
 /// Acknowledged writes of an older master that were asked for after an acknowledged write of a newer one was done.
 fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
     let writers: Vec<(u16, &Operation, &Term)> = record
@@ -220,8 +240,9 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
         .iter()
         .filter(|op| op.is_write() && op.outcome == Outcome::Ok)
         .filter_map(|op| {
+            let slot = record.key(op.key).slot;
             let term = timeline.term_at(op.node?, op.latest_effect())?;
-            Some((record.key(op.key).slot, op, term))
+            (term.holds_slot(slot) || !on_the_move(timeline, slot, op)).then_some((slot, op, term))
         })
         .collect();
     // By slot: for each term (few), the first write that it acknowledged.
@@ -253,7 +274,8 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 };
                 (Found { overlap, lasts: false }, Vec::new())
             });
-            let allowed = allowed_until(timeline, term.node, pair.1, op.invoked);
+            // It was executed at some moment of its time: it lasts if no window has any of that.
+            let allowed = allowed_until(timeline, term.node, (pair.1, &[(slot, slot)]), op.latest_effect());
             found.lasts |= allowed.as_ref().is_none_or(|(until, _)| op.invoked > *until);
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);

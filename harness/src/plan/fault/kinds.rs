@@ -486,7 +486,7 @@ pub static KINDS: &[Page] = &[
     Page {
         name: "reshard",
         family: Family::Membership,
-        does: "`slots` slots of the target (or the one `slot`) go to another master (or to `to`): SETSLOT, MIGRATE of every key, SETSLOT NODE on the target of the move first.",
+        does: "`slots` slots of the target (or the one `slot`) go to another master (or to `to`): SETSLOT, MIGRATE of every key, SETSLOT NODE on the target of the move first. Slots that an earlier move left open are closed before, as an operator would.",
         does_not: "It is one controller's work: it stops where a node does not answer, and slots may stay open.",
         undone_by: "Nothing; open slots are closed at the end of the storm, which is reported.",
         voids: &[],
