@@ -10,14 +10,15 @@ use redis_protocol::redis_keyslot;
 use slotstorm_checker::record::Nanos;
 
 use super::step::Work;
-use crate::admin::fix::{FixOptions, fix};
+use crate::admin::fix::{FixOptions, FixReport, fix};
 use crate::admin::fleet::Fleet;
+use crate::admin::health::open_slots;
 use crate::admin::membership::{AddNode, NewRole, add_node, del_node};
 use crate::admin::migrate::{CarryOptions, Road};
 use crate::admin::mover::{Orders, SlotMove, move_slots};
 use crate::admin::ms;
 use crate::admin::reshard::{RebalanceOptions, plan_rebalance, plan_reshard};
-use crate::admin::resp::connection;
+use crate::admin::resp::{AskError, connection};
 use crate::backend::{ProcessState, SeenBy, World};
 use crate::observer::{Observer, node_name};
 use crate::plan::Load;

@@ -197,6 +197,19 @@ impl<'a> Evidence<'a> {
                 Copy::Had(format!("{name}, promoted at offset {promoted} ({when}), had its offset {offset}"))
             };
         }
+        if let Some((replid, offset)) = position
+            && let Some(told) = self.told_last(promotion, replid)
+        {
+            let when_told = seconds(promotion.earliest);
+            return if *offset > told {
+                Copy::Lacked(format!(
+                    "its end offset {offset} lies beyond the offset {told} that {name} had told last ({when_told}), and \
+                     {name} ended before it told where it was promoted"
+                ))
+            } else {
+                Copy::Had(format!("{name} had its offset {offset} before it was promoted ({when_told})"))
+            };
+        }
         let elsewhere = suspect.node.is_some_and(|node| node != promotion.node);
         if elsewhere && suspect.invoked > promotion.time {
             return Copy::Lacked(format!(
@@ -220,6 +233,20 @@ impl<'a> Evidence<'a> {
             }
         }
         self.never_sent(suspect, promotion)
+    }
+
+    /// The offset in this history that the node told last as a replica, if it never told the offset of its promotion: it ended
+    /// in between.
+    fn told_last(&self, promotion: &Promotion, replid: &str) -> Option<u64> {
+        let ended = self.timeline.faults.stopped_within(promotion.node, promotion.earliest, promotion.time);
+        if promotion.offset.is_some() || !ended {
+            return None;
+        }
+        let answers = self.timeline.answers[usize::from(promotion.node.0)].answered.iter();
+        let last =
+            answers.map(|&view| &self.record.views[view]).find(|view| view.sent == promotion.earliest)?;
+        let seen = last.seen.as_ref().filter(|seen| !seen.master && seen.replid == replid)?;
+        Some(seen.offset)
     }
 
     /// Whether the taps of the links to the promoted node tell that it never got the write.

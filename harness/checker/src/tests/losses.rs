@@ -298,6 +298,40 @@ fn a_failed_final_read_makes_the_check_unknown_and_nothing_lost() {
     assert_eq!(verdict.exit_code, 2);
 }
 
+/// n4 is made master by force and killed before anyone asked it; it comes back as what it was, and does not say at which
+/// offset it was promoted. n4 had told `had` of the two writes before.
+fn promoted_and_killed(had: u32) -> (Verdict, Loss) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.95).add(&key, 1, "n1");
+    if had == 2 {
+        scene.add(&key, 2, "n1").at(2.0);
+    } else {
+        scene.at(2.0).add(&key, 2, "n1");
+    }
+    scene
+        .manual("n4", FailoverMode::Force)
+        .promote("n4")
+        .kill("n4")
+        .at(4.0)
+        .forgets("n4", &key, 2)
+        .restart("n4");
+    scene.learns("n1").at(6.0).end_storm().final_reads();
+    let promoted =
+        scene.views.iter_mut().filter(|view| view.node == "n4").filter_map(|view| view.seen.as_mut());
+    promoted.for_each(|seen| seen.second_offset = -1);
+    only_loss(&scene.record())
+}
+
+#[test]
+fn what_a_node_had_told_before_it_was_promoted_and_killed_bounds_what_it_lacked() {
+    let (verdict, loss) = promoted_and_killed(1);
+    assert_eq!((loss.class.as_str(), loss.element, verdict.exit_code), ("W7", 2, 0), "{}", loss.proof);
+    assert!(loss.proof.contains("beyond the offset 1100 that n4 had told last"), "{}", loss.proof);
+    let (verdict, loss) = promoted_and_killed(2);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
 /// n1 gives a key to n2, which dies before n5 has heard of it.
 fn lost_on_the_way(held: Held) -> (Scene, String) {
     let mut scene = Scene::new("set");
