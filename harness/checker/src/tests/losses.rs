@@ -437,3 +437,33 @@ fn an_operators_word_does_not_explain_what_a_plain_failover_lost() {
     scene.at(3.5).promote("n4").forgets("n4", &key, 1).learns("n1").at(6.0);
     assert_eq!(only_loss(&scene.finish()).1.class, "unexplained");
 }
+
+/// A slot is on its way from n1 to n2 when n1 dies; its replica knows of no move, and both sides take writes.
+fn torn(fixed: bool, promoted: bool) -> Record {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").add(&key, 2, "n2").at(2.5);
+    if promoted {
+        scene.kill("n1").at(5.0).promote("n4").at(5.5).add(&key, 3, "n4");
+    } else {
+        scene.kill("n6").at(5.5).add(&key, 3, "n1");
+    }
+    scene.at(6.0);
+    if fixed {
+        let work = Action::Work { what: "slots stood open".into(), outcome: Some("1 closed".into()) };
+        scene.fault("fix", vec![work]);
+    }
+    scene.finish()
+}
+
+#[test]
+fn w11_two_copies_of_a_key_since_a_failover_tore_its_slot() {
+    let verdict = judge(&torn(true, true));
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.lost, lost.by_class["W11"], verdict.exit_code), (2, 2, 0), "{:#?}", lost.losses);
+    assert!(lost.losses[0].proof.contains("n2 and n4 each took writes"), "{}", lost.losses[0].proof);
+    for (fixed, promoted) in [(false, true), (true, false)] {
+        let verdict = judge(&torn(fixed, promoted));
+        assert_eq!(verdict.checks.lost_writes.by_class["unexplained"], 2, "{fixed} {promoted}");
+    }
+}

@@ -510,9 +510,9 @@ pub static KINDS: &[Page] = &[
     Page {
         name: "forget",
         family: Family::Membership,
-        does: "All others are told CLUSTER FORGET of the target, which still knows them; after `duration` it meets one of them again.",
+        does: "All others are told CLUSTER FORGET of the target, which still knows them; after `duration` it meets all of them again.",
         does_not: "They refuse its gossip for a minute only; who replicates it refuses to forget it.",
-        undone_by: "CLUSTER MEET.",
+        undone_by: "CLUSTER MEET, to each of them.",
         voids: &["fail-by-a-majority", "promotion-by-a-majority"],
         words: "target duration",
         example: "target = \"random replica\"\nduration = \"3 NT\"",
