@@ -180,7 +180,8 @@ fn vacuity(record: &Record, timeline: &Timeline, options: &JudgeOptions) -> Opti
         return Some("no fault took effect".into());
     }
     let acknowledged_during = effective.iter().any(|&from| {
-        let to = fault_end(record, from);
+        // A command is over as soon as it is said; what it set off goes on.
+        let to = fault_end(record, from).saturating_add(timeline.node_timeout());
         record
             .ops
             .iter()

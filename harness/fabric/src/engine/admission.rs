@@ -26,7 +26,13 @@ pub(super) fn gate_of(policy: Policy) -> Gate {
 
 /// A direction whose plane is not known: what all candidates agree on; else the caller is read and the callee
 /// waits.
-pub(super) fn undecided_gate(links: &Links, from: Endpoint, to: Endpoint, dir: Dir, admission: Admission) -> Gate {
+pub(super) fn undecided_gate(
+    links: &Links,
+    from: Endpoint,
+    to: Endpoint,
+    dir: Dir,
+    admission: Admission,
+) -> Gate {
     let gates = plane::CANDIDATES.map(|plane| gate_of(links.policy(from, to, plane)));
     let agreed = gates.iter().all(|gate| *gate == gates[0]).then_some(gates[0]);
     match (dir, agreed) {

@@ -106,7 +106,7 @@ impl Fabric {
     }
 
     /// The first so many bytes go their way, the rest is held by these traps.
-    fn enqueue_and_hold(
+    pub(super) fn enqueue_and_hold(
         &mut self,
         now: Nanos,
         id: ConnId,

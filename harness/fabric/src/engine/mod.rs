@@ -34,8 +34,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use links::{PairStats, Touched};
 
 use crate::{
-    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy,
-    ReplicationTap, StreamEvent, StreamWhat,
+    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent,
+    StreamWhat,
 };
 use admission::{Admission, admit, gate_of, undecided_gate};
 use flow::{Flow, Gate, Sink, Step};

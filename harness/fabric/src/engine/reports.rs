@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Conn, ConnId, ConnInfo, Fabric, PairStats, Touched, held_by};
+use super::{Conn, ConnInfo, Fabric, PairStats, Touched, held_by};
 use crate::{BusTape, Endpoint, StreamEvent};
 
 impl Fabric {
