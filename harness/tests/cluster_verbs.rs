@@ -271,6 +271,26 @@ const CASES: &[Case] = &[
         },
         end: Some(0),
     },
+    // As after a failover of the source: a replica has no slots, and who imports one takes no claim of the new master.
+    Case {
+        name: "case 1: the importing node knows no owner",
+        spoil: |slot| {
+            slot.importing(1);
+            slot.set(0, &["MIGRATING", &slot.id(1)]);
+            slot.migrate_half();
+            slot.forget_owner(1);
+        },
+        end: Some(1),
+    },
+    Case {
+        name: "case 2: the importing node has a key and knows no owner",
+        spoil: |slot| {
+            slot.importing(1);
+            slot.plant(1, "stray", "x");
+            slot.forget_owner(1);
+        },
+        end: Some(0),
+    },
     Case {
         name: "case 3: one migrating, two importing without keys",
         spoil: |slot| {
@@ -394,6 +414,10 @@ impl<'a> Broken<'a> {
         let keys = ["0", "1", "2"].map(|name| self.key(name));
         let words = ["MIGRATE", &target.ip, "7000", "", "0", "5000", "KEYS", &keys[0], &keys[1], &keys[2]];
         self.servers.nodes[self.node(0)].must(&words);
+    }
+
+    fn forget_owner(&self, node: usize) {
+        self.servers.nodes[self.node(node)].must(&["CLUSTER", "DELSLOTS", &self.slot]);
     }
 
     /// Nobody owns the slot any more; the owner first, else its next ping would tell the others again.

@@ -1,5 +1,5 @@
-//! Every kind of fault on an unmodified redis-server: what it does is seen from outside, in the servers' own words, and
-//! so is that it is undone. Several share a storm.
+//! Every kind of fault on an unmodified redis-server and on our own: what it does is seen from outside, in the servers' own
+//! words or by their clients, and so is that it is undone. Several share a storm.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 
 mod common;
@@ -89,6 +89,48 @@ impl Storm {
             let rows = seen["table"].as_array().unwrap();
             rows.iter().any(|row| row["node"] == node && row["flags"].as_str().unwrap().contains("fail"))
         })
+    }
+
+    /// How many processes of the node answered between these times.
+    fn run_ids(&self, node: &str, (from, to): (f64, f64)) -> usize {
+        let of_it = self.views.iter().filter(|view| view["node"] == node && (from..to).contains(&time(view)));
+        let ids: std::collections::BTreeSet<&str> = of_it.filter_map(|view| view["seen"]["run_id"].as_str()).collect();
+        ids.len()
+    }
+
+    /// When such a message passed on the bus first after this time.
+    fn bus(&self, kind: &str, after: f64) -> f64 {
+        let text = std::fs::read_to_string(self.run.join("bus.jsonl")).unwrap();
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let found = lines.find(|line| time(line) > after && line["kind"] == kind);
+        time(&found.unwrap_or_else(|| panic!("no {kind} after {after}")))
+    }
+
+    /// Operations that `node` acknowledged between these times: when they were invoked and done.
+    fn done_by(&self, node: &str, (from, to): (f64, f64)) -> Vec<(f64, f64)> {
+        let mut begun: std::collections::BTreeMap<u64, f64> = std::collections::BTreeMap::new();
+        let mut done = Vec::new();
+        for event in self.history.iter().filter(|event| event["process"].is_u64()) {
+            let process = event["process"].as_u64().unwrap();
+            if event["type"] == "invoke" {
+                begun.insert(process, time(event));
+            } else if event["type"] == "ok" && event["node"] == node && (from..to).contains(&time(event)) {
+                done.extend(begun.get(&process).map(|at| (*at, time(event))));
+            }
+        }
+        done
+    }
+
+    fn acknowledged(&self, node: &str, span: (f64, f64)) -> usize {
+        self.done_by(node, span).len()
+    }
+
+    /// The median of what operations at `node` took.
+    fn latency_ms(&self, node: &str, (from, to): (f64, f64)) -> f64 {
+        let done = self.done_by(node, (from, to)).into_iter().filter(|(begun, _)| *begun > from);
+        let mut took: Vec<f64> = done.map(|(begun, done)| (done - begun) * 1000.0).collect();
+        took.sort_by(f64::total_cmp);
+        took.get(took.len() / 2).copied().unwrap_or(0.0)
     }
 
     fn log(&self, node: &str) -> String {
@@ -235,19 +277,27 @@ at = 47
 kind = "roll-back-config"
 target = "n6"
 restart_after = 0.5
-[[fault]]
-at = 1
-kind = "clock-jump"
-target = "n1"
-offset_ms = 5000
-duration = 1
 "#;
+
+/// The same storm on both servers, side by side.
+fn on_both(text: &str, holds: impl Fn(&Storm)) {
+    let _lock = common::lock::real_processes();
+    let storms = std::thread::scope(|scope| {
+        let running = [common::REDIS_SERVER, "embedded"].map(|sut| scope.spawn(move || Storm::on(sut, text)));
+        running.map(|storm| storm.join().unwrap())
+    });
+    for storm in &storms {
+        println!("{}: {}", storm.verdict["sut"], storm.verdict["reason"]);
+        holds(storm);
+    }
+}
 
 #[test]
 fn processes_disks_and_load() {
-    let _lock = common::lock::real_processes();
-    let storm = Storm::on(common::REDIS_SERVER, PROCESSES_DISKS_AND_LOAD);
+    on_both(PROCESSES_DISKS_AND_LOAD, processes_disks_and_load_show);
+}
 
+fn processes_disks_and_load_show(storm: &Storm) {
     assert!(storm.acts("slow", "paused") >= 4 && storm.acts("slow", "resumed") >= 4, "it stops and goes");
     let sizes = storm.answers("CONFIG GET repl-backlog-size");
     assert!(sizes[0].ends_with("32768") && sizes[1].ends_with("1048576"), "{sizes:?}");
@@ -281,9 +331,6 @@ fn processes_disks_and_load() {
     let (_, back) = storm.steps("roll-back-config", "start")[0];
     let what = actions(back).find_map(|action| action["what"].as_str()).expect("its epochs are older now");
     assert!(what.contains("nodes.conf back from (vars currentEpoch"), "{what}");
-    let (_, jump) = storm.steps("clock-jump", "start")[0];
-    let shifted = actions(jump).any(|action| action["act"] == "clock");
-    assert!(shifted || jump["vacuous"].as_str().unwrap().contains("apt install faketime"), "{jump}");
     storm.is_whole_at_the_end();
 }
 
@@ -376,9 +423,10 @@ duration = 5
 
 #[test]
 fn links_messages_and_members() {
-    let _lock = common::lock::real_processes();
-    let storm = Storm::on(common::REDIS_SERVER, LINKS_MESSAGES_AND_MEMBERS);
+    on_both(LINKS_MESSAGES_AND_MEMBERS, links_messages_and_members_show);
+}
 
+fn links_messages_and_members_show(storm: &Storm) {
     let (from, to) = storm.span("drop-messages");
     assert!(storm.suspects("n1", "n3", (from, to + 0.5)), "n1 hears nothing of n3");
     assert!(!storm.suspects("n2", "n3", (from, to)), "n2 does");
@@ -437,19 +485,237 @@ fn a_voter_stands_before_its_vote_arrives_and_what_was_required_is_known() {
     assert!(storm.verdict["reason"].as_str().unwrap().contains("vacuous: 2 isolate"), "{}", storm.verdict);
 }
 
+const CLOCKS: &str = r#"
+duration_s = 16
+[[fault]]
+at = 1
+kind = "command"
+target = "n1"
+command = "TIME"
+[[fault]]
+at = 2
+kind = "clock-jump"
+target = "n1"
+offset_ms = 3600000
+duration = 3
+[[fault]]
+at = 3
+kind = "command"
+target = "n1"
+command = "TIME"
+[[fault]]
+at = 6
+kind = "command"
+target = "n1"
+command = "TIME"
+[[fault]]
+at = 8
+kind = "clock-drift"
+target = "n1"
+drift_ppm = 500000
+duration = 5
+[[fault]]
+at = 8.1
+kind = "command"
+target = "n1"
+command = "TIME"
+[[fault]]
+at = 12.1
+kind = "command"
+target = "n1"
+command = "TIME"
+[[fault]]
+at = 14
+kind = "command"
+target = "n1"
+command = "TIME"
+"#;
+
+/// redis-server reads its time through Debian's `faketime`, which `scripts/test` installs.
 #[test]
-fn our_own_node_takes_another_time_while_it_runs() {
-    let _lock = common::lock::real_processes();
-    let text = "duration_s = 9\n\
-                [[fault]]\nat = 1\nkind = 'command'\ntarget = 'n1'\ncommand = 'TIME'\n\
-                [[fault]]\nat = 2\nkind = 'clock-jump'\ntarget = 'n1'\noffset_ms = 3600000\nduration = 3\n\
-                [[fault]]\nat = 3\nkind = 'command'\ntarget = 'n1'\ncommand = 'TIME'\n\
-                [[fault]]\nat = 6\nkind = 'command'\ntarget = 'n1'\ncommand = 'TIME'\n\
-                [[fault]]\nat = 7\nkind = 'clock-drift'\ntarget = 'n1'\ndrift_ppm = 500000\nduration = 1\n";
-    let storm = Storm::on("embedded", text);
-    let seconds: Vec<i64> =
-        storm.answers("TIME").iter().map(|answer| answer.lines().next().unwrap().parse().unwrap()).collect();
-    assert!((3600..3606).contains(&(seconds[1] - seconds[0])), "an hour ahead: {seconds:?}");
-    assert!((4..8).contains(&(seconds[2] - seconds[0])), "and back: {seconds:?}");
-    assert_eq!(storm.acts("clock-drift", "clock"), 2);
+fn wall_clocks_jump_and_drift_while_a_server_runs() {
+    on_both(CLOCKS, |storm| {
+        let times = storm.answers("TIME");
+        let seconds: Vec<f64> = times
+            .iter()
+            .map(|answer| {
+                let mut parts = answer.lines().map(|part| part.parse::<f64>().unwrap());
+                parts.next().unwrap() + parts.next().unwrap() / 1e6
+            })
+            .collect();
+        let asked: Vec<f64> = storm.steps("command", "start").iter().map(|(at, _)| *at).collect();
+        // How far the node's clock is ahead of the record's, beside the first answer.
+        let ahead: Vec<f64> =
+            (0..6).map(|i| (seconds[i] - seconds[0]) - (asked[i] - asked[0])).collect();
+        let near = |value: f64, is: f64| (value - is).abs() < 0.4;
+        assert!(near(ahead[1], 3600.0) && near(ahead[2], 0.0), "an hour ahead, and back: {ahead:?}");
+        assert!(near(ahead[3], 0.05) && near(ahead[4], 2.05), "four seconds at half as fast again: {ahead:?}");
+        assert!(near(ahead[5], 0.0), "and back: {ahead:?}");
+        assert_eq!((storm.acts("clock-jump", "clock"), storm.acts("clock-drift", "clock")), (2, 2));
+        storm.is_whole_at_the_end();
+    });
+}
+
+const ENDS_CUTS_AND_ELECTIONS: &str = r#"
+duration_s = 84
+[[fault]]
+at = 2
+kind = "restart"
+target = "n4"
+[[fault]]
+at = 6
+kind = "term"
+target = "n5"
+restart_after = 1
+[[fault]]
+at = 11
+kind = "delay"
+target = "n1"
+planes = ["client"]
+delay_ms = 150
+duration = 2
+[[fault]]
+at = 15
+kind = "stall"
+target = "n2"
+planes = ["client"]
+permille = 1000
+stall_ms = 150
+duration = 2
+[[fault]]
+at = 19
+kind = "rate"
+target = "n3"
+planes = ["client"]
+bytes_per_s = 1500
+duration = 2
+[[fault]]
+at = 24
+kind = "refuse"
+target = "n1"
+planes = ["client"]
+clients = "rest"
+duration = 2
+[[fault]]
+at = 28
+kind = "reset"
+target = "n2"
+planes = ["client"]
+clients = "rest"
+[[fault]]
+at = 31
+kind = "half-close"
+target = "n3"
+planes = ["client"]
+clients = "rest"
+duration = 2
+[[fault]]
+at = 35
+kind = "failover"
+target = "n4"
+[[fault]]
+at = 41
+kind = "failover"
+target = "n1"
+mode = "force"
+[[fault]]
+at = 47
+kind = "one-way"
+target = "n6"
+direction = "out"
+planes = ["bus"]
+duration = 3
+[[fault]]
+at = 54
+kind = "halves"
+duration = 3
+clients = "both"
+[[fault]]
+at = 65
+kind = "command"
+target = "n2"
+command = "CLUSTER INFO"
+[[fault]]
+at = 65
+kind = "duplicate-messages"
+target = "all"
+types = ["ping", "pong"]
+duration = 4
+[[fault]]
+at = 69
+kind = "command"
+target = "n2"
+command = "CLUSTER INFO"
+[[fault]]
+at = 72
+kind = "delay-messages"
+target = "all"
+types = ["auth-ack"]
+delay_ms = 1200
+duration = 6
+[[fault]]
+at = 72.2
+kind = "kill"
+target = "master of slot 16000"
+restart_after = 6
+"#;
+
+#[test]
+fn ends_cuts_and_elections() {
+    on_both(ENDS_CUTS_AND_ELECTIONS, |storm| {
+        let (from, _) = storm.span("restart");
+        assert!(storm.run_ids("n4", (0.0, from)) == 1 && storm.run_ids("n4", (0.0, from + 3.0)) == 2);
+        let (from, to) = storm.span("term");
+        assert!(!storm.saw("n5", (from + 0.3, to), |_| true), "it is gone");
+        assert!(storm.saw("n5", (to, to + 3.0), |seen| seen["link_up"] == true), "and back");
+
+        for (kind, node) in [("delay", "n1"), ("stall", "n2"), ("rate", "n3")] {
+            let (from, to) = storm.span(kind);
+            let (late, usual) = (storm.latency_ms(node, (from, to)), storm.latency_ms(node, (to + 1.0, to + 2.0)));
+            assert!(late > 100.0 && usual < 60.0, "{kind}: {late} ms, then {usual} ms");
+        }
+        for (kind, node) in [("refuse", "n1"), ("half-close", "n3")] {
+            let (from, to) = storm.span(kind);
+            let during = storm.acknowledged(node, (from + 0.2, to));
+            assert!(during == 0 && storm.acknowledged(node, (to, to + 1.5)) > 20, "{kind}: {during} got through");
+        }
+        let (_, reset) = storm.steps("reset", "end")[0];
+        assert!(reset["touched"]["resets"].as_u64() > Some(0), "{reset}");
+        let (at, _) = storm.steps("reset", "start")[0];
+        assert!(storm.acknowledged("n2", (at + 0.3, at + 1.3)) > 20, "new connections pass");
+
+        for (number, node) in ["n4", "n1"].into_iter().enumerate() {
+            let (at, _) = storm.steps("failover", "start")[number];
+            assert!(storm.saw(node, (at, at + 4.0), |seen| seen["master"] == true), "{node} took over");
+        }
+        let (from, to) = storm.span("one-way");
+        assert!(storm.suspects("n2", "n6", (from, to + 0.5)), "n2 does not hear n6");
+        assert!(!storm.suspects("n2", "n6", (to + 2.5, to + 3.0)), "and hears it again");
+        let (from, to) = storm.span("halves");
+        let all = ["n1", "n2", "n3", "n4", "n5", "n6"];
+        let suspecting = |span: (f64, f64)| {
+            let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b)));
+            pairs.filter(|(a, b)| storm.suspects(a, b, span)).count()
+        };
+        assert!(suspecting((from, to + 0.5)) >= 8, "both halves miss the other");
+        assert_eq!(suspecting((to + 6.0, to + 6.5)), 0, "nobody misses anyone");
+
+        let counted = storm.answers("CLUSTER INFO");
+        let grew = |name: &str| {
+            let number = |answer: &String| -> f64 {
+                let line = answer.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+                line.trim().parse().unwrap()
+            };
+            number(&counted[1]) - number(&counted[0])
+        };
+        let (sent, got) = (grew("cluster_stats_messages_ping_sent:"), grew("cluster_stats_messages_pong_received:"));
+        assert!(sent > 5.0 && got > 1.7 * sent, "pings come twice, and so does each pong: {sent} sent, {got} got");
+
+        let (killed, _) = storm.steps("kill", "start")[0];
+        let asked = storm.bus("auth-req", killed);
+        let takeovers = storm.verdict["checks"]["invariants"]["takeovers"].as_array().unwrap();
+        let promoted = takeovers.iter().map(time).find(|at| *at > killed).expect("its replica took over");
+        assert!(promoted - asked > 1.1, "votes came late: asked {asked}, promoted {promoted}");
+        storm.is_whole_at_the_end();
+    });
 }

@@ -16,27 +16,41 @@ pub const PHASES: [&str; 6] = ["steady", "pfail", "election", "promotion", "resy
 /// How long a vote, a request for votes, a suspicion or a promotion counts as going on.
 const RECENT: Nanos = SECOND;
 
-/// Counts each fault that took effect, by role and phase. A fault that holds for long is counted when it begins.
-pub fn coverage(
-    record: &Record,
-    timeline: &Timeline,
-    took_effect: &dyn Fn(&FaultEvent) -> bool,
-) -> Vec<Covered> {
-    let mut cells: BTreeMap<(String, &str, &str), u64> = BTreeMap::new();
+/// A fault that took effect: in which roles it hit nodes, and what was going on. One that holds for long counts where it
+/// begins.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    fault: String,
+    roles: Vec<&'static str>,
+    phases: Vec<&'static str>,
+}
+
+/// All of them.
+pub fn hits(record: &Record, timeline: &Timeline, took_effect: &dyn Fn(&FaultEvent) -> bool) -> Vec<Hit> {
     let scene = Scene { record, timeline };
-    for event in
-        record.faults.iter().filter(|event| event.step.phase == FaultPhase::Start && took_effect(event))
-    {
-        let roles = scene.roles(event);
-        let phases = scene.phases(seen_at(event));
-        for role in &roles {
-            for phase in &phases {
-                *cells.entry((event.step.name.clone(), *role, *phase)).or_default() += 1;
+    let starts =
+        record.faults.iter().filter(|event| event.step.phase == FaultPhase::Start && took_effect(event));
+    starts
+        .map(|event| Hit {
+            fault: event.step.name.clone(),
+            roles: scene.roles(event),
+            phases: scene.phases(seen_at(event)),
+        })
+        .collect()
+}
+
+/// Counts them by role and phase; one that hit several stands in several cells.
+pub fn coverage(hits: &[Hit]) -> Vec<Covered> {
+    let mut cells: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    for hit in hits {
+        for role in &hit.roles {
+            for phase in &hit.phases {
+                *cells.entry((&hit.fault, role, phase)).or_default() += 1;
             }
         }
     }
-    let covered = |((fault, role, phase), count): ((String, &str, &str), u64)| Covered {
-        fault,
+    let covered = |((fault, role, phase), count): ((&str, &str, &str), u64)| Covered {
+        fault: fault.to_owned(),
         role: role.to_owned(),
         phase: phase.to_owned(),
         count,
@@ -247,19 +261,18 @@ impl fmt::Display for Requirement {
 
 impl Requirement {
     /// How often it happened, if that is too seldom.
-    pub fn missed(&self, covered: &[Covered], failovers: u64) -> Option<u64> {
-        let fits = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+    pub fn missed(&self, hits: &[Hit], failovers: u64) -> Option<u64> {
+        let fits = |wanted: &Option<String>, are: &[&str]| {
+            wanted.as_ref().is_none_or(|wanted| are.contains(&wanted.as_str()))
+        };
         let seen = match &self.fault {
             None => failovers,
-            // A fault in two phases is one fault: the most that any one cell says is certain.
-            Some(fault) => covered
+            Some(fault) => hits
                 .iter()
-                .filter(|cell| {
-                    cell.fault == *fault && fits(&self.role, &cell.role) && fits(&self.phase, &cell.phase)
+                .filter(|hit| {
+                    hit.fault == *fault && fits(&self.role, &hit.roles) && fits(&self.phase, &hit.phases)
                 })
-                .map(|cell| cell.count)
-                .max()
-                .unwrap_or(0),
+                .count() as u64,
         };
         (seen < self.count).then_some(seen)
     }

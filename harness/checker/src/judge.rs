@@ -7,7 +7,7 @@ use crate::check::{
     lost_writes::{self, UNEXPLAINED},
     split_brain,
 };
-use crate::coverage::{Requirement, coverage};
+use crate::coverage::{Hit, Requirement, coverage, hits};
 use crate::record::verdict::{Checks, Validity, Verdict};
 use crate::record::{Expect, FaultEvent, FaultPhase, Nanos, Outcome, Phase, Record};
 use crate::timeline::Timeline;
@@ -54,6 +54,7 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
         availability: availability::check(record, timeline),
         invariants,
     };
+    let hits = hits(record, timeline, &|event: &FaultEvent| took_effect(record, event));
     let mut verdict = Verdict {
         schema: SCHEMA,
         seed: record.info.seed,
@@ -62,7 +63,7 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
         acknowledged: record.ops.iter().filter(|op| op.outcome == Outcome::Ok).count() as u64,
         failovers: timeline.promotions.len() as u64,
         vacuous_faults: vacuous_faults(record),
-        coverage: coverage(record, timeline, &|event: &FaultEvent| took_effect(record, event)),
+        coverage: coverage(&hits),
         checks,
         ..Verdict::default()
     };
@@ -70,7 +71,7 @@ pub fn judge_timeline(record: &Record, timeline: &Timeline, options: &JudgeOptio
     if let Some(element) = index.written_twice.first() {
         broken.get_or_insert_with(|| format!("element {element} was written more than once"));
     }
-    let vacuous = vacuity(record, timeline, options).or_else(|| unmet(record, &verdict));
+    let vacuous = vacuity(record, timeline, options).or_else(|| unmet(record, &hits, verdict.failovers));
     decide(&mut verdict, broken, vacuous);
     verdict
 }
@@ -144,13 +145,13 @@ fn count(number: u64, what: &str) -> String {
 }
 
 /// What had to happen and did not.
-fn unmet(record: &Record, verdict: &Verdict) -> Option<String> {
+fn unmet(record: &Record, hits: &[Hit], failovers: u64) -> Option<String> {
     record.info.require.iter().find_map(|text| {
         let required: Requirement = match text.parse() {
             Ok(required) => required,
             Err(why) => return Some(why),
         };
-        let seen = required.missed(&verdict.coverage, verdict.failovers)?;
+        let seen = required.missed(hits, failovers)?;
         Some(format!("vacuous: {required} were required, and {seen} happened"))
     })
 }
@@ -179,7 +180,8 @@ fn vacuity(record: &Record, timeline: &Timeline, options: &JudgeOptions) -> Opti
         return Some("no fault took effect".into());
     }
     let acknowledged_during = effective.iter().any(|&from| {
-        let to = fault_end(record, from);
+        // A command is over as soon as it is said; what it set off goes on.
+        let to = fault_end(record, from).saturating_add(timeline.node_timeout());
         record
             .ops
             .iter()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::*;
-use crate::slots::slot_of;
+use crate::slots::{self, slot_of};
 use crate::timeline::{MILLI, SECOND};
 
 const POLL: Nanos = 100 * MILLI;
@@ -44,6 +44,8 @@ pub struct Scene {
     epoch: u64,
     conns: u64,
     faults: u32,
+    /// Slots that went to another shard, with its number.
+    moved: BTreeMap<u16, usize>,
     /// Masters whose replication is held: by the proxy before it was read, or after.
     held: BTreeMap<usize, Held>,
     pub polls: bool,
@@ -114,6 +116,7 @@ impl Scene {
             epoch: 3,
             conns: 0,
             faults: 0,
+            moved: BTreeMap::new(),
             held: BTreeMap::new(),
             polls: true,
             taps: true,
@@ -306,6 +309,25 @@ impl Scene {
         self.fault("heal", actions)
     }
 
+    /// A command straight to a node, which says OK.
+    pub fn asks(&mut self, node: &str, command: &str) -> &mut Self {
+        let asked = Action::Asked { node: node.into(), command: command.into(), answer: "OK".into() };
+        self.fault("command", vec![asked])
+    }
+
+    /// The slot of a key goes to another master, by its claim with a new epoch; whoever had it deletes its keys.
+    pub fn claims(&mut self, node: &str, key: &str) -> &mut Self {
+        let slot = slot_of(key.as_bytes());
+        let (loser, winner) = (self.leaders[self.shard_of(key)].0, self.nodes[index(node)].shard);
+        self.epoch += 1;
+        self.leaders[winner].1 = self.epoch;
+        self.moved.insert(slot, winner);
+        self.nodes[loser].data.retain(|key, _| slot_of(key.as_bytes()) != slot);
+        let leaders = self.leaders.clone();
+        self.nodes.iter_mut().filter(|it| !it.isolated).for_each(|it| it.knows.clone_from(&leaders));
+        self
+    }
+
     pub fn manual(&mut self, node: &str, mode: FailoverMode) -> &mut Self {
         self.fault("failover", vec![Action::ManualFailover { node: node.into(), mode }])
     }
@@ -472,7 +494,22 @@ impl Scene {
 
     fn shard_of(&self, key: &str) -> usize {
         let slot = slot_of(key.as_bytes());
-        self.info.nodes.iter().find(|n| crate::slots::contains(&n.slots, slot)).unwrap().shard as usize
+        let home =
+            || self.info.nodes.iter().find(|n| slots::contains(&n.slots, slot)).unwrap().shard as usize;
+        self.moved.get(&slot).copied().unwrap_or_else(home)
+    }
+
+    /// The slots of a shard.
+    fn slots_of(&self, shard: usize) -> Vec<(u16, u16)> {
+        let home = &self.info.nodes[shard].slots;
+        if self.moved.is_empty() {
+            return home.clone();
+        }
+        let mut all: Vec<u16> = home.iter().flat_map(|&(first, last)| first..=last).collect();
+        all.retain(|slot| !self.moved.contains_key(slot));
+        all.extend(self.moved.iter().filter(|(_, to)| **to == shard).map(|(slot, _)| *slot));
+        all.sort_unstable();
+        slots::ranges_of(all)
     }
 
     fn execute(&mut self, key: &str, value: u64, n: usize) -> usize {
@@ -555,12 +592,13 @@ impl Scene {
 
     fn poll_all(&mut self) {
         self.polled = self.now;
+        let ranges: Vec<Vec<(u16, u16)>> = (0..SHARDS).map(|shard| self.slots_of(shard)).collect();
         for n in 0..self.nodes.len() {
             let it = &self.nodes[n];
             if !self.polls || !it.up || it.paused {
                 continue;
             }
-            let range = |shard: usize| self.info.nodes[shard].slots.clone();
+            let range = |shard: usize| ranges[shard].clone();
             let leads = it.master;
             let table = (0..self.nodes.len())
                 .map(|other| {

@@ -29,6 +29,9 @@ pub fn overlap(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
 
 /// The slots of the first list that are not in the second, as ranges.
 pub fn without(a: &[(u16, u16)], b: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    if b.is_empty() {
+        return a.to_vec();
+    }
     let all = a.iter().flat_map(|&(first, last)| first..=last);
     ranges_of(all.filter(|&slot| !contains(b, slot)))
 }

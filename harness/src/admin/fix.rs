@@ -269,6 +269,8 @@ async fn finish_move<R: Reach>(
     to: usize,
     options: &FixOptions<'_>,
 ) -> Result<(), Unmended> {
+    let owner_id = fleet.nodes[from].id.clone();
+    know_owner(fleet, to, slot, &owner_id).await?;
     let orders = Orders { carry: options.carry, fresh: false, tell: options.tell, halt: &|| false };
     let report = move_slots(fleet, &[SlotMove { slot, road: Road { from, to } }], &orders).await;
     if report.complete() { Ok(()) } else { Err(Unmended::Move(Box::new(report))) }
@@ -296,6 +298,7 @@ async fn gather<R: Reach>(
     let mut pace = Pace::new(&options.carry);
     for node in strangers {
         let (from, to) = (fleet.nodes[node].label(), fleet.nodes[owner].label());
+        know_owner(fleet, node, slot, &owner_id).await?;
         // Only a node that imports a slot may MIGRATE keys of a slot that it does not own.
         set_slots(fleet, node, &[slot], &["IMPORTING", &owner_id]).await?;
         (options.tell)(Note::Moving { slot, from: from.clone(), to });
@@ -307,6 +310,17 @@ async fn gather<R: Reach>(
         set_slots(fleet, other, &[slot], &["NODE", &owner_id]).await?;
     }
     Ok(())
+}
+
+/// A node that imports a slot takes no claim of it, so it knows no owner once the one that it knew is a replica: for it the
+/// slot is not served, and it refuses RESTORE and MIGRATE. It is told.
+async fn know_owner<R: Reach>(
+    fleet: &mut Fleet<R>,
+    node: usize,
+    slot: u16,
+    owner_id: &str,
+) -> Result<(), AskError> {
+    set_slots(fleet, node, &[slot], &["NODE", owner_id]).await
 }
 
 /// A node that claims the slot, and shall not own it, becomes one that imports it: its keys stay and can be carried.

@@ -29,7 +29,7 @@ fn print(page: &Page) {
     println!("does not   {}", page.does_not);
     println!("undone by  {}", page.undone_by);
     if !page.voids.is_empty() {
-        println!("voids      {}", page.voids.join(", "));
+        println!("voids      {}", page.voided().collect::<Vec<_>>().join(", "));
     }
     println!("presets    {}, everything", page.presets.join(", "));
     println!("\n  [[fault]]\n  at = 5\n  kind = \"{}\"", page.name);

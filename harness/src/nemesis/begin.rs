@@ -42,7 +42,7 @@ impl Nemesis {
             self.context.last = Some((*first, model.slot_of(*first)));
         }
         if let Ok(page) = page(step.name) {
-            step.voids = page.voids.iter().map(|it| (*it).to_owned()).collect();
+            step.voids = page.voided().map(str::to_owned).collect();
         }
         step.targets.clone_from(&targets);
         let works =

@@ -93,17 +93,8 @@ impl Nemesis {
             Kind::Clock { .. } => {
                 nodes().map(|node| Deed::Clock { node, shift: ClockShift::default() }).collect()
             }
-            // Those that were told to forget it ban it for 60 s from what gossip brings, though not from its own MEET.
-            Kind::Forget { .. } => nodes()
-                .flat_map(|node| {
-                    let others = model.live().into_iter().filter(move |other| *other != node);
-                    others.map(move |other| {
-                        let words =
-                            ["CLUSTER", "MEET", &format!("{{host of n{other}}}"), &format!("{{port of n{other}}}")];
-                        Deed::Ask { node, words: words.map(str::to_owned).to_vec() }
-                    })
-                })
-                .collect(),
+            // All of them: who forgot it takes no gossip about it for a minute.
+            Kind::Forget { .. } => nodes().flat_map(|node| meets(node, &model.live())).collect(),
             Kind::Config { .. } => vec![Deed::Restore],
             Kind::Load { load: Load::Overflow { .. }, .. } => {
                 let healed: Vec<LinkChange> = self.in_force.end(number);
@@ -139,4 +130,13 @@ fn half(kind: &Kind, on: bool, node: u16, model: &ClusterModel) -> Option<Deed> 
         }
         _ => None,
     }
+}
+
+/// The node says to each of the others that it is there.
+fn meets(node: u16, others: &[u16]) -> Vec<Deed> {
+    let meet = |other: &u16| {
+        let (host, port) = (format!("{{host of n{other}}}"), format!("{{port of n{other}}}"));
+        Deed::Ask { node, words: ["CLUSTER", "MEET", &host, &port].map(str::to_owned).to_vec() }
+    };
+    others.iter().filter(|other| **other != node).map(meet).collect()
 }

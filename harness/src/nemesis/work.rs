@@ -10,14 +10,15 @@ use redis_protocol::redis_keyslot;
 use slotstorm_checker::record::Nanos;
 
 use super::step::Work;
-use crate::admin::fix::{FixOptions, fix};
+use crate::admin::fix::{FixOptions, FixReport, fix};
 use crate::admin::fleet::Fleet;
+use crate::admin::health::open_slots;
 use crate::admin::membership::{AddNode, NewRole, add_node, del_node};
 use crate::admin::migrate::{CarryOptions, Road};
 use crate::admin::mover::{Orders, SlotMove, move_slots};
 use crate::admin::ms;
 use crate::admin::reshard::{RebalanceOptions, plan_rebalance, plan_reshard};
-use crate::admin::resp::connection;
+use crate::admin::resp::{AskError, connection};
 use crate::backend::{ProcessState, SeenBy, World};
 use crate::observer::{Observer, node_name};
 use crate::plan::Load;
@@ -144,21 +145,26 @@ impl<W: World> Jobs<W> {
             Ok(fleet) => fleet,
             Err(error) => return Some(error.to_string()),
         };
-        let options = FixOptions {
-            carry: CarryOptions { timeout_ms: MIGRATE_MS, replace: true, ..CarryOptions::default() },
-            despite_unreachable: false,
-            search_owners: false,
-            confirm: &|_| true,
-            tell: &|_| {},
-            halt: &|| false,
-            settle_ms: 5000,
-        };
-        Some(match fix(&mut fleet, &options).await {
+        Some(match close(&mut fleet).await {
             Ok(report) if report.complete() => format!("{} closed", report.closed.len()),
             Ok(report) => format!("{} closed, not mended: {:?}", report.closed.len(), report.left),
             Err(error) => error.to_string(),
         })
     }
+}
+
+/// Closes slots that stand open, as an operator would: of two copies of a key the one that is brought to the owner stays.
+async fn close<W: World>(fleet: &mut Fleet<W>) -> Result<FixReport, AskError> {
+    let options = FixOptions {
+        carry: CarryOptions { timeout_ms: MIGRATE_MS, replace: true, ..CarryOptions::default() },
+        despite_unreachable: false,
+        search_owners: false,
+        confirm: &|_| true,
+        tell: &|_| {},
+        halt: &|| false,
+        settle_ms: 5000,
+    };
+    fix(fleet, &options).await
 }
 
 fn told(work: &Work) -> String {
@@ -260,6 +266,15 @@ async fn reshard<W: World>(
 ) -> String {
     let moved = async {
         let mut fleet = fleet(world, &[]).await?;
+        let mut closed = 0;
+        if !open_slots(&fleet).is_empty() {
+            let report = close(&mut fleet).await.map_err(|error| error.to_string())?;
+            if !report.complete() {
+                return Err(format!("slots stand open: {} closed first, not all", report.closed.len()));
+            }
+            closed = report.closed.len();
+            fleet.refresh().await;
+        }
         let source = place(world, &fleet, from)?;
         let masters = fleet.masters();
         let target = match to {
@@ -276,7 +291,8 @@ async fn reshard<W: World>(
             Some(slot) => vec![SlotMove { slot, road }],
             None => plan_reshard(&fleet, &[source], target, usize::from(slots)),
         };
-        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await)
+        let told = carry_slots(world, shared, &mut fleet, &moves).await;
+        Ok::<_, String>(if closed > 0 { format!("{told}; {closed} closed first") } else { told })
     };
     moved.await.unwrap_or_else(|why| why)
 }

@@ -144,6 +144,19 @@ impl<'a> Evidence<'a> {
         self.links.iter().any(|link| link.full && link.to == node && from <= link.start && link.start <= to)
     }
 
+    /// True if this node took a full resynchronisation over at some moment of the interval: it serves its old data until the
+    /// new has arrived, and says only then that its link is up.
+    pub fn full_resync_under_way(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        let began = self.links.iter().filter(|link| link.full && link.to == node && link.start <= to);
+        let Some(start) = began.map(|link| link.start).max() else { return false };
+        let answers = self.timeline.answers[usize::from(node.0)].answered.iter();
+        let over = answers
+            .map(|&view| &self.record.views[view])
+            .filter(|view| view.sent >= start && view.time <= from)
+            .any(|view| view.seen.as_ref().is_some_and(|seen| !seen.master && seen.link_up));
+        start >= from || !over
+    }
+
     /// Promotions of the suspect's slot after the one that made its node a master.
     fn candidates(&self, suspect: &Suspect) -> Vec<usize> {
         let promotions = &self.timeline.promotions;
@@ -184,6 +197,19 @@ impl<'a> Evidence<'a> {
                 Copy::Had(format!("{name}, promoted at offset {promoted} ({when}), had its offset {offset}"))
             };
         }
+        if let Some((replid, offset)) = position
+            && let Some(told) = self.told_last(promotion, replid)
+        {
+            let when_told = seconds(promotion.earliest);
+            return if *offset > told {
+                Copy::Lacked(format!(
+                    "its end offset {offset} lies beyond the offset {told} that {name} had told last ({when_told}), and \
+                     {name} ended before it told where it was promoted"
+                ))
+            } else {
+                Copy::Had(format!("{name} had its offset {offset} before it was promoted ({when_told})"))
+            };
+        }
         let elsewhere = suspect.node.is_some_and(|node| node != promotion.node);
         if elsewhere && suspect.invoked > promotion.time {
             return Copy::Lacked(format!(
@@ -207,6 +233,20 @@ impl<'a> Evidence<'a> {
             }
         }
         self.never_sent(suspect, promotion)
+    }
+
+    /// The offset in this history that the node told last as a replica, if it never told the offset of its promotion: it ended
+    /// in between.
+    fn told_last(&self, promotion: &Promotion, replid: &str) -> Option<u64> {
+        let ended = self.timeline.faults.stopped_within(promotion.node, promotion.earliest, promotion.time);
+        if promotion.offset.is_some() || !ended {
+            return None;
+        }
+        let answers = self.timeline.answers[usize::from(promotion.node.0)].answered.iter();
+        let last =
+            answers.map(|&view| &self.record.views[view]).find(|view| view.sent == promotion.earliest)?;
+        let seen = last.seen.as_ref().filter(|seen| !seen.master && seen.replid == replid)?;
+        Some(seen.offset)
     }
 
     /// Whether the taps of the links to the promoted node tell that it never got the write.

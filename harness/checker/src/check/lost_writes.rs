@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Index;
+use super::claims::Claims;
 use super::erasure::{Erasure, Evidence, Suspect};
 use super::migration::Migrations;
+use super::torn;
 use crate::record::verdict::{Loss, LostWrites, Validity};
 use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
 use crate::slots;
@@ -178,6 +180,7 @@ pub(super) struct Judge<'a> {
     index: &'a Index,
     evidence: Evidence<'a>,
     migrations: Migrations,
+    claims: Claims,
     /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
     survivors: BTreeMap<(NodeId, Nanos), Nanos>,
     rules: Persistence,
@@ -208,6 +211,7 @@ impl<'a> Judge<'a> {
                 .as_ref()
                 .map(|asked| Migrations::of(record, &asked.keys))
                 .unwrap_or_default(),
+            claims: Claims::of(record),
             evidence: Evidence::of(record, timeline, index, questions.map(|asked| &asked.elements)),
             survivors: BTreeMap::new(),
             rules: Persistence::of(record),
@@ -231,9 +235,18 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// See [`Evidence::full_resync`].
-    pub fn full_resync(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
-        self.evidence.full_resync(node, from, to)
+    /// Why this node may have had less data at `to` than at `from`, though it never left its master's history; `None`: it
+    /// may not.
+    pub fn began_anew(&self, node: NodeId, from: Nanos, to: Nanos) -> Option<String> {
+        let name = self.record.node_name(node);
+        if self.evidence.full_resync_under_way(node, from, to) {
+            return Some(format!("{name} took all data of its master anew in between"));
+        }
+        let restarts = &self.timeline.faults.process(node).restarts;
+        let emptied = restarts
+            .iter()
+            .find(|it| (from..=to).contains(&it.at) && (it.wiped || !self.rules.append_only))?;
+        Some(format!("{name} was started at {} without the data it had", seconds(emptied.at)))
     }
 
     /// The windows that hold, in the order in which they count.
@@ -243,6 +256,14 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
+        let taken = node.and_then(|node| {
+            self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (node, since))
+        });
+        holding.extend(taken.map(|why| ("W10", why)));
+        if holding.is_empty() {
+            let torn = torn::kept_one_of_two(self.record, self.timeline, op.key, suspect.executed_by);
+            holding.extend(torn.map(|why| ("W11", why)));
+        }
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {
@@ -489,6 +510,6 @@ fn acked_by(record: &Record, op: &Operation) -> String {
 
 /// DESIGN's order in which the windows are tried.
 fn rank(window: &str) -> usize {
-    const ORDER: [&str; 11] = ["W9", "W10", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
+    const ORDER: [&str; 12] = ["W9", "W10", "W12", "W11", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
     ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
 }

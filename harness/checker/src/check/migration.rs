@@ -72,6 +72,11 @@ impl Migrations {
         found
     }
 
+    /// True if the key came to this master after `since`.
+    pub fn brought(&self, key: &str, to: NodeId, since: Nanos) -> bool {
+        self.came.get(key).into_iter().flatten().any(|came| came.from == to && came.time >= since)
+    }
+
     /// How the key of a write that was executed after `since` was lost on its way, if it was: in words.
     pub fn lost_on_the_way(
         &self,

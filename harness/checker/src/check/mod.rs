@@ -1,6 +1,7 @@
 //! The checks, one file each, and the index of writes and reads that several of them share.
 
 pub mod availability;
+mod claims;
 pub mod consistency;
 pub mod convergence;
 pub mod elements;
@@ -9,6 +10,7 @@ pub mod invariants;
 pub mod lost_writes;
 mod migration;
 pub mod split_brain;
+mod torn;
 pub mod wire;
 
 use crate::record::{KeyId, Nanos, OpKind, Operation, Outcome, Record};

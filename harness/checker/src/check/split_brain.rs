@@ -69,6 +69,16 @@ struct Claim<'a> {
     seen: &'a Seen,
 }
 
+impl Claim<'_> {
+    /// A slot that is on the move is claimed by both ends until the source is told that it is gone: the source answers ASK
+    /// for what it has not got any more, so it claims only what it would serve alone.
+    fn slots(&self) -> Vec<(u16, u16)> {
+        let mut open = self.seen.open_slots.clone();
+        open.sort_unstable();
+        slots::without(&self.seen.slots, &slots::ranges_of(open))
+    }
+}
+
 fn claim(view: &View) -> Option<Claim<'_>> {
     let seen = view.seen.as_ref().filter(|seen| seen.master && seen.ok && !seen.slots.is_empty())?;
     Some(Claim { sent: view.sent, time: view.time, seen })
@@ -168,7 +178,7 @@ fn held_around(
     let near = next.time.saturating_sub(before.sent) <= POLLS_APART;
     // A paused node makes no claim.
     let ran = !timeline.faults.stopped_within(holder, claimed.sent, claimed.time);
-    let both = slots::overlap(&slots::overlap(&before.seen.slots, &next.seen.slots), &claimed.seen.slots);
+    let both = slots::overlap(&slots::overlap(&before.slots(), &next.slots()), &claimed.slots());
     (steady && same && near && ran && !both.is_empty()).then_some((both, before.seen.epoch))
 }
 
@@ -201,6 +211,13 @@ struct Newer<'a> {
     op: &'a Operation,
 }
 
+/// True if a node may have executed this for a slot that it was importing: its source had sent the client over (ASK).
+fn on_the_move(timeline: &Timeline, slot: u16, op: &Operation) -> bool {
+    let (from, to) = (op.invoked.saturating_sub(POLLS_APART), op.latest_effect().saturating_add(POLLS_APART));
+    op.node.is_some_and(|node| timeline.open_slots.at(node, slot, from, to))
+        || timeline.faults.moving.meets(op.invoked, op.latest_effect())
+}
+
 /// Acknowledged writes of an older master that were asked for after an acknowledged write of a newer one was done.
 fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
     let writers: Vec<(u16, &Operation, &Term)> = record
@@ -208,8 +225,9 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
         .iter()
         .filter(|op| op.is_write() && op.outcome == Outcome::Ok)
         .filter_map(|op| {
+            let slot = record.key(op.key).slot;
             let term = timeline.term_at(op.node?, op.latest_effect())?;
-            Some((record.key(op.key).slot, op, term))
+            (term.holds_slot(slot) || !on_the_move(timeline, slot, op)).then_some((slot, op, term))
         })
         .collect();
     // By slot: for each term (few), the first write that it acknowledged.
@@ -244,7 +262,8 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
             let gained =
                 gains(timeline, pair.1).into_iter().find(|(_, gained)| slots::contains(gained, slot));
             let since = gained.map_or(rival.term.seen, |(since, _)| since);
-            let allowed = allowed_until(timeline, term.node, since, op.invoked);
+            // It was executed at some moment of its time: it lasts if no window has any of that.
+            let allowed = allowed_until(timeline, term.node, since, op.latest_effect());
             found.lasts |= op.invoked > allowed.0;
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);

@@ -2,8 +2,9 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
+use crate::slots::slot_of;
 
 /// Acknowledged by n1, and n4 never gets it.
 fn unreplicated(held: Held) -> (Scene, String) {
@@ -297,6 +298,40 @@ fn a_failed_final_read_makes_the_check_unknown_and_nothing_lost() {
     assert_eq!(verdict.exit_code, 2);
 }
 
+/// n4 is made master by force and killed before anyone asked it; it comes back as what it was, and does not say at which
+/// offset it was promoted. n4 had told `had` of the two writes before.
+fn promoted_and_killed(had: u32) -> (Verdict, Loss) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.95).add(&key, 1, "n1");
+    if had == 2 {
+        scene.add(&key, 2, "n1").at(2.0);
+    } else {
+        scene.at(2.0).add(&key, 2, "n1");
+    }
+    scene
+        .manual("n4", FailoverMode::Force)
+        .promote("n4")
+        .kill("n4")
+        .at(4.0)
+        .forgets("n4", &key, 2)
+        .restart("n4");
+    scene.learns("n1").at(6.0).end_storm().final_reads();
+    let promoted =
+        scene.views.iter_mut().filter(|view| view.node == "n4").filter_map(|view| view.seen.as_mut());
+    promoted.for_each(|seen| seen.second_offset = -1);
+    only_loss(&scene.record())
+}
+
+#[test]
+fn what_a_node_had_told_before_it_was_promoted_and_killed_bounds_what_it_lacked() {
+    let (verdict, loss) = promoted_and_killed(1);
+    assert_eq!((loss.class.as_str(), loss.element, verdict.exit_code), ("W7", 2, 0), "{}", loss.proof);
+    assert!(loss.proof.contains("beyond the offset 1100 that n4 had told last"), "{}", loss.proof);
+    let (verdict, loss) = promoted_and_killed(2);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
 /// n1 gives a key to n2, which dies before n5 has heard of it.
 fn lost_on_the_way(held: Held) -> (Scene, String) {
     let mut scene = Scene::new("set");
@@ -345,4 +380,90 @@ fn a_key_that_was_deleted_while_no_target_died_is_unexplained() {
     scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").pause("n6").at(4.0).resume("n6");
     let (verdict, loss) = only_loss(&scene.at(6.0).finish());
     assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
+/// n2 takes the slot of n1's key by a claim of its own.
+fn taken(tell: impl FnOnce(&mut Scene, u16)) -> Record {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(3.0);
+    tell(&mut scene, slot_of(key.as_bytes()));
+    scene.at(3.1).claims("n2", &key).at(5.0).add(&key, 2, "n2").at(6.0).finish()
+}
+
+#[test]
+fn w10_a_slot_taken_by_a_claim_that_an_operator_made() {
+    let record = taken(|scene, slot| {
+        scene.asks("n2", &format!("CLUSTER SETSLOT {slot} NODE {:040x}", 2)).asks("n2", "CLUSTER BUMPEPOCH");
+    });
+    let (verdict, loss) = only_loss(&record);
+    assert_eq!(
+        (loss.class.as_str(), loss.element, verdict.exit_code),
+        ("W10", 1, 0),
+        "{} {}",
+        loss.proof,
+        verdict.reason
+    );
+    assert!(loss.proof.contains("to n2, whose claim had the greater epoch 4"), "{}", loss.proof);
+}
+
+#[test]
+fn w10_a_slot_taken_by_a_node_whose_nodes_conf_was_put_back() {
+    let record = taken(|scene, _| {
+        let back = Action::Damaged { node: "n2".into(), what: "nodes.conf back from (vars ...)".into() };
+        scene.fault("roll-back-config", vec![back]);
+    });
+    assert_eq!(only_loss(&record).1.class, "W10");
+}
+
+#[test]
+fn a_slot_that_went_over_without_an_operators_word_is_a_bug() {
+    for tell in ["BGREWRITEAOF", "CLUSTER SETSLOT 16383 NODE x", "CLUSTER SETSLOT 1 MIGRATING x"] {
+        let (verdict, loss) = only_loss(&taken(|scene, _| drop(scene.asks("n2", tell))));
+        assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{tell}: {}", loss.proof);
+    }
+}
+
+#[test]
+fn an_operators_word_does_not_explain_what_a_plain_failover_lost() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(1.5)
+        .add(&key, 1, "n1")
+        .at(3.0)
+        .asks("n4", "CLUSTER BUMPEPOCH")
+        .manual("n4", FailoverMode::Plain);
+    scene.at(3.5).promote("n4").forgets("n4", &key, 1).learns("n1").at(6.0);
+    assert_eq!(only_loss(&scene.finish()).1.class, "unexplained");
+}
+
+/// A slot is on its way from n1 to n2 when n1 dies; its replica knows of no move, and both sides take writes.
+fn torn(fixed: bool, promoted: bool) -> Record {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").add(&key, 2, "n2").at(2.5);
+    if promoted {
+        scene.kill("n1").at(5.0).promote("n4").at(5.5).add(&key, 3, "n4");
+    } else {
+        scene.kill("n6").at(5.5).add(&key, 3, "n1");
+    }
+    scene.at(6.0);
+    if fixed {
+        let work = Action::Work { what: "slots stood open".into(), outcome: Some("1 closed".into()) };
+        scene.fault("fix", vec![work]);
+    }
+    scene.finish()
+}
+
+#[test]
+fn w11_two_copies_of_a_key_since_a_failover_tore_its_slot() {
+    let verdict = judge(&torn(true, true));
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.lost, lost.by_class["W11"], verdict.exit_code), (2, 2, 0), "{:#?}", lost.losses);
+    assert!(lost.losses[0].proof.contains("n2 and n4 each took writes"), "{}", lost.losses[0].proof);
+    for (fixed, promoted) in [(false, true), (true, false)] {
+        let verdict = judge(&torn(fixed, promoted));
+        assert_eq!(verdict.checks.lost_writes.by_class["unexplained"], 2, "{fixed} {promoted}");
+    }
 }

@@ -1,9 +1,10 @@
 //! Two masters: seen, allowed for a while, and lasting.
 
 use crate::judge;
+use crate::record::verdict::Validity;
 use crate::record::{Expect, Nanos};
 use crate::scene::{Held, Scene};
-use crate::slots;
+use crate::slots::{self, slot_of};
 use crate::timeline::SECOND;
 
 /// n1 is cut off at 2 s and n4 takes over at 4.5 s; n1 claims on until `until`.
@@ -162,4 +163,35 @@ fn slots_that_change_hands_in_batches_are_overlaps_of_their_own() {
     let brain = moved(false);
     assert_eq!(brain.lasting.len(), 1, "{brain:#?}");
     assert_eq!(brain.lasting[0].slots, [(70, 79)]);
+}
+
+/// n2 takes one slot of n1, whose answers still name it for `still` seconds.
+fn handed_over(still: f64, on_the_move: bool) -> Scene {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(2.0)
+        .add(&key, 1, "n1")
+        .kill("n6")
+        .at(3.0)
+        .asks("n2", "CLUSTER BUMPEPOCH")
+        .claims("n2", &key)
+        .at(6.0);
+    let (from, to) = (3 * SECOND, 3 * SECOND + (still * SECOND as f64) as Nanos);
+    let of_n1 = scene.views.iter_mut().filter(|view| view.node == "n1" && (from..to).contains(&view.sent));
+    for seen in of_n1.filter_map(|view| view.seen.as_mut()) {
+        seen.epoch = 1;
+        seen.slots = vec![(0, 5460)];
+        seen.open_slots.extend(on_the_move.then_some(slot_of(key.as_bytes())));
+    }
+    scene
+}
+
+#[test]
+fn a_slot_on_the_move_is_claimed_by_both_ends_until_the_source_is_told() {
+    let verdict = judge(&handed_over(1.0, true).finish());
+    let split = &verdict.checks.split_brain;
+    assert_eq!((split.valid, split.two_claims.len()), (Validity::Valid, 0), "{:?}", split.two_claims);
+    let not_moving = judge(&handed_over(1.0, false).finish());
+    assert_eq!(not_moving.checks.split_brain.lasting.len(), 1, "{:?}", not_moving.checks.split_brain);
 }

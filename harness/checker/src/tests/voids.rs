@@ -85,7 +85,7 @@ fn what_a_run_reached_is_told_by_role_and_phase_and_may_be_required() {
         scene.info.require = require.iter().map(|it| (*it).to_owned()).collect();
         scene.at(1.5).add(&Scene::key(1, 1), 1, "n2").at(2.0).kill("n1");
         scene.at(3.0).add(&Scene::key(1, 1), 2, "n2").at(4.5).promote("n4").at(4.8).pause("n4");
-        scene.at(5.2).resume("n4").at(6.0);
+        scene.at(5.2).resume("n4").at(5.5).kill("n6").at(6.0);
         judge(&scene.finish())
     };
     let verdict = story(&[]);
@@ -97,7 +97,7 @@ fn what_a_run_reached_is_told_by_role_and_phase_and_may_be_required() {
     assert!(told.contains(&"1 kill master steady".to_owned()), "{told:?}");
     assert!(told.contains(&"1 pause new-master promotion".to_owned()), "{told:?}");
     assert_eq!(
-        story(&["kill on master", "1 failovers", "pause in promotion"]).exit_code,
+        story(&["kill on master", "1 failovers", "pause in promotion", "2 kill"]).exit_code,
         0,
         "{}",
         verdict.reason

@@ -100,15 +100,19 @@ impl Faults {
     pub(super) fn of(record: &Record) -> Self {
         let mut faults = Self { processes: vec![Process::default(); record.nodes.len()], ..Self::default() };
         let mut open_cuts: BTreeMap<(NodeId, NodeId, String), usize> = BTreeMap::new();
-        // A fix is recorded once it is done: it began after what was recorded before it.
         let mut before = 0;
         for event in &record.faults {
+            // It is told when it is done; it began after the step before.
+            if event.step.name == "fix" {
+                faults.moving.open(before);
+            }
             if MOVERS.contains(&event.step.name.as_str()) {
                 let done = |action: &Action| matches!(action, Action::Work { outcome: Some(_), .. });
                 if event.step.phase == FaultPhase::Start {
                     faults.moving.open(event.time);
-                } else if event.step.actions.iter().any(done) {
-                    faults.moving.open(before);
+                }
+                // What a command changes, it has changed when it is answered.
+                if event.step.name == "command" || event.step.actions.iter().any(done) {
                     faults.moving.close(event.time);
                 }
             }

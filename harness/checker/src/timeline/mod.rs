@@ -4,11 +4,13 @@
 
 mod faults;
 mod isolation;
+mod open_slots;
 mod roles;
 mod span;
 mod windows;
 
 pub use faults::{Cut, CutEffect, Faults, ManualFailover, Process as ProcessLife, Restart};
+pub use open_slots::OpenSlots;
 pub use roles::{Answers, Promotion, Role, RoleSpan, Term};
 pub use span::{MILLI, SECOND, Span, Spans, seconds};
 pub use windows::{Window, Windows};
@@ -32,6 +34,8 @@ pub struct Timeline {
     /// In the order of time.
     pub promotions: Vec<Promotion>,
     pub windows: Windows,
+    /// Slots on the move.
+    pub open_slots: OpenSlots,
     /// By node: what it was, over time.
     pub lanes: Vec<Vec<RoleSpan>>,
     /// Promises that the storm broke.
@@ -55,10 +59,23 @@ impl Timeline {
             stalls: &stalls,
             promotions: &promotions,
         });
+        let open_slots = OpenSlots::of(record, &answers);
         let lanes = roles::lanes_of(record, &answers, &faults);
         let node_timeout = record.info.node_timeout_ms * MILLI;
         let voided = Voided::of(record);
-        Self { faults, stalls, isolation, answers, terms, promotions, windows, lanes, voided, node_timeout }
+        Self {
+            faults,
+            stalls,
+            isolation,
+            answers,
+            terms,
+            promotions,
+            windows,
+            open_slots,
+            lanes,
+            voided,
+            node_timeout,
+        }
     }
 
     /// cluster-node-timeout.

@@ -124,7 +124,7 @@ impl Faults {
             .iter()
             .rfind(|manual| {
                 manual.node == promotion.node
-                    && manual.at <= promotion.time
+                    && manual.at <= promotion.time + RECORDING_SLACK
                     && promotion.earliest <= manual.at.saturating_add(lives)
             })
             .map(|manual| manual.mode)

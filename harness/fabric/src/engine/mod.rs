@@ -20,10 +20,13 @@
 //! SYN that was never answered. A heal that resets does so to every connection on the link, since a
 //! retransmission timeout is not modelled.
 
+mod admission;
 mod flow;
 mod frames;
 mod links;
+mod messages;
 mod plane;
+mod reports;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,11 +34,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use links::{PairStats, Touched};
 
 use crate::{
-    BusPassed, BusPiece, BusTape, Endpoint, Fate, LinkChange, Match, MessageRule, OnHeal, Plane, Policy,
-    ReplicationTap, StreamEvent, StreamWhat, Trap,
+    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent,
+    StreamWhat,
 };
+use admission::{Admission, admit, gate_of, undecided_gate};
 use flow::{Flow, Gate, Sink, Step};
-use frames::{Cut, Cutter};
+use frames::Cutter;
 use links::Links;
 use watch::{Follower, Watch};
 
@@ -178,17 +182,6 @@ struct Conn {
     /// Beside the bus, once commands were waited for: by direction.
     followers: Option<Box<[Follower; 2]>>,
     flows: [Flow; 2],
-}
-
-/// May a connection be made?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
-    Dial,
-    /// Accepted and never read.
-    Hold,
-    Refuse,
-    /// It depends on the plane: read until it is known.
-    Ask,
 }
 
 /// The network of links.
@@ -431,41 +424,6 @@ impl Fabric {
         }
     }
 
-    /// These rules for bus messages and no others from now on.
-    pub fn filter(&mut self, rules: Vec<MessageRule>) {
-        self.watch.filter(rules);
-        self.let_messages_go();
-    }
-
-    /// How many messages each rule has hit so far.
-    pub fn filtered(&self) -> BTreeMap<u32, u64> {
-        self.watch.hits()
-    }
-
-    /// Waits for these moments and no others; what traps hold that are gone is released.
-    pub fn watch(&mut self, now: Nanos, traps: Vec<Trap>) {
-        let stay: BTreeSet<u32> = traps.iter().map(|trap| trap.id).collect();
-        self.watch.arm(traps);
-        let gone: Vec<u32> = self.holding.keys().copied().filter(|trap| !stay.contains(trap)).collect();
-        for trap in gone {
-            self.release(now, trap);
-        }
-        self.let_messages_go();
-    }
-
-    /// Lets go what a trap holds.
-    pub fn release(&mut self, now: Nanos, trap: u32) {
-        let Some((id, dir)) = self.holding.remove(&trap) else { return };
-        let Some(conn) = get(&mut self.conns, id) else { return };
-        conn.flows[dir.index()].release(now);
-        self.list(id, dir);
-    }
-
-    /// Moments that came since the last call.
-    pub fn take_matches(&mut self) -> Vec<Match> {
-        self.watch.take_matches()
-    }
-
     /// What to do now, if anything.
     pub fn poll(&mut self, now: Nanos) -> Option<Output> {
         self.now = self.now.max(now);
@@ -502,57 +460,6 @@ impl Fabric {
         timer.into_iter().chain(late).min()
     }
 
-    /// What the links between these pairs, in these directions, carried since the last reset of their
-    /// counters.
-    pub fn touched(&mut self, pairs: &[(Endpoint, Endpoint)], reset: bool) -> Touched {
-        let flows = || self.conns.iter().flatten().flat_map(|conn| &conn.flows);
-        let mut held: Vec<(usize, u64)> =
-            flows().map(|flow| (flow.link, held_by(flow))).filter(|h| h.1 > 0).collect();
-        held.sort_unstable();
-        let held_now = |link| {
-            let first = held.partition_point(|h| h.0 < link);
-            held[first..].iter().take_while(|h| h.0 == link).map(|h| h.1).sum()
-        };
-        let pairs: BTreeSet<_> = pairs.iter().copied().collect();
-        let touched = self.links.touched(&pairs, held_now);
-        if reset {
-            self.links.reset_touched(&pairs);
-        }
-        touched
-    }
-
-    /// Every directed link that was named or used, in order.
-    pub fn pairs(&self) -> Vec<PairStats> {
-        self.links.stats()
-    }
-
-    /// Every connection, in order of its slot.
-    pub fn conns(&self) -> Vec<ConnInfo> {
-        let info = |conn: &Conn| ConnInfo {
-            conn: conn.id,
-            caller: conn.caller,
-            callee: conn.callee,
-            plane: conn.plane,
-            dialled: conn.dialled,
-        };
-        self.conns.iter().flatten().map(info).collect()
-    }
-
-    /// What the taps saw since the last call, in order of time.
-    pub fn take_stream_events(&mut self) -> Vec<StreamEvent> {
-        std::mem::take(&mut self.stream)
-    }
-
-    /// How many bytes passed on the bus since the last [`Fabric::take_bus_tape`].
-    pub fn bus_bytes(&self) -> usize {
-        self.tape.len()
-    }
-
-    /// What passed on the bus since the last call.
-    pub fn take_bus_tape(&mut self) -> BusTape {
-        std::mem::take(&mut self.tape)
-    }
-
     /// A node's first bytes: they tell the plane.
     fn offer_first(&mut self, now: Nanos, id: ConnId, bytes: &[u8]) -> Offer {
         let Some(conn) = get(&mut self.conns, id) else { return Offer::Taken };
@@ -584,108 +491,6 @@ impl Fabric {
         self.settle(now, id);
         if !head.is_empty() && !self.holds_commands(now, id, Dir::Up, head) {
             self.enqueue(now, id, Dir::Up, head);
-        }
-    }
-
-    /// Bus bytes while single messages matter.
-    fn offer_messages(&mut self, now: Nanos, id: ConnId, dir: Dir, bytes: &[u8]) {
-        let Some(conn) = get(&mut self.conns, id) else { return };
-        let (from, to) = ends(conn, dir);
-        let Some(cutters) = &mut conn.cutters else { return };
-        let mut cuts = Vec::new();
-        cutters[dir.index()].cut(bytes, &mut cuts);
-        for cut in cuts {
-            let message = match cut {
-                Cut::Rest(rest) => {
-                    self.enqueue(now, id, dir, &rest);
-                    continue;
-                }
-                Cut::Message(message) => message,
-            };
-            let ruling = self.watch.message(now, from, to, &message);
-            for trap in ruling.held_by {
-                self.hold(id, dir, trap);
-            }
-            match ruling.fate {
-                None => self.enqueue(now, id, dir, &message),
-                Some(Fate::Drop) => {}
-                Some(Fate::Delay { ms }) => {
-                    self.enqueue(now + u64::from(ms) * 1_000_000, id, dir, &message);
-                }
-                Some(Fate::Duplicate) => {
-                    self.enqueue(now, id, dir, &message);
-                    self.enqueue(now, id, dir, &message);
-                }
-                Some(Fate::Reorder { ms }) => {
-                    let at = now + u64::from(ms) * 1_000_000;
-                    self.late.insert((at, self.late_serials), (id, dir, message));
-                    self.late_serials += 1;
-                }
-            }
-        }
-    }
-
-    /// Shows commands to the traps; true if one holds these bytes, which are taken then.
-    fn holds_commands(&mut self, now: Nanos, id: ConnId, dir: Dir, bytes: &[u8]) -> bool {
-        let Some(conn) = get(&mut self.conns, id) else { return false };
-        let Some(plane) = conn.plane.filter(|plane| self.watch.wants_commands(*plane)) else { return false };
-        let (from, to) = ends(conn, dir);
-        let followers = conn.followers.get_or_insert_default();
-        let follower = &mut followers[dir.index()];
-        let (before, holders) = self.watch.commands(now, (plane, from, to), follower, bytes);
-        if holders.is_empty() {
-            return false;
-        }
-        self.enqueue_and_hold(now, id, dir, bytes, (before, holders));
-        true
-    }
-
-    /// What comes in this direction from now on waits until the trap is released.
-    fn hold(&mut self, id: ConnId, dir: Dir, trap: u32) {
-        if let Some(conn) = get(&mut self.conns, id)
-            && !self.holding.contains_key(&trap)
-        {
-            conn.flows[dir.index()].hold();
-            self.holding.insert(trap, (id, dir));
-        }
-    }
-
-    /// The first so many bytes go their way, the rest is held by these traps.
-    fn enqueue_and_hold(
-        &mut self,
-        now: Nanos,
-        id: ConnId,
-        dir: Dir,
-        bytes: &[u8],
-        (before, holders): (usize, Vec<u32>),
-    ) {
-        let (free, held) = bytes.split_at(before.min(bytes.len()));
-        if !free.is_empty() {
-            self.enqueue(now, id, dir, free);
-        }
-        for trap in holders {
-            self.hold(id, dir, trap);
-        }
-        self.enqueue(now, id, dir, held);
-    }
-
-    /// Nobody asks for single messages any more: what waits for its message's end goes its way.
-    fn let_messages_go(&mut self) {
-        if self.watch.wants_messages() {
-            return;
-        }
-        let mut waited = Vec::new();
-        for conn in self.conns.iter_mut().flatten() {
-            let Some(cutters) = &mut conn.cutters else { continue };
-            for dir in Dir::BOTH {
-                let bytes = cutters[dir.index()].let_go();
-                if !bytes.is_empty() {
-                    waited.push((conn.id, dir, bytes));
-                }
-            }
-        }
-        for (id, dir, bytes) in waited {
-            self.enqueue(self.now, id, dir, &bytes);
         }
     }
 
@@ -855,44 +660,6 @@ fn get(conns: &mut [Option<Conn>], id: ConnId) -> Option<&mut Conn> {
 /// Bytes that a blackhole holds in this direction.
 fn held_by(flow: &Flow) -> u64 {
     if flow.gate == Gate::Hold { flow.queued() as u64 + flow.kernel_held } else { 0 }
-}
-
-fn gate_of(policy: Policy) -> Gate {
-    match policy {
-        Policy::Pass | Policy::Refuse | Policy::Reset | Policy::HalfClose => Gate::Pass,
-        Policy::Blackhole { .. } => Gate::Hold,
-        Policy::Delay { .. } | Policy::Stall { .. } | Policy::Rate { .. } => Gate::Delay,
-    }
-}
-
-/// A direction whose plane is not known: what all candidates agree on; else the caller is read and the callee
-/// waits.
-fn undecided_gate(links: &Links, from: Endpoint, to: Endpoint, dir: Dir, admission: Admission) -> Gate {
-    let gates = plane::CANDIDATES.map(|plane| gate_of(links.policy(from, to, plane)));
-    let agreed = gates.iter().all(|gate| *gate == gates[0]).then_some(gates[0]);
-    match (dir, agreed) {
-        (Dir::Up, _) if admission == Admission::Hold => Gate::Hold,
-        (Dir::Up, _) => Gate::Peek,
-        (Dir::Down, gate) => gate.unwrap_or(Gate::Hold),
-    }
-}
-
-fn admit(links: &Links, caller: Endpoint, callee: Endpoint, plane: Option<Plane>) -> Admission {
-    let by_plane = |plane| {
-        let policies = [links.policy(caller, callee, plane), links.policy(callee, caller, plane)];
-        if policies.contains(&Policy::Refuse) {
-            Admission::Refuse
-        } else if policies.iter().any(|policy| matches!(policy, Policy::Blackhole { .. })) {
-            Admission::Hold
-        } else {
-            Admission::Dial
-        }
-    };
-    let Some(plane) = plane else {
-        let all = plane::CANDIDATES.map(by_plane);
-        return if all.iter().all(|one| *one == all[0]) { all[0] } else { Admission::Ask };
-    };
-    by_plane(plane)
 }
 
 fn tap_bytes(stream: &mut Vec<StreamEvent>, conn: &mut Conn, now: Nanos, dir: Dir, bytes: &[u8]) {

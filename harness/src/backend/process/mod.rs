@@ -39,6 +39,7 @@ use tokio::sync::Notify;
 use self::address::{AddressPlan, Claim};
 use self::bus::BusWriter;
 pub use self::bus::LiveVerdict;
+use self::clocks::Clock;
 use self::folder::RunFolder;
 use self::keeper::Spawn;
 pub use self::mailbox::TcpMailbox;
@@ -121,6 +122,8 @@ struct Inner {
     network: Network,
     /// Disks that are not sound.
     disks: RefCell<BTreeMap<u16, Disk>>,
+    /// Wall clocks, if they can be shifted.
+    clocks: RefCell<BTreeMap<u16, Clock>>,
     /// What the proxy was told: each node's latest process.
     known_pids: RefCell<BTreeMap<u16, u32>>,
     broken: RefCell<Option<String>>,
@@ -178,6 +181,7 @@ impl ProcessWorld {
             servers,
             network,
             disks: RefCell::default(),
+            clocks: RefCell::default(),
             known_pids: RefCell::default(),
             broken: RefCell::default(),
             crashed: RefCell::default(),
@@ -349,6 +353,21 @@ impl ProcessWorld {
         self.0.trouble.notify_waiters();
     }
 
+    /// Changes what is known of a node's clock and writes it for its process.
+    fn tell_clock(&self, node: u16, file: &Path, change: impl Fn(&mut Clock)) -> Result<(), BackendError> {
+        let (true, Some(server)) =
+            (self.0.options.clocks, self.0.servers_of.get(usize::from(node).wrapping_sub(1)))
+        else {
+            return Ok(());
+        };
+        let mut clocks = self.0.clocks.borrow_mut();
+        let clock = clocks.entry(node).or_default();
+        change(clock);
+        clock
+            .write(file, &server.program)
+            .map_err(|error| harness(format!("cannot write n{node}'s clock: {error}")))
+    }
+
     fn disk(&self, node: u16) -> Disk {
         self.0.disks.borrow().get(&node).copied().unwrap_or_default()
     }
@@ -463,6 +482,7 @@ impl World for ProcessWorld {
             let (plan, log) = (self.0.claim.plan, folder.log(node));
             let full = self.disk(node) == Disk::Full;
             let clock = folder.clock(node);
+            self.tell_clock(node, &clock, |clock| clock.started = World::now(self))?;
             Spawn {
                 node,
                 env: if self.0.options.clocks {
@@ -565,8 +585,8 @@ impl World for ProcessWorld {
         }
         let folder = self.0.folder.borrow();
         let folder = folder.as_ref().ok_or_else(|| harness("the run is over".to_owned()))?;
-        clocks::write(&folder.clock(node), shift)
-            .map_err(|error| harness(format!("cannot write n{node}'s clock: {error}")))?;
+        let now = World::now(self);
+        self.tell_clock(node, &folder.clock(node), |clock| (clock.shift, clock.since) = (shift, now))?;
         Ok(Ok(format!("{:+} ms, {:+} ppm", shift.offset_ms, shift.drift_ppm)))
     }
 

@@ -20,7 +20,7 @@ use crate::answer::{Answer, Witness};
 use crate::linear::{Limits, keyed};
 use crate::record::objects::{Converter, Object, Part, parts};
 use crate::record::verdict::{Consistency, ObjectCount, Validity};
-use crate::record::{Expect, Nanos, Record};
+use crate::record::{Expect, Nanos, NodeId, Record};
 use crate::timeline::Timeline;
 
 /// What the checks may spend. No limit of time: a stored run is judged again as it was judged.
@@ -152,19 +152,27 @@ impl Grader<'_> {
     fn excuse_of_witness(&mut self, part: &Part, judged: &Judged, witness: &Witness) -> Excuse {
         let ops: Vec<u32> = witness.ops.iter().map(|op| judged.from[op.0 as usize]).collect();
         if part.object == Object::CounterAtReplicas {
-            return self.resynced(&ops);
+            return self.excuse_of_replicas(&ops);
         }
         ops.into_iter().find_map(|op| self.excuse(op))
     }
 
-    /// A replica that took over another master's data in between went back with that master, not by itself.
-    fn resynced(&self, ops: &[u32]) -> Excuse {
+    /// What READONLY leaves open (REDIS-CLUSTER-FACTS 9.1): each replica lags by itself, so a client that goes over to
+    /// another one, as it must when a replica becomes master, may go back; and a replica that takes another master's data
+    /// goes back with that master. One that stays where it is never does.
+    fn excuse_of_replicas(&self, ops: &[u32]) -> Excuse {
         let ops = || ops.iter().map(|&op| &self.record.ops[op as usize]);
         let from = ops().map(|op| op.invoked).min()?;
         let to = ops().filter_map(|op| op.completed).max()?;
-        let node = ops().filter_map(|op| op.node).find(|&node| self.windows.full_resync(node, from, to))?;
-        let why = format!("{} took all data of its master anew in between", self.record.node_name(node));
-        Some(("resync", why))
+        let nodes: BTreeSet<NodeId> = ops().filter_map(|op| op.node).collect();
+        let mut nodes = nodes.into_iter();
+        let (first, other) = (nodes.next()?, nodes.next());
+        if let Some(other) = other {
+            let name = |node| self.record.node_name(node);
+            let why = format!("read at {} and at {}, which lag each by itself", name(first), name(other));
+            return Some(("another replica", why));
+        }
+        self.windows.began_anew(first, from, to).map(|why| ("resync", why))
     }
 
     fn excuse(&mut self, number: u32) -> Excuse {

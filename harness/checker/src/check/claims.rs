@@ -1,0 +1,138 @@
+//! W10: a slot goes to another master by a claim with a greater epoch that neither an election nor a migration made. An
+//! operator said whose it is (SETSLOT, ADDSLOTS) or gave out an epoch (BUMPEPOCH), `fix` closed it at any price, or a node
+//! came back with an old nodes.conf. Who loses a slot so deletes its keys, and who wins it never had them.
+
+use super::migration::Migrations;
+use crate::record::{Action, Nanos, NodeId, Record, Seen, View};
+use crate::slots;
+use crate::timeline::{SECOND, Timeline, seconds};
+
+/// How long after it was made a claim may take to reach a node that no fault touches: it rides on the next ping, and a node
+/// that must wait to rejoin (up to 5 s) hears it then.
+const HEARD_WITHIN: Nanos = 10 * SECOND;
+
+/// What can have made a claim.
+#[derive(Debug)]
+struct Cause {
+    at: Nanos,
+    /// Only of this slot.
+    slot: Option<u16>,
+    what: String,
+}
+
+/// All that can have made claims.
+#[derive(Debug)]
+pub(super) struct Claims(Vec<Cause>);
+
+/// The last answer of a node in which it held a slot, and the first in which it did not.
+struct Handover<'a> {
+    /// When it was first asked in the time that it held it.
+    held_since: Nanos,
+    held: &'a Seen,
+    lost: &'a Seen,
+    lost_at: &'a View,
+}
+
+impl Claims {
+    pub fn of(record: &Record) -> Self {
+        let causes = record.faults.iter().flat_map(|event| {
+            let fix = event.step.name == "fix";
+            event.step.actions.iter().filter_map(move |action| cause(event.time, action, fix))
+        });
+        Self(causes.collect())
+    }
+
+    /// How the slot of a key was taken from the node that executed a write asked for at `since`, if it was: in words.
+    pub fn took(
+        &self,
+        record: &Record,
+        timeline: &Timeline,
+        migrations: &Migrations,
+        (key, slot): (&str, u16),
+        (node, since): (NodeId, Nanos),
+    ) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let handover = handover(record, timeline, node, slot, since)?;
+        let row = handover.lost.table.iter().find(|row| slots::contains(&row.slots, slot))?;
+        let winner = record.node_id(&row.node).filter(|&winner| winner != node)?;
+        let elected = timeline
+            .promotions_of_slot(slot)
+            .any(|it| it.node == winner && it.from == Some(node) && it.time >= handover.held_since);
+        let carried = handover.held.open_slots.contains(&slot) || migrations.brought(key, winner, since);
+        if row.epoch <= handover.held.epoch || elected || carried {
+            return None;
+        }
+        let lost_at = handover.lost_at.time;
+        let cause = self.0.iter().rfind(|cause| {
+            let heard = timeline.widen(cause.at, cause.at + HEARD_WITHIN);
+            cause.at <= lost_at
+                && cause.slot.is_none_or(|only| only == slot)
+                && (handover.lost_at.sent <= heard || timeline.faults.touched_within(node, cause.at, lost_at))
+        })?;
+        Some(format!(
+            "{} lost slot {slot} by {} to {}, whose claim had the greater epoch {}, after {} ({})",
+            record.node_name(node),
+            seconds(lost_at),
+            row.node,
+            row.epoch,
+            cause.what,
+            seconds(cause.at)
+        ))
+    }
+}
+
+fn cause(at: Nanos, action: &Action, fix: bool) -> Option<Cause> {
+    match action {
+        Action::Asked { node, command, .. } => {
+            let slot = gives_slots(command)?;
+            Some(Cause { at, slot, what: format!("{node} was told {command}") })
+        }
+        Action::Damaged { node, what } if what.contains("nodes.conf") => {
+            Some(Cause { at, slot: None, what: format!("the storm changed {node}'s nodes.conf") })
+        }
+        Action::Work { outcome: Some(_), .. } if fix => {
+            Some(Cause { at, slot: None, what: "open slots were closed".to_owned() })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a command can make a claim: of one slot (inside), or of any.
+fn gives_slots(command: &str) -> Option<Option<u16>> {
+    let words: Vec<String> = command.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["CLUSTER", "SETSLOT", slot, "NODE", _] => Some(slot.parse().ok()),
+        [
+            "CLUSTER",
+            "BUMPEPOCH" | "SET-CONFIG-EPOCH" | "ADDSLOTS" | "ADDSLOTSRANGE" | "DELSLOTS" | "DELSLOTSRANGE"
+            | "FLUSHSLOTS" | "RESET",
+            ..,
+        ] => Some(None),
+        _ => None,
+    }
+}
+
+/// When the node lost the slot after `since`, by its own word.
+fn handover<'a>(
+    record: &'a Record,
+    timeline: &Timeline,
+    node: NodeId,
+    slot: u16,
+    since: Nanos,
+) -> Option<Handover<'a>> {
+    let mut held: Option<(Nanos, &Seen)> = None;
+    for view in timeline.answers[usize::from(node.0)].answered.iter().map(|&i| &record.views[i]) {
+        let Some(seen) = &view.seen else { continue };
+        if seen.master && slots::contains(&seen.slots, slot) {
+            held = Some((held.map_or(view.sent, |(since, _)| since), seen));
+        } else if let Some((held_since, held)) = held.take()
+            && view.time >= since
+        {
+            return Some(Handover { held_since, held, lost: seen, lost_at: view });
+        }
+    }
+    None
+}
