@@ -243,6 +243,7 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
+        holding.extend(self.given_away(suspect));
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {
@@ -250,6 +251,14 @@ impl<'a> Judge<'a> {
         }
         holding.sort_by_key(|(name, _)| rank(name));
         holding
+    }
+
+    /// W17: an operator gave the slot to another master and left its keys behind: they are deleted there.
+    fn given_away(&self, suspect: &Suspect) -> Option<(&'static str, String)> {
+        let heard = 2 * self.timeline.node_timeout();
+        let of_slot = self.timeline.faults.given_away.iter().filter(|(slot, _)| *slot == suspect.slot);
+        let at = of_slot.map(|(_, at)| *at).find(|at| suspect.invoked <= at + heard)?;
+        Some(("W17", format!("SETSLOT NODE gave slot {} away at {} without its keys", suspect.slot, seconds(at))))
     }
 
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
@@ -489,6 +498,7 @@ fn acked_by(record: &Record, op: &Operation) -> String {
 
 /// DESIGN's order in which the windows are tried.
 fn rank(window: &str) -> usize {
-    const ORDER: [&str; 11] = ["W9", "W10", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
+    const ORDER: [&str; 12] =
+        ["W9", "W10", "W17", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
     ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
 }

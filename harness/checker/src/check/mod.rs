@@ -1,6 +1,7 @@
 //! The checks, one file each, and the index of writes and reads that several of them share.
 
 pub mod availability;
+pub mod candidates;
 pub mod consistency;
 pub mod convergence;
 pub mod elements;

@@ -62,7 +62,7 @@ impl CutEffect {
     pub(crate) fn of(policy: &str) -> Option<Self> {
         let word = policy.trim_start().to_ascii_lowercase();
         let is = |name: &str| word.starts_with(name);
-        if is("blackhole") || is("refuse") || is("half") {
+        if is("blackhole") || is("refuse") || is("half") || is("dead") {
             return Some(Self::Blocks);
         }
         if is("messages") {
@@ -93,6 +93,8 @@ pub struct Faults {
     pub bus_delay: BTreeMap<NodeId, Nanos>,
     /// When an operator moved slots (reshard, rebalance, fix) or said a command of his own.
     pub moving: Spans,
+    /// Slots that an operator gave to another master with `CLUSTER SETSLOT slot NODE` and nothing else, and when.
+    pub given_away: Vec<(u16, Nanos)>,
 }
 
 impl Faults {
@@ -213,10 +215,12 @@ impl Faults {
                     }
                 }
             }
+            Action::Asked { command, .. } => {
+                self.given_away.extend(given_away(command).map(|slot| (slot, time)));
+            }
             Action::Damaged { .. }
             | Action::Disk { .. }
             | Action::Clock { .. }
-            | Action::Asked { .. }
             | Action::Work { .. }
             | Action::Refused { .. } => {}
             Action::Healed { from, to, planes } => {
@@ -243,6 +247,21 @@ impl Faults {
         process.down.close(time);
         let wiped = process.wipes.iter().any(|&at| down.from <= at && at <= time);
         process.restarts.push(Restart { node, down_at: down.from, at: time, wiped });
+    }
+}
+
+/// The slot that a command gives to a node.
+fn given_away(command: &str) -> Option<u16> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    match words[..] {
+        [cluster, setslot, slot, node, _]
+            if cluster.eq_ignore_ascii_case("CLUSTER")
+                && setslot.eq_ignore_ascii_case("SETSLOT")
+                && node.eq_ignore_ascii_case("NODE") =>
+        {
+            slot.parse().ok()
+        }
+        _ => None,
     }
 }
 
