@@ -4,7 +4,7 @@
 use crate::record::{Nanos, Record};
 
 /// Promises that a fault may void, by the names of the rules that depend on them; and three that are no rule's name.
-pub const GUARANTEES: [&str; 17] = [
+pub const GUARANTEES: [&str; 19] = [
     "one-vote-per-epoch",
     "votes-for-the-entitled",
     "fail-by-a-majority",
@@ -17,6 +17,8 @@ pub const GUARANTEES: [&str; 17] = [
     "promotion-epoch-is-new",
     "no-lasting-equal-epochs",
     "only-a-replica-takes-over",
+    "promoted-data-is-fresh-enough",
+    "best-replica-is-promoted",
     "no-crash",
     ACKNOWLEDGED_WRITES,
     SPLIT_BRAIN_BOUND,

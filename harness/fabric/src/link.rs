@@ -69,6 +69,9 @@ pub enum Policy {
     Stall { permille: u16, stall_ms: u32 },
     /// At most so many bytes a second, all connections of the link and plane together.
     Rate { bytes_per_s: u32 },
+    /// Connections that exist when the policy begins are dead for good, also after it has ended: nothing passes on them,
+    /// no FIN and no RST; new ones pass. What a firewall does that has lost its table.
+    Dead,
 }
 
 /// What becomes of connections that lived through a blackhole.

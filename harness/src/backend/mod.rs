@@ -44,7 +44,7 @@ pub trait World: Clone + 'static {
     /// Answers the event's index and time.
     fn record(&self, kind: Kind, process: Process, body: Body) -> (u64, Nanos);
     /// Writes one poll's answer to the views.
-    fn record_view(&self, view: &View);
+    fn record_view(&self, view: View);
     /// Writes what was seen on a replication link.
     fn record_stream(&self, line: &StreamLine);
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,10 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use super::crowd::{self, Answer};
 use super::simulate::watch_interrupts;
 use crate::backend::process::binary_sha256;
 use crate::hunt::swarm::{self, SWARM};
-use crate::hunt::{self, signature};
+use crate::hunt::{self, repro_text, signature};
 use crate::plan::{Directive, Plan, StormFile};
 
 const EXAMPLES: &str = "Examples:
@@ -170,13 +171,8 @@ impl Progress {
     }
 }
 
-/// What one storm came to.
-struct Answer {
-    seed: u64,
-    /// Signatures and fingerprint, or why there was no storm.
-    outcome: Result<(Vec<String>, String), String>,
-    took: Duration,
-}
+/// What one storm came to: signatures and fingerprint, or why there was no storm.
+type Outcome = Result<(Vec<String>, String), String>;
 
 /// Hunts.
 pub fn run(args: &HuntArgs) -> Result<ExitCode, Failure> {
@@ -266,38 +262,23 @@ fn tell(bar: Option<&ProgressBar>, text: &str) {
 }
 
 /// Runs the storms that are left, on threads of their own; ends when all are done or `stop` is set.
-fn storms(args: &HuntArgs, progress: &Progress, stop: &Arc<AtomicBool>) -> mpsc::IntoIter<Answer> {
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+fn storms(
+    args: &HuntArgs,
+    progress: &Progress,
+    stop: &Arc<AtomicBool>,
+) -> impl Iterator<Item = Answer<Outcome>> + use<> {
     let last = if args.time.is_some() { u64::MAX } else { args.seeds.1 };
-    let next = Arc::new(AtomicU64::new(args.seeds.0));
-    let done: Arc<Vec<(u64, u64)>> = Arc::new(progress.done.clone());
-    let (answers, heard) = mpsc::channel();
-    for _ in 0..jobs.max(1) {
-        let (args, next, done) = (args.clone(), Arc::clone(&next), Arc::clone(&done));
-        let (stop, answers) = (Arc::clone(stop), answers.clone());
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= last {
-                    return;
-                }
-                if done.iter().any(|(from, to)| (*from..*to).contains(&seed)) {
-                    continue;
-                }
-                let began = Instant::now();
-                let outcome = one(&args, seed, &stop);
-                // A storm that was cut short says nothing of its seed.
-                let cut_short = stop.load(Ordering::Relaxed);
-                if cut_short || answers.send(Answer { seed, outcome, took: began.elapsed() }).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    heard.into_iter()
+    let done = progress.done.clone();
+    let is_done = move |seed| done.iter().any(|(from, to)| (*from..*to).contains(&seed));
+    let (args_of_all, asked) = (args.clone(), Arc::clone(stop));
+    crowd::run(args.seeds.0..last, is_done, args.jobs, stop, move |seed| {
+        let outcome = one(&args_of_all, seed, &asked);
+        // A storm that was cut short says nothing of its seed.
+        (!asked.load(Ordering::Relaxed)).then_some(outcome)
+    })
 }
 
-fn one(args: &HuntArgs, seed: u64, stop: &Arc<AtomicBool>) -> Result<(Vec<String>, String), String> {
+fn one(args: &HuntArgs, seed: u64, stop: &Arc<AtomicBool>) -> Outcome {
     let plan = args.plan(seed)?;
     let judged = hunt::judge(&plan, stop).map_err(|error| error.to_string())?;
     Ok((judged.signatures, judged.fingerprint))
@@ -312,21 +293,6 @@ fn keep(args: &HuntArgs, folder: &Path, seed: u64, signature: &str, fingerprint:
     let plan = args.plan(seed).map_err(anyhow::Error::msg)?;
     fs::write(&path, repro_text(&plan, signature, Some(fingerprint)))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// A finding's file: all that a replay needs.
-pub fn repro_text(plan: &Plan, signature: &str, fingerprint: Option<&str>) -> String {
-    let file = StormFile {
-        signature: Some(signature.to_owned()),
-        fingerprint: fingerprint.map(str::to_owned),
-        ..plan.to_file()
-    };
-    let comment = format!(
-        "{signature}\nReplay it: slotstorm repro THIS-FILE\nMake it smaller: slotstorm shrink THIS-FILE\n\
-         Found by slotstorm {} in its simulator.",
-        env!("CARGO_PKG_VERSION")
-    );
-    file.to_toml(&comment)
 }
 
 fn load(args: &HuntArgs, folder: &Path) -> anyhow::Result<Progress> {

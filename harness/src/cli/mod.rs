@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod campaign;
 mod check;
 pub mod cluster;
+mod crowd;
 pub mod determinism;
 mod doctor;
 mod faults;

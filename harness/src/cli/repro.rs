@@ -9,15 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use slotstorm_checker::JudgeOptions;
-use slotstorm_checker::record::verdict::Verdict;
 
 use super::Failure;
-use super::hunt::repro_text;
 use super::run::{self, Backend};
 use super::simulate::watch_interrupts;
 use super::terminal::Terminal;
 use crate::backend::process::run_local;
-use crate::hunt::{self, Judged, shrink, signature, story};
+use crate::hunt::{self, Judged, Trial, signature};
 use crate::plan::{Plan, StormFile};
 use crate::verdict;
 
@@ -48,9 +46,21 @@ pub struct ShrinkArgs {
     /// A finding's file, or the folder of a run
     #[arg(value_name = "FILE|RUN")]
     path: PathBuf,
-    /// Storms to try at most
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    budget: u32,
+    /// Storms to try at most [default: 300; on processes 40]
+    #[arg(long, value_name = "N")]
+    budget: Option<u32>,
+    /// sim (exact) or process (real processes: a smaller storm is run several times, and a vote is taken)
+    #[arg(long, value_name = "BACKEND", default_value = "sim")]
+    backend: Backend,
+    /// With --backend process: how often each storm is run at most
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    times: u32,
+    /// With --backend process: another server under test
+    #[arg(long, value_name = "SUT")]
+    sut: Option<String>,
+    /// Where runs on processes land
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
     /// Where the small one is written [default: beside, as NAME.small.toml]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -60,6 +70,7 @@ pub struct ShrinkArgs {
 struct Finding {
     plan: Plan,
     signature: Option<String>,
+    fingerprint: Option<String>,
 }
 
 impl Finding {
@@ -70,9 +81,20 @@ impl Finding {
             .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
         let file = StormFile::parse(&path.display().to_string(), &text)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let signature = file.signature.clone();
+        let (signature, fingerprint) = (file.signature.clone(), file.fingerprint.clone());
         let plan = Plan::from_file(file, 0).map_err(Failure::Usage)?;
-        Ok(Self { plan, signature })
+        Ok(Self { plan, signature, fingerprint })
+    }
+
+    fn run_on(&mut self, sut: Option<&str>, backend: Backend) -> Result<(), Failure> {
+        let Some(sut) = sut else { return Ok(()) };
+        if backend == Backend::Sim {
+            return Err(Failure::Usage(
+                "--sut needs --backend process: the simulator runs slotstorm's own node".into(),
+            ));
+        }
+        sut.clone_into(&mut self.plan.sut);
+        Ok(())
     }
 
     fn shows(&self, signatures: &[String]) -> bool {
@@ -83,46 +105,52 @@ impl Finding {
     }
 }
 
+/// Where storms are run again.
+struct Stage<'a> {
+    backend: Backend,
+    results: &'a Path,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stage<'_> {
+    fn run(&self, plan: &Plan) -> Result<Judged, Failure> {
+        match self.backend {
+            Backend::Sim => hunt::judge(plan, &self.stop).map_err(run::start_failure),
+            Backend::Process => on_processes(plan, self.results),
+        }
+    }
+}
+
 /// `slotstorm repro`.
 pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
     let mut finding = Finding::read(&args.file)?;
-    if args.sut.is_some() && args.backend == Backend::Sim {
-        return Err(Failure::Usage(
-            "--sut needs --backend process: the simulator runs slotstorm's own node".into(),
-        ));
-    }
-    if let Some(sut) = &args.sut {
-        finding.plan.sut.clone_from(sut);
-    }
-    let stop = watch_interrupts();
+    finding.run_on(args.sut.as_deref(), args.backend)?;
+    let stage = Stage { backend: args.backend, results: &args.out, stop: watch_interrupts() };
     let (mut seen, mut tried) = (0, 0);
     let mut fingerprints = Vec::new();
     for time in 1..=args.times {
-        if stop.load(Ordering::Relaxed) {
+        if stage.stop.load(Ordering::Relaxed) {
             break;
         }
-        let signatures = match args.backend {
-            Backend::Sim => {
-                let judged = simulated(&finding.plan, &stop)?;
-                fingerprints.push(judged.fingerprint);
-                judged.signatures
-            }
-            Backend::Process => signature::of(&on_processes(&finding.plan, &args.out)?),
-        };
+        let judged = stage.run(&finding.plan)?;
+        fingerprints.extend(Some(judged.fingerprint).filter(|print| !print.is_empty()));
         tried += 1;
-        seen += u32::from(finding.shows(&signatures));
-        let told = if signatures.is_empty() { "nothing".to_owned() } else { signatures.join("; ") };
+        seen += u32::from(finding.shows(&judged.signatures));
+        let told =
+            if judged.signatures.is_empty() { "nothing".to_owned() } else { judged.signatures.join("; ") };
         println!("{time:>4}  {told}");
     }
     let what = finding.signature.as_deref().unwrap_or("a failure");
-    let (low, high) = interval(seen, tried);
-    println!("reproduced {seen} of {tried} (95% interval {low:.0} to {high:.0} %): {what}");
+    println!("{}: {what}", proportion(seen, tried));
     if let Some(first) = fingerprints.first() {
         let same = fingerprints.iter().all(|one| one == first);
-        println!(
-            "fingerprint {first}{}",
-            if same { "" } else { ", but not every time: that is a bug of slotstorm" }
-        );
+        let note = match &finding.fingerprint {
+            _ if !same => ", but not every time: that is a bug of slotstorm",
+            Some(found) if found == first => ", as when it was found",
+            Some(_) => "; another build found it, the storm is the same",
+            None => "",
+        };
+        println!("fingerprint {first}{note}");
     }
     Ok(ExitCode::from(u8::from(seen > 0)))
 }
@@ -130,53 +158,116 @@ pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
 /// `slotstorm shrink`.
 pub fn shrink(args: &ShrinkArgs) -> Result<ExitCode, Failure> {
     let mut finding = Finding::read(&args.path)?;
-    let stop = watch_interrupts();
-    let first = simulated(&finding.plan, &stop)?;
-    if !finding.shows(&first.signatures) {
-        let wanted = finding.signature.as_deref().unwrap_or("anything");
-        println!("in the simulator it does not show {wanted}; it shows {:?}", first.signatures);
+    finding.run_on(args.sut.as_deref(), args.backend)?;
+    let stage = Stage { backend: args.backend, results: &args.out, stop: watch_interrupts() };
+    let Some((first, voters)) = first_look(&finding, &stage, args.times.max(1))? else {
         return Ok(ExitCode::SUCCESS);
-    }
+    };
     let signature = finding.signature.take().unwrap_or_else(|| first.signatures[0].clone());
     println!("shrinking: {signature} ({} faults)", finding.plan.schedule().len());
-    let mut fails = |plan: &Plan| {
-        !stop.load(Ordering::Relaxed)
-            && hunt::judge(plan, &stop).is_ok_and(|judged| judged.signatures.contains(&signature))
+    let mut shows = |plan: &Plan| {
+        let once = || stage.run(plan).ok().filter(|judged| judged.signatures.contains(&signature));
+        voters.decide(&stage.stop, once)
     };
-    let mut progress = |what: &str, plan: &Plan| {
-        println!(
-            "  {what:<16} {} faults, {} s, {} clients, {} ops/s, {}+{} nodes",
-            plan.faults.len(),
-            plan.duration_s,
-            plan.clients,
-            plan.rate,
-            plan.masters,
-            plan.masters * plan.replicas
-        );
-    };
-    let small = shrink::shrink(&finding.plan, args.budget, &mut fails, &mut progress);
-    let last = simulated(&small, &Arc::default())?;
+    let small = hunt::small(
+        &finding.plan,
+        first,
+        Trial {
+            budget: args.budget.unwrap_or(if args.backend == Backend::Sim { 300 } else { 40 }),
+            shows: &mut shows,
+            progress: &mut told_smaller,
+        },
+    );
     let output = args.output.clone().unwrap_or_else(|| small_name(&args.path));
-    let story = story::tell(&last.record, &last.verdict);
-    let mut text = repro_text(&small, &signature, Some(&last.fingerprint));
-    text.push_str("\n# What happened:\n");
-    for line in &story {
-        text.extend(["# ", line, "\n"]);
-    }
+    let text = small.text(&signature);
     fs::write(&output, &text).with_context(|| format!("cannot write {}", output.display()))?;
     println!("\n{text}\nwritten to {}", output.display());
     Ok(ExitCode::from(1))
+}
+
+/// The failure as it is before anything is smaller, and how a vote on it is taken; `None`: it does not show.
+fn first_look(finding: &Finding, stage: &Stage<'_>, times: u32) -> Result<Option<(Judged, Vote)>, Failure> {
+    // In the simulator a storm is the same every time.
+    let times = if stage.backend == Backend::Sim { 1 } else { times };
+    let (mut seen, mut tried) = (0, 0);
+    let (mut shown, mut others) = (None, Vec::new());
+    while tried < times && !stage.stop.load(Ordering::Relaxed) {
+        let judged = stage.run(&finding.plan)?;
+        tried += 1;
+        if finding.shows(&judged.signatures) {
+            seen += 1;
+            shown = Some(judged);
+        } else {
+            others.extend(judged.signatures);
+        }
+    }
+    if times > 1 {
+        println!("as it is: {}", proportion(seen, tried));
+    }
+    let Some(shown) = shown else {
+        let wanted = finding.signature.as_deref().unwrap_or("anything");
+        let others = if others.is_empty() { "nothing".to_owned() } else { others.join("; ") };
+        println!("{} it does not show {wanted}; it shows {others}", stage.place());
+        return Ok(None);
+    };
+    // Something smaller may show it half as often: it is run less long, too.
+    Ok(Some((shown, Vote { times, needed: (seen / 2).max(1) })))
+}
+
+impl Stage<'_> {
+    fn place(&self) -> &'static str {
+        if self.backend == Backend::Sim { "in the simulator" } else { "on processes" }
+    }
+}
+
+/// When a storm counts as failing: if it fails so often in so many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Vote {
+    times: u32,
+    needed: u32,
+}
+
+impl Vote {
+    /// Runs it until the vote is decided; what the last failing run showed if it was for it.
+    fn decide<T>(self, stop: &AtomicBool, mut once: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut seen = 0;
+        for left in (0..self.times).rev() {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(shown) = once() {
+                seen += 1;
+                if seen >= self.needed {
+                    return Some(shown);
+                }
+            }
+            if seen + left < self.needed {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// A step of shrinking, for people.
+pub(super) fn told_smaller(what: &str, plan: &Plan) {
+    println!(
+        "  {what:<20} {} faults, {} s, {} clients, {} ops/s, {}+{} nodes",
+        plan.faults.len(),
+        plan.duration_s,
+        plan.clients,
+        plan.rate,
+        plan.masters,
+        plan.masters * plan.replicas
+    );
 }
 
 fn small_name(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("small.toml") } else { path.with_extension("small.toml") }
 }
 
-fn simulated(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Judged, Failure> {
-    hunt::judge(plan, stop).map_err(run::start_failure)
-}
-
-fn on_processes(plan: &Plan, results: &Path) -> Result<Verdict, Failure> {
+/// One run of it on real processes.
+pub(super) fn on_processes(plan: &Plan, results: &Path) -> Result<Judged, Failure> {
     let plan = Rc::new(plan.clone());
     let terminal = Rc::new(Terminal::new(true, &plan));
     let text = plan.to_file().to_toml("a replay");
@@ -184,9 +275,17 @@ fn on_processes(plan: &Plan, results: &Path) -> Result<Verdict, Failure> {
     let done = done.ok_or_else(|| anyhow::anyhow!("interrupted before the cluster stood"))?;
     let options =
         JudgeOptions { interrupted: done.interrupted, harness_error: done.broken, ..JudgeOptions::default() };
-    let verdict = verdict::judge_folder(&done.folder, &options)?;
+    let record = verdict::read_folder(&done.folder)?;
+    let verdict = verdict::judge_record(&done.folder, &record, &options)?;
     verdict::write(&done.folder, &verdict)?;
-    Ok(verdict)
+    let signatures = signature::of(&verdict);
+    Ok(Judged { verdict, signatures, fingerprint: String::new(), record })
+}
+
+/// So many of so many, as a sentence.
+pub(super) fn proportion(seen: u32, tried: u32) -> String {
+    let (low, high) = interval(seen, tried);
+    format!("reproduced {seen} of {tried} (95% interval {low:.0} to {high:.0} %)")
 }
 
 /// Wilson's interval of a proportion at 95%, in percent.
@@ -210,5 +309,22 @@ mod tests {
         assert!((low - 64.0).abs() < 0.5 && (high - 94.8).abs() < 0.5, "{low} {high}");
         assert_eq!(interval(0, 0), (0.0, 100.0));
         assert!(interval(0, 20).0 < 1e-9);
+        assert_eq!(proportion(17, 20), "reproduced 17 of 20 (95% interval 64 to 95 %)");
+    }
+
+    #[test]
+    fn a_vote_ends_as_soon_as_it_is_decided() {
+        let vote = Vote { times: 5, needed: 2 };
+        let decide = |runs: &[bool]| {
+            let mut tried = 0;
+            let once = || {
+                tried += 1;
+                runs[tried - 1].then_some(())
+            };
+            (vote.decide(&AtomicBool::new(false), once).is_some(), tried)
+        };
+        assert_eq!(decide(&[true, false, true]), (true, 3));
+        assert_eq!(decide(&[false, false, false, false]), (false, 4));
+        assert_eq!(decide(&[true, false, false, false, false]), (false, 5));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::run::{Done, of_this_process, start_failure, write_plan};
 use super::terminal::Terminal;
-use super::{Failure, determinism};
+use super::{Failure, crowd, determinism};
 use crate::backend::process::folder::{RunFolder, Utc};
 use crate::backend::sim::{Keep, SimStorm, simulate};
 use crate::driver::Listener;
@@ -34,7 +34,7 @@ pub fn storm(
         return Err(Failure::Usage(text));
     }
     terminal.begin(plan);
-    let started = (Utc::now(), std::time::Instant::now());
+    let (started, before) = (Utc::now(), crowd::processor_time());
     let asked = watch_interrupts();
     let told = Arc::clone(&asked);
     let simulated = simulate(SimStorm {
@@ -44,12 +44,12 @@ pub fn storm(
         interrupted: Rc::new(move || told.load(Ordering::Relaxed)),
     })
     .map_err(start_failure)?;
-    let took_s = started.1.elapsed().as_secs_f64();
+    let took_s = crowd::processor_time().saturating_sub(before).as_secs_f64();
     let mut info = of_this_process(simulated.info)?;
-    info.started = started.0.rfc3339();
+    info.started = started.rfc3339();
     let fingerprint = info.fingerprint.clone().unwrap_or_default();
     terminal.line(&format!(
-        "  fingerprint {fingerprint} of {} events; {:.1} s in {took_s:.2} s, {:.0} times as fast as real time",
+        "  fingerprint {fingerprint} of {} events; {:.1} s in {took_s:.3} s of a core, {:.0} times as fast as real time",
         simulated.events,
         nanos_to_secs(simulated.lasted),
         nanos_to_secs(simulated.lasted) / took_s

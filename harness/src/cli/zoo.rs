@@ -1,53 +1,70 @@
 //! `slotstorm zoo`: does the harness find bugs that were put there on purpose, and is it silent about a node without?
 
-use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use slotstorm_sim::zoo::{SPECIMENS, Specimen, Zoo};
 
 use super::Failure;
-use crate::hunt::{self, swarm};
-use crate::plan::Plan;
+use super::crowd;
+use super::repro::on_processes;
+use super::simulate::watch_interrupts;
+use crate::backend::process::binary_sha256;
+use crate::hunt::zoo::{self, Hunt, Page, Small, Storm};
+use crate::hunt::{self, Trial, swarm};
+use crate::plan::{Plan, StormFile};
+
+/// The node without any bug.
+const HEALTHY: &str = "healthy";
 
 /// Hunt bugs that were put into the node on purpose, and print which were found
 #[derive(clap::Args)]
+#[command(after_help = "Interrupted or ended, the same command goes on where it stopped.")]
 pub struct ZooArgs {
-    /// Storms for each bug; the healthy node gets ten times as many
+    /// Storms of a hunt at most; the healthy node gets ten times as many
     #[arg(long, value_name = "N", default_value_t = 1000)]
     budget: u64,
+    /// Hunts for each bug, with storms of their own
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    hunts: u64,
     /// Only these bugs; `healthy` is the node without any
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// The first seed
+    /// The first hunt's first seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_seed: u64,
     /// Storms at once [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Storms to make each finding small with, at most
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    shrink: u32,
+    /// Replay each small finding so often on real processes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    processes: u32,
+    /// Print the table of what is known, and hunt nothing
+    #[arg(long)]
+    table: bool,
     /// List the bugs and end
     #[arg(long)]
     list: bool,
-    /// Where the table lands
+    /// Where pages, small storms and the table land, in `zoo/`
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
 }
 
-/// The first storm that showed a bug, by its number, and what fired in it.
-type Found = Arc<Mutex<Option<(u64, Vec<String>)>>>;
-
-/// What became of one bug.
-struct Hunted {
-    /// Storms until it was found.
-    storms: Option<u64>,
-    /// What fired.
-    signatures: Vec<String>,
-    took_s: f64,
+/// A page and where it is kept.
+struct Kept<'a> {
+    args: &'a ZooArgs,
+    specimen: Option<&'static Specimen>,
+    path: PathBuf,
+    page: Page,
+    stop: &'a Arc<AtomicBool>,
 }
 
 /// Hunts them all.
@@ -63,104 +80,209 @@ pub fn run(args: &ZooArgs) -> Result<ExitCode, Failure> {
             "this build has no bugs on purpose: cargo run --features zoo -- zoo".into(),
         ));
     }
-    let mut table =
-        String::from("| bug | source | must fire | storms needed | fired | s |\n|---|---|---|---|---|---|\n");
-    let (mut right, mut all) = (0, 0);
-    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|one| one == name);
-    for specimen in SPECIMENS.iter().filter(|specimen| wanted(specimen.name)) {
-        let hunted = hunt_one(args, Some(specimen), args.budget);
-        all += 1;
-        right += u32::from(is_right(specimen, &hunted));
-        row(&mut table, specimen.name, specimen.source, specimen.fires, &hunted, args.budget);
+    let known = |name: &String| name == HEALTHY || SPECIMENS.iter().any(|one| one.name == *name);
+    if let Some(name) = args.only.iter().find(|name| !known(name)) {
+        return Err(Failure::Usage(format!("the zoo has no bug called '{name}'; see slotstorm zoo --list")));
     }
-    if wanted("healthy") {
-        let hunted = hunt_one(args, None, args.budget * 10);
-        all += 1;
-        right += u32::from(hunted.storms.is_none());
-        row(&mut table, "healthy", "control", "", &hunted, args.budget * 10);
-    }
-    println!("{right} of {all} as they should be");
     let folder = args.out.join("zoo");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (binary, storms) = (binary_sha256().context("cannot read this binary")?, swarm::sha256());
+    println!("storms {storms} (the SHA-256 of the first {} of them)", swarm::HASHED);
+    let stop = watch_interrupts();
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|one| one == name);
+    let all = SPECIMENS.iter().map(Some).chain([None]);
+    let mut pages = Vec::new();
+    for specimen in all.filter(|specimen| wanted(specimen.map_or(HEALTHY, |specimen| specimen.name))) {
+        let name = specimen.map_or(HEALTHY, |specimen| specimen.name);
+        let path = folder.join(format!("{name}.json"));
+        let page = load(&path, Page::new(name, &binary, &storms), args.table)?;
+        pages.push(Kept { args, specimen, path, page, stop: &stop });
+    }
+    if !args.table {
+        work(args, &mut pages, &stop)?;
+    }
+    let mut table = String::from(zoo::TABLE);
+    for kept in &pages {
+        table.push_str(&kept.page.row(kept.specimen));
+        table.push('\n');
+    }
     let path = folder.join("table.md");
     fs::write(&path, &table).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}", path.display());
-    Ok(ExitCode::from(u8::from(right < all)))
+    let right = pages.iter().filter(|kept| kept.page.is_right(kept.specimen)).count();
+    println!("{table}\n{right} of {} as they should be\n{}", pages.len(), path.display());
+    Ok(ExitCode::from(u8::from(right < pages.len())))
 }
 
-fn is_right(specimen: &Specimen, hunted: &Hunted) -> bool {
-    if specimen.fires.is_empty() { hunted.storms.is_none() } else { hunted.storms.is_some() }
-}
-
-fn row(table: &mut String, name: &str, source: &str, fires: &str, hunted: &Hunted, budget: u64) {
-    let storms = hunted.storms.map_or_else(|| format!("none in {budget}"), |storms| storms.to_string());
-    let fired = hunted.signatures.join("; ");
-    println!("{name:<28} {storms:<14} {fired} ({:.0} s)", hunted.took_s);
-    // Writing to a string does not fail.
-    let _ = writeln!(table, "| {name} | {source} | {fires} | {storms} | {fired} | {:.0} |", hunted.took_s);
-}
-
-/// Runs storms until one shows what must fire (of a bug that may show nothing: anything), or the budget is used up.
-fn hunt_one(args: &ZooArgs, specimen: Option<&'static Specimen>, budget: u64) -> Hunted {
-    let began = Instant::now();
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let next = Arc::new(AtomicU64::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let found: Found = Arc::default();
-    let first_seed = args.first_seed;
-    let threads: Vec<_> = (0..jobs.max(1))
-        .map(|_| {
-            let (next, stop, found) = (Arc::clone(&next), Arc::clone(&stop), Arc::clone(&found));
-            std::thread::spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= budget || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let mut file = swarm::storm(first_seed + number);
-                    file.mutation = specimen.map(|specimen| specimen.name.to_owned());
-                    let plan = Plan::from_file(file, first_seed);
-                    let Some(signatures) = plan.ok().map(|plan| fired(&plan)) else { continue };
-                    let fires = specimen.map_or("", |specimen| specimen.fires);
-                    if !signatures.is_empty() && is_wanted(&signatures, fires) {
-                        stop.store(true, Ordering::Relaxed);
-                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                        if found.as_ref().is_none_or(|(other, _)| number < *other) {
-                            *found = Some((number, signatures));
-                        }
-                        return;
-                    }
-                }
-            })
-        })
-        .collect();
-    for thread in threads {
-        // A storm that panicked has found nothing; the hook has said so.
-        let _ = thread.join();
-    }
-    let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let took_s = began.elapsed().as_secs_f64();
-    match found {
-        Some((number, signatures)) => Hunted { storms: Some(number + 1), signatures, took_s },
-        None => Hunted { storms: None, signatures: Vec::new(), took_s },
-    }
-}
-
-fn fired(plan: &Plan) -> Vec<String> {
-    // Each storm is run to its end: another thread's finding says nothing of this one.
-    match hunt::judge(plan, &Arc::default()) {
-        Ok(judged) => judged.signatures,
-        // A bug may keep the cluster from being made: that is no finding of a check.
-        Err(error) => {
-            tracing::debug!("seed {}: {error}", plan.seed);
-            Vec::new()
+/// One hunt for each before the second for any, so that an interrupted zoo knows a little of all.
+fn work(args: &ZooArgs, pages: &mut [Kept<'_>], stop: &AtomicBool) -> Result<(), Failure> {
+    for number in 0..args.hunts {
+        for kept in &mut *pages {
+            kept.hunt(number)?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
         }
     }
+    for kept in &mut *pages {
+        kept.make_small()?;
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+    for kept in &mut *pages {
+        kept.replay()?;
+    }
+    Ok(())
 }
 
-/// True if a check fired that the catalogue names; where it names none, any is one too many.
-fn is_wanted(signatures: &[String], fires: &str) -> bool {
-    let checks: Vec<&str> = fires.split(", ").filter(|check| !check.is_empty()).collect();
-    checks.is_empty()
-        || signatures.iter().any(|signature| checks.iter().any(|check| signature.starts_with(check)))
+/// What is kept at `path`, unless it is of another binary or other storms; a table is made of whatever there is.
+fn load(path: &Path, fresh: Page, any: bool) -> anyhow::Result<Page> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(fresh) };
+    let old: Page = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no page of a zoo; move it away to begin anew", path.display()))?;
+    let same = old.binary_sha256 == fresh.binary_sha256 && old.storms_sha256 == fresh.storms_sha256;
+    Ok(if same || any { old } else { fresh })
+}
+
+impl Kept<'_> {
+    fn save(&self) -> anyhow::Result<()> {
+        let fresh = self.path.with_extension("json.new");
+        fs::write(&fresh, serde_json::to_string_pretty(&self.page)?)?;
+        fs::rename(&fresh, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// The storm of a seed.
+    fn file(&self, seed: u64) -> StormFile {
+        StormFile { mutation: self.specimen.map(|specimen| specimen.name.to_owned()), ..swarm::storm(seed) }
+    }
+
+    /// Goes on with the hunt of this number until it has found the bug or used its budget up. What must be silent is
+    /// not done with its first finding.
+    fn hunt(&mut self, number: u64) -> Result<(), Failure> {
+        let budget = match self.specimen {
+            // One long hunt: there is nothing to take a median of.
+            None if number > 0 => return Ok(()),
+            None => self.args.budget * 10,
+            Some(_) => self.args.budget,
+        };
+        let at = number as usize;
+        while self.page.hunts.len() <= at {
+            self.page.hunts.push(Hunt::new(self.page.hunts.len() as u64, self.args.first_seed));
+        }
+        let wanted = zoo::wanted(self.specimen);
+        let mut hunt = self.page.hunts[at].clone();
+        if hunt.found.is_some() || hunt.storms >= budget {
+            return Ok(());
+        }
+        let (began, mut saved) = (Instant::now(), Instant::now());
+        let (seeds, file) = (hunt.next_seed()..hunt.first_seed + budget, self.specimen.map(|it| it.name));
+        let done = Arc::new(AtomicBool::new(false));
+        let (asked, finished) = (Arc::clone(self.stop), Arc::clone(&done));
+        let answers = crowd::run(
+            seeds,
+            |_| false,
+            self.args.jobs,
+            &done,
+            move |seed| {
+                let storm = fired(file, seed, &asked);
+                if asked.load(Ordering::Relaxed) {
+                    finished.store(true, Ordering::Relaxed);
+                    return None;
+                }
+                Some(storm)
+            },
+        );
+        // Storms count in the order of their seeds, whoever ends first.
+        let mut early = std::collections::BTreeMap::new();
+        for answer in answers {
+            early.insert(answer.seed, answer.outcome);
+            while let Some(storm) = early.remove(&hunt.next_seed()) {
+                if hunt.note(storm, &wanted) {
+                    done.store(true, Ordering::Relaxed);
+                    break;
+                }
+            }
+            if hunt.found.is_some() {
+                break;
+            }
+            if saved.elapsed() > Duration::from_secs(5) {
+                self.page.hunts[at] = hunt.clone();
+                self.save()?;
+                saved = Instant::now();
+            }
+        }
+        let told = match &hunt.found {
+            Some(found) => format!("found by storm {}: {}", found.storm, found.signatures.join("; ")),
+            None => format!("not found in {} storms, {} fired otherwise", hunt.storms, hunt.others),
+        };
+        let took = began.elapsed().as_secs_f64();
+        println!("{:<28} hunt {}: {told} ({took:.0} s)", self.page.bug, number + 1);
+        self.page.hunts[at] = hunt;
+        Ok(self.save()?)
+    }
+
+    /// Shrinks the first finding.
+    fn make_small(&mut self) -> Result<(), Failure> {
+        let Some(found) = self.page.found().filter(|_| self.page.small.is_none()) else { return Ok(()) };
+        let wanted = zoo::wanted(self.specimen);
+        let Some(signature) = zoo::right(&found.signatures, &wanted).cloned() else { return Ok(()) };
+        let plan = Plan::from_file(self.file(found.seed), found.seed).map_err(Failure::Usage)?;
+        let mut shows = |plan: &Plan| {
+            let judged = hunt::judge(plan, self.stop).ok()?;
+            (!self.stop.load(Ordering::Relaxed) && judged.signatures.contains(&signature)).then_some(judged)
+        };
+        let Some(first) = shows(&plan) else { return Ok(()) };
+        let trial = Trial { budget: self.args.shrink, shows: &mut shows, progress: &mut |_, _| {} };
+        let small = hunt::small(&plan, first, trial);
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let file = format!("{}.toml", self.page.bug);
+        let path = self.path.with_file_name(&file);
+        fs::write(&path, small.text(&signature))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let faults: Vec<String> =
+            small.plan.faults.iter().map(|fault| fault.kind.name().to_owned()).collect();
+        println!("{:<28} shrunk to {}: {}", self.page.bug, faults.join(", "), path.display());
+        self.page.small = Some(Small { file, signature, faults });
+        Ok(self.save()?)
+    }
+
+    /// Replays the small one on real processes.
+    fn replay(&mut self) -> Result<(), Failure> {
+        let Some(small) = self.page.small.clone() else { return Ok(()) };
+        let path = self.path.with_file_name(&small.file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = StormFile::parse(&small.file, &text).map_err(|error| Failure::Usage(error.to_string()))?;
+        let plan = Plan::from_file(file, 0).map_err(Failure::Usage)?;
+        let before = self.page.on_processes.tried;
+        while self.page.on_processes.tried < self.args.processes && !self.stop.load(Ordering::Relaxed) {
+            let judged = on_processes(&plan, &self.args.out)?;
+            let tally = &mut self.page.on_processes;
+            tally.tried += 1;
+            tally.seen += u32::from(judged.signatures.contains(&small.signature));
+            self.save()?;
+        }
+        if self.page.on_processes.tried > before {
+            let zoo::Tally { seen, tried } = self.page.on_processes;
+            println!("{:<28} {}", self.page.bug, super::repro::proportion(seen, tried));
+        }
+        Ok(())
+    }
+}
+
+fn fired(mutation: Option<&str>, seed: u64, stop: &Arc<AtomicBool>) -> Storm {
+    let file = StormFile { mutation: mutation.map(str::to_owned), ..swarm::storm(seed) };
+    let judged = Plan::from_file(file, seed).map(|plan| hunt::judge(&plan, stop));
+    match judged {
+        Ok(Ok(judged)) => Storm::Judged(judged.signatures),
+        Ok(Err(error)) => {
+            tracing::debug!("seed {seed}: {error}");
+            Storm::Broken
+        }
+        Err(error) => {
+            tracing::debug!("seed {seed}: {error}");
+            Storm::Broken
+        }
+    }
 }

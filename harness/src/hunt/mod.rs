@@ -1,11 +1,18 @@
 //! Looking for failures in many simulated storms, and making the found ones small.
 //!
-//! `swarm` which storms · `signature` what a failure is called · `shrink` the smallest schedule that shows it · `story` what happened, in words.
+//! `swarm` which storms · `signature` what a failure is called · `shrink` fewer and simpler
+//! faults · `moments` events in place of times · `story` what happened, in words · `small` these three · `zoo` what became
+//! of the bugs that were put in on purpose.
 
-pub mod shrink;
+mod moments;
+mod shrink;
 pub mod signature;
-pub mod story;
+mod small;
+mod story;
 pub mod swarm;
+pub mod zoo;
+
+pub use small::{Small, Trial, repro_text, small};
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,10 +1,14 @@
 //! Swarm testing: each seed turns options on or off, so that a thousand storms are not one storm a thousand times. One
 //! preset, workload, topology and persistence a storm; no storm has them all, and over many seeds all combinations come.
 
+use std::fmt::Write as _;
+
 use rand::Rng;
 use rand::seq::IndexedRandom;
+use sha2::{Digest, Sha256};
+use slotstorm_checker::record::Expect;
 
-use crate::plan::{Directive, PRESETS, StormFile, seed};
+use crate::plan::{Directive, PRESETS, Plan, StormFile, seed};
 
 /// The name under which it is asked for in place of a preset.
 pub const SWARM: &str = "swarm";
@@ -18,6 +22,11 @@ pub fn storm(number: u64) -> StormFile {
     let preset = pick(&presets);
     let workload = pick(&["set", "append"]);
     let appendfsync = pick(&["everysec", "everysec", "always"]);
+    let failover_timing = pick(&["fast", "fast", "redis"]);
+    // Stale data is refused after this time: a long one is never reached in a storm.
+    let (validity_factor, ping_period) =
+        if pick(&["long", "long", "short"]) == "short" { (1, 1) } else { (10, 10) };
+    let expect = if pick(&["redis", "redis", "wait"]) == "wait" { Expect::Wait } else { Expect::Redis };
     let duration_s = [30.0, 60.0][rng.random_range(0..2)];
     let replicas = [1, 1, 2][rng.random_range(0..3)];
     let masters = [3, 3, 4, 5][rng.random_range(0..4)];
@@ -33,7 +42,33 @@ pub fn storm(number: u64) -> StormFile {
         masters: Some(masters),
         replicas: Some(replicas),
         node_timeout_ms: Some(node_timeout_ms),
-        set: [("appendfsync".to_owned(), Directive::Text(appendfsync))].into(),
+        expect: Some(expect),
+        set: [
+            ("appendfsync", Directive::Text(appendfsync)),
+            ("failover-timing", Directive::Text(failover_timing)),
+            ("cluster-replica-validity-factor", Directive::Number(validity_factor)),
+            ("repl-ping-replica-period", Directive::Number(ping_period)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into(),
         ..StormFile::default()
     }
+}
+
+/// Storms that [`sha256`] is made of.
+pub const HASHED: u64 = 1000;
+
+/// Of the schedules of the first storms: whoever changes a preset changes it.
+pub fn sha256() -> String {
+    let mut hash = Sha256::new();
+    for seed in 0..HASHED {
+        let text = Plan::from_file(storm(seed), seed).map(|plan| plan.to_file().to_toml(""));
+        hash.update(text.unwrap_or_else(|error| error));
+    }
+    let mut text = String::new();
+    for byte in hash.finalize() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -250,6 +250,7 @@ fn policy_name(policy: Policy) -> String {
         Policy::Reset => "reset".into(),
         Policy::Delay { delay_ms, jitter_ms } => format!("delay {delay_ms} ms + {jitter_ms} ms"),
         Policy::HalfClose => "half-close".into(),
+        Policy::Dead => "dead connections".into(),
         Policy::Stall { permille, stall_ms } => {
             format!("delay {stall_ms} ms (at times: {permille} of 1000 pieces stall)")
         }

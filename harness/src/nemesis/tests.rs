@@ -225,7 +225,7 @@ fn a_careful_fault_never_takes_the_last_sound_copy() {
         let mut nemesis = nemesis(&two(careful));
         let mut model = cluster();
         for number in 4..=6 {
-            let mut seen = model.node(number).unwrap().seen.clone().unwrap().1;
+            let mut seen = Seen::clone(&model.node(number).unwrap().seen.as_ref().unwrap().1);
             seen.link_up = true;
             model.set_seen(number, 0, seen);
         }
@@ -275,7 +275,7 @@ fn a_command_names_nodes_by_what_they_are() {
          command = 'CLUSTER SETSLOT 0 NODE {id of master of slot 16000} \"a b\" {port of n2}'\n",
     );
     let mut model = cluster();
-    let mut seen = model.node(3).unwrap().seen.clone().unwrap().1;
+    let mut seen = Seen::clone(&model.node(3).unwrap().seen.as_ref().unwrap().1);
     seen.id = "cafe".into();
     model.set_seen(3, 0, seen);
     let step = nemesis.on(11 * S, &model).unwrap();

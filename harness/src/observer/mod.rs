@@ -137,6 +137,10 @@ struct Line {
     link: LinkId,
     connected: bool,
     incoming: BytesMut,
+    /// Which process is at the other end; none before the first poll was answered.
+    run_id: Option<String>,
+    /// How many answers the poll under way asked for, and those that came.
+    asked: usize,
     answers: Vec<String>,
     /// Answers of polls that were given up, still to come: they are skipped, so that no view is older than
     /// its poll.
@@ -179,7 +183,7 @@ impl<W: World> Poller<W> {
                 let before = self.shared.model.borrow().node(self.number).and_then(|node| node.seen.clone());
                 let change =
                     before.and_then(|(_, before)| role_change(view.time, &view.node, &before, &seen));
-                self.shared.model.borrow_mut().set_seen(self.number, view.time, (*seen).clone());
+                self.shared.model.borrow_mut().set_seen(self.number, view.time, Rc::new((*seen).clone()));
                 view.seen = Some(*seen);
                 if let Some(change) = change {
                     (self.shared.on_role)(&change);
@@ -187,7 +191,7 @@ impl<W: World> Poller<W> {
             }
             Polled::Silent(why) => view.error = Some(why),
         }
-        self.world.record_view(&view);
+        self.world.record_view(view);
     }
 
     async fn poll(&mut self, sent: Nanos) -> Polled {
@@ -199,6 +203,8 @@ impl<W: World> Poller<W> {
                 link,
                 connected: false,
                 incoming: BytesMut::new(),
+                run_id: None,
+                asked: 0,
                 answers: Vec::new(),
                 stale: 0,
             });
@@ -209,15 +215,14 @@ impl<W: World> Poller<W> {
                 && line.stale == 0
                 && !asked
             {
-                line.answers.clear();
                 asked = true;
-                let link = line.link;
-                self.mailbox.send(link, questions());
+                let (link, questions) = (line.link, line.ask());
+                self.mailbox.send(link, questions);
             }
             let Some(event) = self.mailbox.next(deadline).await else {
                 let why = match &mut self.line {
                     Some(line) if asked => {
-                        line.stale += reading::QUESTIONS.len() - line.answers.len();
+                        line.stale += line.asked - line.answers.len();
                         "no answer"
                     }
                     Some(line) if line.connected => "no answer to an earlier question",
@@ -244,10 +249,14 @@ impl<W: World> Poller<W> {
                         self.line = None;
                         return Polled::Silent(why);
                     }
-                    if asked && line.answers.len() == reading::QUESTIONS.len() {
+                    if asked && line.answers.len() == line.asked {
+                        if line.run_id.is_none() {
+                            line.run_id = line.answers.pop().map(|answer| reading::run_id(&answer));
+                        }
                         let answers = std::mem::take(&mut line.answers);
-                        let answers: [String; 4] = answers.try_into().expect("just counted");
-                        return match reading::read(&answers, &self.shared.names) {
+                        let answers: [String; 3] = answers.try_into().expect("just counted");
+                        let run_id = line.run_id.as_deref().unwrap_or_default();
+                        return match reading::read(&answers, run_id, &self.shared.names) {
                             Ok(seen) => Polled::Answered(Box::new(seen)),
                             Err(error) => Polled::Silent(error.to_string()),
                         };
@@ -259,6 +268,22 @@ impl<W: World> Poller<W> {
 }
 
 impl Line {
+    /// The questions of a poll that begins now.
+    fn ask(&mut self) -> Vec<u8> {
+        let first = self.run_id.is_none().then_some(reading::FIRST_QUESTION);
+        let mut bytes = Vec::new();
+        self.answers.clear();
+        self.asked = 0;
+        for question in reading::QUESTIONS.into_iter().chain(first) {
+            self.asked += 1;
+            bytes.extend_from_slice(format!("*{}\r\n", question.len()).as_bytes());
+            for word in question {
+                bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+            }
+        }
+        bytes
+    }
+
     /// Takes bytes in; an error if they are not the answers that were asked for.
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.incoming.extend_from_slice(bytes);
@@ -279,23 +304,12 @@ impl Line {
                 BytesFrame::Error(text) => return Err(format!("the server answers: {text}")),
                 _ => return Err("an answer of the wrong type".into()),
             }
-            if self.answers.len() > reading::QUESTIONS.len() {
+            if self.answers.len() > self.asked {
                 return Err("more answers than questions".into());
             }
         }
         Ok(())
     }
-}
-
-fn questions() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for question in reading::QUESTIONS {
-        bytes.extend_from_slice(format!("*{}\r\n", question.len()).as_bytes());
-        for word in question {
-            bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
-        }
-    }
-    bytes
 }
 
 /// What changed between two words of one node, if it is worth telling.

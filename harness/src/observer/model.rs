@@ -1,6 +1,8 @@
 //! The cluster as it is believed to be right now: each process' state and what each node last said. Selectors
 //! are resolved against it, the terminal tells of its changes.
 
+use std::rc::Rc;
+
 use slotstorm_checker::record::{Nanos, Seen};
 
 use crate::backend::ProcessState;
@@ -19,7 +21,7 @@ pub struct NodeModel {
     pub number: u16,
     pub process: ProcessState,
     /// What it last said, and when.
-    pub seen: Option<(Nanos, Seen)>,
+    pub seen: Option<(Nanos, Rc<Seen>)>,
 }
 
 impl NodeModel {
@@ -34,7 +36,7 @@ impl NodeModel {
     }
 
     fn word(&self) -> Option<&Seen> {
-        self.seen.as_ref().map(|(_, seen)| seen)
+        self.seen.as_ref().map(|(_, seen)| &**seen)
     }
 
     fn claims(&self, slot: u16) -> bool {
@@ -77,9 +79,9 @@ impl ClusterModel {
     }
 
     /// Notes what a node said.
-    pub fn set_seen(&mut self, number: u16, at: Nanos, seen: Seen) {
+    pub fn set_seen(&mut self, number: u16, at: Nanos, seen: impl Into<Rc<Seen>>) {
         if let Some(node) = self.node_mut(number) {
-            node.seen = Some((at, seen));
+            node.seen = Some((at, seen.into()));
         }
     }
 

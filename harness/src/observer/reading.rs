@@ -1,4 +1,4 @@
-//! A node's four answers to one poll, read into one typed view.
+//! A node's answers to one poll, read into one typed view.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,22 @@ use slotstorm_checker::record::{Row, Seen};
 
 use crate::admin::parse::{self, ParseError};
 
-/// What a poll asks, in one write.
-pub const QUESTIONS: [&[&str]; 4] =
-    [&["CLUSTER", "NODES"], &["CLUSTER", "INFO"], &["INFO", "replication"], &["INFO", "server"]];
+/// What every poll asks, in one write.
+pub const QUESTIONS: [&[&str]; 3] = [&["CLUSTER", "NODES"], &["CLUSTER", "INFO"], &["INFO", "replication"]];
+/// What the first poll on a connection asks besides: which process it is, and on one connection it stays that.
+pub const FIRST_QUESTION: &[&str] = &["INFO", "server"];
 
 /// Node ids to names (`n1`).
 pub type Names = BTreeMap<String, String>;
 
-/// Reads the answers to [`QUESTIONS`], in their order.
-pub fn read(answers: &[String; 4], names: &Names) -> Result<Seen, ParseError> {
-    let [nodes_text, cluster_text, replication_text, server_text] = answers;
+/// Which process answered [`FIRST_QUESTION`].
+pub fn run_id(answer: &str) -> String {
+    parse::info_field(answer, "run_id").unwrap_or_default().to_owned()
+}
+
+/// Reads the answers to [`QUESTIONS`], in their order, of this process.
+pub fn read(answers: &[String; 3], run_id: &str, names: &Names) -> Result<Seen, ParseError> {
+    let [nodes_text, cluster_text, replication_text] = answers;
     let lines = parse::nodes(nodes_text)?;
     let cluster = parse::cluster_info(cluster_text)?;
     let replication = parse::replication_info(replication_text)?;
@@ -42,7 +48,7 @@ pub fn read(answers: &[String; 4], names: &Names) -> Result<Seen, ParseError> {
         offset: replication.offset,
         replid2: replication.replid2,
         second_offset: replication.second_offset,
-        run_id: parse::info_field(server_text, "run_id").unwrap_or_default().to_owned(),
+        run_id: run_id.to_owned(),
         table,
         ..Seen::default()
     };
@@ -63,7 +69,7 @@ mod tests {
 
     /// As redis-server 7.0.15 prints them.
     #[test]
-    fn four_answers_make_one_view() {
+    fn the_answers_of_a_poll_make_one_view() {
         let (a, b) = ("a".repeat(40), "b".repeat(40));
         let answers = [
             format!(
@@ -77,10 +83,9 @@ mod tests {
             "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:cc\r\nmaster_replid2:dd\r\n\
              master_repl_offset:77\r\nsecond_repl_offset:-1\r\n"
                 .to_owned(),
-            "# Server\r\nrun_id:abc\r\n".to_owned(),
         ];
         let names = Names::from([(a.clone(), "n1".to_owned())]);
-        let seen = read(&answers, &names).unwrap();
+        let seen = read(&answers, &run_id("# Server\r\nrun_id:abc\r\n"), &names).unwrap();
         assert!(seen.master && seen.ok);
         assert_eq!(seen.slots, [(0, 5460), (7000, 7000)]);
         assert_eq!((seen.epoch, seen.current_epoch, seen.offset), (3, 6, 77));

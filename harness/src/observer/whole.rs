@@ -15,7 +15,7 @@ pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
             return Err(format!("{name} is not running"));
         }
         match &node.seen {
-            Some((at, seen)) if *at >= since => words.push((name, seen)),
+            Some((at, seen)) if *at >= since => words.push((name, &**seen)),
             _ => return Err(format!("{name} has not answered")),
         }
     }

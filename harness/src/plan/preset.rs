@@ -92,7 +92,7 @@ const RECOVERY_MIN_S: f64 = 4.0;
 const WORK_S: f64 = 5.0;
 
 impl Preset {
-    /// Whether its storms are calm.
+    /// What its storms are made of.
     fn pages(&self) -> Vec<&'static Page> {
         let all = self.name == "everything";
         KINDS.iter().filter(|page| all || page.presets.contains(&self.name)).collect()
@@ -104,6 +104,7 @@ impl Preset {
         let mut rng = seed::rng(frame.seed, "plan");
         let node_timeout_s = frame.node_timeout_ms as f64 / 1000.0;
         let recovery_s = (RECOVERY_NT * node_timeout_s).max(RECOVERY_MIN_S);
+        let plain = self.name == PRESETS[0].name;
         let mut faults: Vec<Fault> = Vec::new();
         let mut pages = self.pages();
         if frame.swarm {
@@ -117,7 +118,7 @@ impl Preset {
             let mut round = pages.clone();
             round.shuffle(&mut rng);
             for page in round {
-                let episode = (page.draw)(&mut Draw { rng: &mut rng, node_timeout_s });
+                let episode = (page.draw)(&mut Draw { rng: &mut rng, node_timeout_s, plain });
                 let lasts_s =
                     episode.iter().map(|one| ends_s(one, frame.node_timeout_ms)).fold(0.0, f64::max);
                 // A storm too short for even one fault gets one all the same: its end is healed with
@@ -148,7 +149,7 @@ fn subset(pages: &[&'static Page], rng: &mut ChaCha8Rng) -> Vec<&'static Page> {
 fn ends_s(one: &Drawn, node_timeout_ms: u64) -> f64 {
     let lasts = one.kind.duration().map_or(WORK_S, |span| span.secs(node_timeout_ms));
     let waits = if one.on.is_some() { 1.0 } else { 0.0 };
-    one.at_s + waits + lasts
+    one.at_s + waits + one.delay_s + lasts
 }
 
 fn placed(one: Drawn, begin_s: f64) -> Fault {
@@ -158,8 +159,8 @@ fn placed(one: Drawn, begin_s: f64) -> Fault {
         // Armed a little early, so that what the episode's first fault causes is not missed.
         Some(trigger) => {
             let after = rounded((begin_s + one.at_s - 0.05).max(0.0));
-            When::On { trigger, delay: Span::Secs(0.0), after, times: 1 }
+            When::On { trigger, delay: rounded(one.delay_s), after, times: 1 }
         }
     };
-    Fault { name: None, when, target: one.target, kind: one.kind, careful: true }
+    Fault { name: None, when, target: one.target, kind: one.kind, careful: one.careful }
 }

@@ -76,7 +76,8 @@ impl BandKind {
             "kill" | "term" | "restart" | "exit" | "wipe" => Self::Kill,
             "pause" => Self::Pause,
             "delay" | "slow" => Self::Packet,
-            "isolate" | "halves" | "one-way" | "refuse" | "reset" | "half-close" | "cut" => Self::Partition,
+            "isolate" | "halves" | "one-way" | "refuse" | "reset" | "half-close" | "cut"
+            | "dead-connections" => Self::Partition,
             _ => Self::Other,
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use slotstorm_checker::JudgeOptions;
+use slotstorm_checker::record::Record;
 use slotstorm_checker::record::verdict::Verdict;
 
 mod latency;
@@ -14,20 +15,29 @@ mod latency;
 /// Judges what a run's folder holds; `options` tell what the record does not: how the run ended. Writes `history.bin` beside
 /// it, since the record is at hand.
 pub fn judge_folder(folder: &Path, options: &JudgeOptions) -> anyhow::Result<Verdict> {
+    judge_record(folder, &read_folder(folder)?, options)
+}
+
+/// The record of a run's folder.
+pub fn read_folder(folder: &Path) -> anyhow::Result<Record> {
     let run = fs::read_to_string(folder.join("run.json"))
         .with_context(|| format!("cannot read {}", folder.join("run.json").display()))?;
-    let record = slotstorm_checker::record::read_folder(slotstorm_checker::record::Sources {
+    slotstorm_checker::record::read_folder(slotstorm_checker::record::Sources {
         run: &run,
         history: open(folder, "history.jsonl")?,
         views: open_or_empty(folder, "views.jsonl")?,
         stream: open_or_empty(folder, "stream.jsonl")?,
         bus: if folder.join("bus.jsonl").exists() { Some(open(folder, "bus.jsonl")?) } else { None },
     })
-    .with_context(|| format!("{} cannot be judged", folder.display()))?;
-    write_bin(folder, &record)?;
+    .with_context(|| format!("{} cannot be judged", folder.display()))
+}
+
+/// As [`judge_folder`], of a folder that was read already.
+pub fn judge_record(folder: &Path, record: &Record, options: &JudgeOptions) -> anyhow::Result<Verdict> {
+    write_bin(folder, record)?;
     let mut options = options.clone();
     options.consistency.threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(slotstorm_checker::judge_with(&record, &options))
+    Ok(slotstorm_checker::judge_with(record, &options))
 }
 
 fn write_bin(folder: &Path, record: &slotstorm_checker::record::Record) -> anyhow::Result<()> {

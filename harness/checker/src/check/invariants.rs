@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LISTED, wire};
+use super::{LISTED, candidates, wire};
 use crate::record::verdict::{Finding, Invariants, SplitBrain, Validity};
 use crate::record::{FailoverMode, Nanos, NodeId, Phase, Record, Seen, View};
 use crate::slots;
@@ -34,6 +34,7 @@ pub fn check(record: &Record, timeline: &Timeline, split_brain: &SplitBrain) -> 
         watch.node(NodeId(node as u16));
     }
     watch.promotions();
+    watch.candidates();
     watch.equal_epochs(split_brain);
     watch.entry.takeovers =
         timeline.promotions.iter().map(|promotion| timeline.takeover(record, promotion)).collect();
@@ -185,6 +186,14 @@ impl Watch<'_> {
                 .any(|p| self.timeline.faults.manual(p, node_timeout) == Some(FailoverMode::Takeover));
             let at = (before.time, promotion.time);
             self.broken(PROMOTION_EPOCH, text, at, &[before.node, promotion.node], voided);
+        }
+    }
+
+    fn candidates(&mut self) {
+        let candidates::Report { watched, broken } = candidates::check(self.record, self.timeline);
+        self.entry.watched.extend(watched.into_iter().map(|(rule, count)| (rule.to_owned(), count)));
+        for candidates::Broken { rule, text, span, nodes } in broken {
+            self.broken(rule, text, span, &nodes, false);
         }
     }
 

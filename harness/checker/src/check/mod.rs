@@ -1,6 +1,7 @@
 //! The checks, one file each, and the index of writes and reads that several of them share.
 
 pub mod availability;
+pub mod candidates;
 mod claims;
 pub mod consistency;
 pub mod convergence;

@@ -62,7 +62,7 @@ impl CutEffect {
     pub(crate) fn of(policy: &str) -> Option<Self> {
         let word = policy.trim_start().to_ascii_lowercase();
         let is = |name: &str| word.starts_with(name);
-        if is("blackhole") || is("refuse") || is("half") {
+        if is("blackhole") || is("refuse") || is("half") || is("dead") {
             return Some(Self::Blocks);
         }
         if is("messages") {

@@ -18,7 +18,7 @@ pub(super) enum Admission {
 
 pub(super) fn gate_of(policy: Policy) -> Gate {
     match policy {
-        Policy::Pass | Policy::Refuse | Policy::Reset | Policy::HalfClose => Gate::Pass,
+        Policy::Pass | Policy::Refuse | Policy::Reset | Policy::HalfClose | Policy::Dead => Gate::Pass,
         Policy::Blackhole { .. } => Gate::Hold,
         Policy::Delay { .. } | Policy::Stall { .. } | Policy::Rate { .. } => Gate::Delay,
     }

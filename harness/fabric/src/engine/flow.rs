@@ -72,6 +72,8 @@ pub(super) struct Flow {
     pub finished: bool,
     /// Closed by policy: what the source still sends reaches nobody.
     half_closed: bool,
+    /// It stays held whatever the policy says.
+    pub dead: bool,
     /// Traps that hold it: what comes now waits for their release.
     holders: u32,
 }
@@ -95,6 +97,7 @@ impl Flow {
             end: None,
             finished: false,
             half_closed: false,
+            dead: false,
             holders: 0,
         }
     }

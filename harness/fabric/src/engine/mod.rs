@@ -522,6 +522,7 @@ impl Fabric {
                 None => undecided_gate(&self.links, from, to, dir, admission),
             };
             let flow = &mut conn.flows[dir.index()];
+            let gate = if flow.dead { Gate::Hold } else { gate };
             if flow.gate == Gate::Hold && gate != Gate::Hold {
                 self.links.get(flow.link).held += held_by(flow);
                 flow.kernel_held = 0;
@@ -554,6 +555,11 @@ impl Fabric {
             |link| matches!(begun.get(&link), Some(Policy::Reset | Policy::Refuse)) || healed.contains(&link);
         if links.into_iter().any(resets) {
             return self.abort_by_policy(id);
+        }
+        if conn.plane.is_some() {
+            for flow in &mut conn.flows {
+                flow.dead |= begun.get(&flow.link) == Some(&Policy::Dead);
+            }
         }
         self.settle(now, id);
     }

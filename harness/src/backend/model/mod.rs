@@ -298,9 +298,9 @@ impl World for ModelWorld {
         (index, event.time)
     }
 
-    fn record_view(&self, view: &View) {
+    fn record_view(&self, view: View) {
         let mut views = self.inner.views.borrow_mut();
-        views.push_str(&serde_json::to_string(view).expect("views have only string keys"));
+        views.push_str(&serde_json::to_string(&view).expect("views have only string keys"));
         views.push('\n');
     }
 

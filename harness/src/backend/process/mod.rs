@@ -452,8 +452,8 @@ impl World for ProcessWorld {
         (self.write_event(time, kind, process, body).unwrap_or(u64::MAX), time)
     }
 
-    fn record_view(&self, view: &View) {
-        let outcome = self.0.recorder.borrow_mut().view(view);
+    fn record_view(&self, view: View) {
+        let outcome = self.0.recorder.borrow_mut().view(&view);
         self.written(outcome);
     }
 

@@ -182,7 +182,7 @@ impl World for SimWorld {
         self.inner.record(kind, process, body)
     }
 
-    fn record_view(&self, view: &View) {
+    fn record_view(&self, view: View) {
         if let Some(tape) = self.inner.tape.borrow_mut().as_mut() {
             tape.view(view);
         }

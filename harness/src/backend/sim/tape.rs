@@ -62,10 +62,10 @@ impl Tape {
         }
     }
 
-    pub fn view(&mut self, view: &View) {
+    pub fn view(&mut self, view: View) {
         match &mut self.form {
-            Form::Text(text) => put(&mut text.views, view),
-            Form::Record(builder) => builder.view(view.clone()),
+            Form::Text(text) => put(&mut text.views, &view),
+            Form::Record(builder) => builder.view(view),
         }
     }
 

@@ -15,6 +15,8 @@ use crate::plan::{Placed, Selector, Span};
 pub struct Draw<'r> {
     pub rng: &'r mut ChaCha8Rng,
     pub node_timeout_s: f64,
+    /// One fault at a time, as the default storm has them.
+    pub plain: bool,
 }
 
 /// A fault of an episode.
@@ -22,15 +24,19 @@ pub struct Draw<'r> {
 pub struct Drawn {
     /// Seconds after the episode's begin.
     pub at_s: f64,
-    /// It waits for this from then on.
+    /// It waits for this from then on,
     pub on: Option<Trigger>,
+    /// and so many seconds longer.
+    pub delay_s: f64,
+    /// It is left out where it could take the last sound copy of a shard.
+    pub careful: bool,
     pub target: Selector,
     pub kind: Kind,
 }
 
 impl Drawn {
     fn new(target: Selector, kind: Kind) -> Self {
-        Self { at_s: 0.0, on: None, target, kind }
+        Self { at_s: 0.0, on: None, delay_s: 0.0, careful: true, target, kind }
     }
 
     /// So much later.
@@ -42,6 +48,12 @@ impl Drawn {
     /// When this happens, from the begin on.
     fn on(mut self, moment: &str) -> Self {
         self.on = Some(moment.parse().expect("a moment of this file"));
+        self
+    }
+
+    /// Also where that copy is the last one: what is lost then lies in a documented window.
+    fn reckless(mut self) -> Self {
+        self.careful = false;
         self
     }
 }
@@ -64,6 +76,15 @@ impl Draw<'_> {
     /// Too short for one.
     fn short(&mut self) -> Span {
         rounded(self.between(0.1, 0.8) * self.node_timeout_s)
+    }
+
+    fn slot(&mut self) -> u16 {
+        self.rng.random_range(0..16384)
+    }
+
+    /// True once in so many times; never in the default storm.
+    fn one_in(&mut self, times: u32) -> bool {
+        !self.plain && self.rng.random_range(0..times) == 0
     }
 
     fn either(&mut self) -> Span {
@@ -110,19 +131,43 @@ impl Draw<'_> {
         vec![Drawn::new(target, Kind::Down { how: Down::Kill, restart, wipe: false, damage: Some(damage) })]
     }
 
-    /// Now and then the work is disturbed while it goes on.
+    /// Now and then the work is disturbed while it goes on: at some time, or in the middle of a key's way and shortly after.
     fn disturbed(&mut self, mut work: Vec<Drawn>) -> Vec<Drawn> {
-        if self.rng.random_range(0..3) == 0 {
+        let trouble = self.rng.random_range(0..6);
+        if trouble < 2 {
             return work;
         }
-        let at_s = self.between(0.05, 0.6) * self.node_timeout_s;
-        let fault = match self.rng.random_range(0..3) {
-            0 => Drawn::new(Selector::RandomMaster, dead(self.either())),
-            1 => Drawn::new(Selector::RandomMaster, Kind::Pause { duration: self.either() }),
-            _ => self.whole(Selector::RandomMaster, Shape::Around, HOLE),
+        let kind = match self.rng.random_range(0..3) {
+            0 => dead(self.either()),
+            1 => Kind::Pause { duration: self.either() },
+            _ => self.whole(Selector::It, Shape::Around, HOLE).kind,
         };
-        work.push(fault.after(at_s));
+        work.push(if trouble < 4 {
+            let at_s = self.between(0.05, 0.6) * self.node_timeout_s;
+            Drawn::new(Selector::RandomMaster, kind).after(at_s)
+        } else {
+            let target = if self.rng.random() { Selector::Sender } else { Selector::Receiver };
+            let nth = 1 << self.rng.random_range(0..6);
+            let mut fault = Drawn::new(target, kind).on(&format!("{nth} RESTORE-ASKING on migrate"));
+            fault.delay_s = if self.rng.random() { 0.0 } else { self.between(0.0, 0.03) };
+            fault
+        });
         work
+    }
+
+    /// The replica of a slot gets its master's stream late, slowly or not at all.
+    fn lagging(&mut self, slot: u16) -> Drawn {
+        let policy = match self.rng.random_range(0..3) {
+            0 => Policy::Delay { delay_ms: self.rng.random_range(100..=2000), jitter_ms: 50 },
+            1 => Policy::Rate { bytes_per_s: self.rng.random_range(500..=5000) },
+            _ => HOLE,
+        };
+        let mut lag = self.network(Selector::ReplicaOfSlot(slot), Shape::Around, policy);
+        if let Kind::Network(network) = &mut lag.kind {
+            network.planes = vec![Plane::Replication];
+            network.clients = ClientSide::Both;
+        }
+        lag
     }
 }
 
@@ -133,7 +178,25 @@ fn dead(back_after: Span) -> Kind {
 }
 
 pub(super) fn kill(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    vec![Drawn::new(Selector::RandomMaster, dead(draw.long()))]
+    let one = Drawn::new(Selector::RandomMaster, dead(draw.long()));
+    if draw.one_in(3) {
+        // Two shards elect at once, and a voter comes back without knowing whom it voted for, if it forgets that.
+        let at_s = draw.between(0.0, 0.05);
+        let other = Drawn::new(Selector::RandomMaster, dead(draw.long())).after(at_s);
+        let back = rounded(draw.between(0.0, 0.1) * draw.node_timeout_s);
+        return vec![one, other, Drawn::new(Selector::Sender, dead(back)).on("auth-ack")];
+    }
+    if draw.one_in(3) {
+        // A replica is behind when its master dies: for long enough it may not be elected at all.
+        let slot = draw.slot();
+        let mut lag = draw.lagging(slot);
+        let at_s = draw.between(0.2, 4.5) * draw.node_timeout_s;
+        if let Kind::Network(network) = &mut lag.kind {
+            network.duration = rounded(at_s + draw.between(1.5, 3.0) * draw.node_timeout_s);
+        }
+        return vec![lag, Drawn::new(Selector::MasterOfSlot(slot), dead(draw.long())).after(at_s).reckless()];
+    }
+    vec![one]
 }
 
 pub(super) fn term(draw: &mut Draw<'_>) -> Vec<Drawn> {
@@ -166,7 +229,16 @@ pub(super) fn crash_all(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn pause(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    vec![Drawn::new(Selector::RandomMaster, Kind::Pause { duration: draw.long() })]
+    let duration = draw.long();
+    if draw.one_in(2) {
+        // A replica sleeps through a failover, of its own master or another, and wakes among old and new messages.
+        let slot = draw.slot();
+        let asleep = Drawn::new(Selector::ReplicaOfSlot(slot), Kind::Pause { duration });
+        let master = if draw.one_in(3) { Selector::RandomMaster } else { Selector::MasterOfSlot(slot) };
+        let at_s = draw.between(0.05, 0.5);
+        return vec![asleep, Drawn::new(master, dead(draw.long())).after(at_s)];
+    }
+    vec![Drawn::new(Selector::RandomMaster, Kind::Pause { duration })]
 }
 
 pub(super) fn slow(draw: &mut Draw<'_>) -> Vec<Drawn> {
@@ -265,6 +337,17 @@ pub(super) fn half_close(draw: &mut Draw<'_>) -> Vec<Drawn> {
     vec![draw.network(Selector::RandomMaster, Shape::Around, Policy::HalfClose)]
 }
 
+pub(super) fn dead_connections(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let mut dead = draw.whole(Selector::RandomNode, Shape::Around, Policy::Dead);
+    if let Kind::Network(network) = &mut dead.kind {
+        // A replica would only notice after repl-timeout, and clients after their own.
+        network.planes = vec![Plane::Bus];
+        network.clients = ClientSide::Both;
+        network.duration = rounded(1.5 * draw.node_timeout_s);
+    }
+    vec![dead]
+}
+
 pub(super) fn stall(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let policy = Policy::Stall { permille: draw.rng.random_range(20..=300), stall_ms: 200 };
     vec![draw.network(Selector::RandomNode, Shape::Around, policy)]
@@ -317,18 +400,51 @@ pub(super) fn clock_drift(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    let modes = [FailoverMode::Plain, FailoverMode::Plain, FailoverMode::Force, FailoverMode::Takeover];
-    let mode = *modes.choose(draw.rng).expect("four");
-    let mut all = vec![Drawn::new(Selector::RandomReplica, Kind::Failover { mode })];
-    // What hides behind exact moments.
-    let duration = draw.long();
-    match draw.rng.random_range(0..4) {
-        0 => all.push(Drawn::new(Selector::Sender, Kind::Pause { duration }).on("auth-ack")),
-        1 => all.push(Drawn::new(Selector::NewMaster, dead(duration)).on("promotion")),
-        2 => all.push(Drawn::new(Selector::Receiver, dead(draw.short())).on("2nd auth-req")),
-        _ => {}
+    let by_hand = |mode| Kind::Failover { mode };
+    let (slot, duration) = (draw.slot(), draw.long());
+    let replica = Selector::ReplicaOfSlot(slot);
+    match draw.rng.random_range(0..8) {
+        // There and back again, before voters may vote for that shard once more.
+        0 => {
+            let every_s = draw.between(0.25, 0.8) * draw.node_timeout_s;
+            (0..3)
+                .map(|time| {
+                    Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s)
+                })
+                .collect()
+        }
+        // The replica is behind and has to catch up first.
+        1 => {
+            let lag = draw.lagging(slot);
+            let at_s = draw.between(0.1, 1.0);
+            vec![lag, Drawn::new(replica, by_hand(FailoverMode::Plain)).after(at_s)]
+        }
+        // Both sides of a cut take an epoch alone.
+        2 => {
+            let cut = draw.whole(Selector::MasterOfSlot(slot), Shape::Around, HOLE);
+            let bump = Kind::Command { command: "CLUSTER BUMPEPOCH".to_owned() };
+            let (one, other) = (draw.between(0.05, 0.6), draw.between(0.65, 1.0));
+            vec![
+                cut,
+                Drawn::new(Selector::MasterOfSlot(slot), bump).after(one),
+                Drawn::new(replica, by_hand(FailoverMode::Takeover)).after(other),
+            ]
+        }
+        // What hides behind exact moments.
+        _ => {
+            let modes =
+                [FailoverMode::Plain, FailoverMode::Plain, FailoverMode::Force, FailoverMode::Takeover];
+            let mode = *modes.choose(draw.rng).expect("four");
+            let mut all = vec![Drawn::new(Selector::RandomReplica, by_hand(mode))];
+            match draw.rng.random_range(0..4) {
+                0 => all.push(Drawn::new(Selector::Sender, Kind::Pause { duration }).on("auth-ack")),
+                1 => all.push(Drawn::new(Selector::NewMaster, dead(duration)).on("promotion")),
+                2 => all.push(Drawn::new(Selector::Receiver, dead(draw.short())).on("2nd auth-req")),
+                _ => {}
+            }
+            all
+        }
     }
-    all
 }
 
 pub(super) fn del_node(_: &mut Draw<'_>) -> Vec<Drawn> {
@@ -369,9 +485,33 @@ pub(super) fn config(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn command(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    if draw.one_in(2) {
+        return stolen_slot(draw);
+    }
     let commands = ["BGREWRITEAOF", "BGSAVE", "CLUSTER SAVECONFIG", "CLUSTER BUMPEPOCH"];
     let command = (*commands.choose(draw.rng).expect("four")).to_owned();
     vec![Drawn::new(Selector::RandomMaster, Kind::Command { command })]
+}
+
+/// A master claims a slot of another by hand, with keys in it, and later the slot goes back.
+fn stolen_slot(draw: &mut Draw<'_>) -> Vec<Drawn> {
+    let workload = *["set", "append"].choose(draw.rng).expect("two");
+    let key = format!("{workload}:{}", draw.rng.random_range(0..100));
+    let slot = redis_protocol::redis_keyslot(key.as_bytes());
+    // Neighbours have one master.
+    let (thief, owner) = (draw.slot(), if slot == 0 { 1 } else { slot - 1 });
+    let back_s = draw.between(0.3, 1.5) * draw.node_timeout_s;
+    let said = |master: u16, at_s: f64, command: String| {
+        Drawn::new(Selector::MasterOfSlot(master), Kind::Command { command }).after(at_s)
+    };
+    let claim = |master: u16| format!("CLUSTER SETSLOT {slot} NODE {{id of master of slot {master}}}");
+    let bump = || "CLUSTER BUMPEPOCH".to_owned();
+    vec![
+        said(thief, 0.0, claim(thief)),
+        said(thief, 0.01, bump()),
+        said(owner, back_s, claim(owner)),
+        said(owner, back_s + 0.01, bump()),
+    ]
 }
 
 pub(super) fn burst(draw: &mut Draw<'_>) -> Vec<Drawn> {

@@ -350,6 +350,18 @@ pub static KINDS: &[Page] = &[
         draw: draw::half_close,
     },
     Page {
+        name: "dead-connections",
+        family: Family::Network,
+        does: "Connections between the target and the rest that are open are dead from then on, for good: nothing passes, no FIN and no RST. New ones pass: a firewall lost its table.",
+        does_not: "The kernel acknowledges what is sent until its buffers are full, so TCP's own timeouts do not fire.",
+        undone_by: "Nothing: `duration` says how long the judge takes the links for cut.",
+        voids: &[],
+        words: "target duration planes clients",
+        example: "target = \"random node\"\nduration = \"1.5 NT\"\nplanes = [\"bus\"]",
+        presets: &["partitions"],
+        draw: draw::dead_connections,
+    },
+    Page {
         name: "stall",
         family: Family::Network,
         does: "What packet loss does to TCP: of a thousand pieces read, `permille` wait `stall_ms` (a retransmission timeout), and what follows on the connection waits behind them.",
@@ -538,7 +550,7 @@ pub static KINDS: &[Page] = &[
         voids: &[],
         words: "target command",
         example: "target = \"random master\"\ncommand = \"BGREWRITEAOF\"",
-        presets: &["restarts"],
+        presets: &["restarts", "membership"],
         draw: draw::command,
     },
     Page {

@@ -281,6 +281,7 @@ impl Network {
             (_, Policy::HalfClose) => "half-close",
             (_, Policy::Stall { .. }) => "stall",
             (_, Policy::Rate { .. }) => "rate",
+            (_, Policy::Dead) => "dead-connections",
             _ => "isolate",
         }
     }

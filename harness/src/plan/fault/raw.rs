@@ -149,6 +149,7 @@ enum RawPolicy {
     HalfClose,
     Stall,
     Rate,
+    Dead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -372,6 +373,7 @@ impl RawFault {
             ("half-close", _) => RawPolicy::HalfClose,
             ("stall", _) => RawPolicy::Stall,
             ("rate", _) => RawPolicy::Rate,
+            ("dead-connections", _) => RawPolicy::Dead,
             (_, policy) => policy.unwrap_or(RawPolicy::Blackhole),
         };
         let strangers = [
@@ -405,6 +407,7 @@ impl RawFault {
                 jitter_ms: self.jitter_ms.unwrap_or(0),
             },
             RawPolicy::HalfClose => Policy::HalfClose,
+            RawPolicy::Dead => Policy::Dead,
             RawPolicy::Stall => Policy::Stall {
                 permille: self.permille.unwrap_or(100).min(1000),
                 stall_ms: self.stall_ms.unwrap_or(200),
@@ -521,8 +524,10 @@ impl RawFault {
         if planes != Plane::ALL {
             self.planes = Some(planes.into_iter().map(raw_plane).collect());
         }
-        let named_by_kind =
-            matches!(self.kind.as_str(), "refuse" | "reset" | "delay" | "half-close" | "stall" | "rate");
+        let named_by_kind = matches!(
+            self.kind.as_str(),
+            "refuse" | "reset" | "delay" | "half-close" | "stall" | "rate" | "dead-connections"
+        );
         let (name, on_heal) = match policy {
             Policy::Pass | Policy::Blackhole { on_heal: OnHeal::Resume } => (None, None),
             Policy::Blackhole { on_heal: OnHeal::Reset } => (None, Some(RawOnHeal::Reset)),
@@ -533,6 +538,7 @@ impl RawFault {
                 (Some(RawPolicy::Delay), None)
             }
             Policy::HalfClose => (Some(RawPolicy::HalfClose), None),
+            Policy::Dead => (Some(RawPolicy::Dead), None),
             Policy::Stall { permille, stall_ms } => {
                 (self.permille, self.stall_ms) = (Some(permille), Some(stall_ms));
                 (Some(RawPolicy::Stall), None)
