@@ -94,7 +94,8 @@ impl Storm {
     /// How many processes of the node answered between these times.
     fn run_ids(&self, node: &str, (from, to): (f64, f64)) -> usize {
         let of_it = self.views.iter().filter(|view| view["node"] == node && (from..to).contains(&time(view)));
-        let ids: std::collections::BTreeSet<&str> = of_it.filter_map(|view| view["seen"]["run_id"].as_str()).collect();
+        let ids: std::collections::BTreeSet<&str> =
+            of_it.filter_map(|view| view["seen"]["run_id"].as_str()).collect();
         ids.len()
     }
 
@@ -545,11 +546,13 @@ fn wall_clocks_jump_and_drift_while_a_server_runs() {
             .collect();
         let asked: Vec<f64> = storm.steps("command", "start").iter().map(|(at, _)| *at).collect();
         // How far the node's clock is ahead of the record's, beside the first answer.
-        let ahead: Vec<f64> =
-            (0..6).map(|i| (seconds[i] - seconds[0]) - (asked[i] - asked[0])).collect();
+        let ahead: Vec<f64> = (0..6).map(|i| (seconds[i] - seconds[0]) - (asked[i] - asked[0])).collect();
         let near = |value: f64, is: f64| (value - is).abs() < 0.4;
         assert!(near(ahead[1], 3600.0) && near(ahead[2], 0.0), "an hour ahead, and back: {ahead:?}");
-        assert!(near(ahead[3], 0.05) && near(ahead[4], 2.05), "four seconds at half as fast again: {ahead:?}");
+        assert!(
+            near(ahead[3], 0.05) && near(ahead[4], 2.05),
+            "four seconds at half as fast again: {ahead:?}"
+        );
         assert!(near(ahead[5], 0.0), "and back: {ahead:?}");
         assert_eq!((storm.acts("clock-jump", "clock"), storm.acts("clock-drift", "clock")), (2, 2));
         storm.is_whole_at_the_end();
@@ -671,13 +674,17 @@ fn ends_cuts_and_elections() {
 
         for (kind, node) in [("delay", "n1"), ("stall", "n2"), ("rate", "n3")] {
             let (from, to) = storm.span(kind);
-            let (late, usual) = (storm.latency_ms(node, (from, to)), storm.latency_ms(node, (to + 1.0, to + 2.0)));
+            let (late, usual) =
+                (storm.latency_ms(node, (from, to)), storm.latency_ms(node, (to + 1.0, to + 2.0)));
             assert!(late > 100.0 && usual < 60.0, "{kind}: {late} ms, then {usual} ms");
         }
         for (kind, node) in [("refuse", "n1"), ("half-close", "n3")] {
             let (from, to) = storm.span(kind);
             let during = storm.acknowledged(node, (from + 0.2, to));
-            assert!(during == 0 && storm.acknowledged(node, (to, to + 1.5)) > 20, "{kind}: {during} got through");
+            assert!(
+                during == 0 && storm.acknowledged(node, (to, to + 1.5)) > 20,
+                "{kind}: {during} got through"
+            );
         }
         let (_, reset) = storm.steps("reset", "end")[0];
         assert!(reset["touched"]["resets"].as_u64() > Some(0), "{reset}");
@@ -708,8 +715,12 @@ fn ends_cuts_and_elections() {
             };
             number(&counted[1]) - number(&counted[0])
         };
-        let (sent, got) = (grew("cluster_stats_messages_ping_sent:"), grew("cluster_stats_messages_pong_received:"));
-        assert!(sent > 5.0 && got > 1.7 * sent, "pings come twice, and so does each pong: {sent} sent, {got} got");
+        let (sent, got) =
+            (grew("cluster_stats_messages_ping_sent:"), grew("cluster_stats_messages_pong_received:"));
+        assert!(
+            sent > 5.0 && got > 1.7 * sent,
+            "pings come twice, and so does each pong: {sent} sent, {got} got"
+        );
 
         let (killed, _) = storm.steps("kill", "start")[0];
         let asked = storm.bus("auth-req", killed);
