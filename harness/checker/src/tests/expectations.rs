@@ -271,6 +271,23 @@ fn a_forgotten_node_has_until_the_end_of_its_ban_to_be_known_again() {
     assert_eq!(verdict(100.0).checks.convergence.valid, Validity::Invalid);
 }
 
+/// A command and its end, and a write so much later.
+fn written_after_a_command(after_s: f64) -> Verdict {
+    let mut scene = Scene::new("set");
+    let end =
+        FaultStep { fault: Some(0), name: "command".into(), phase: FaultPhase::End, ..FaultStep::default() };
+    scene.at(1.5).add(&Scene::key(0, 1), 1, "n1").at(2.0).asks("n1", "CLUSTER BUMPEPOCH");
+    scene.event(Kind::Info, Process::Other(Speaker::Nemesis), Body::Fault(end));
+    scene.at(2.0 + after_s).add(&Scene::key(0, 1), 2, "n1").at(8.0);
+    judge(&scene.finish())
+}
+
+#[test]
+fn what_a_command_sets_off_goes_on_after_it() {
+    assert_eq!(written_after_a_command(1.5).exit_code, 0);
+    assert_eq!(written_after_a_command(4.0).exit_code, 2, "nothing was acknowledged within a node timeout");
+}
+
 #[test]
 fn a_required_failover_that_did_not_happen_is_vacuous() {
     let options = JudgeOptions { required_failovers: 1, ..JudgeOptions::default() };
