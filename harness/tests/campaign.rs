@@ -1,8 +1,10 @@
-//! Nights of real runs on Slotstorm's own node: a night with its canary, a night that is killed and goes on.
+//! Nights on Slotstorm's own node: a night with its canary, one that is killed and goes on, one whose disk is full, one that is
+//! made by a queue.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a shell
 
 mod common;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -79,7 +81,7 @@ fn a_night_catches_its_canary_survives_being_killed_and_goes_on_with_the_very_ru
     let done =
         |number: u64| folder.path().join(format!("results/campaigns/latest/tasks/{number:06}/outcome.json"));
     wait_for("the canary is judged", || done(0).exists());
-    let second = folder.path().join("results/campaigns/latest/tasks/000001/runs");
+    let second = folder.path().join("results/campaigns/latest/tasks/.000001-1/runs");
     wait_for("the second run has begun", || second.exists());
     night.0.kill().unwrap();
     night.0.wait().unwrap();
@@ -135,6 +137,134 @@ fn a_full_disk_ends_a_night_cleanly_and_it_says_so() {
         "{}",
         text(&night)
     );
+}
+
+/// In a mount namespace of its own: a disk of 6 MB that fills up while runs are made, and is made larger before the night
+/// goes on. `$0` is slotstorm, `$1` the folder.
+const FULL_DISK: &str = r#"
+mount -t tmpfs -o size=6m tmpfs "$1" && cd "$1" && cat >small.toml || exit 99
+"$0" campaign run small.toml --runs 8; echo "ended $?"
+for task in results/campaigns/latest/tasks/0*; do [ -s "$task/outcome.json" ] && echo "kept $task"; done
+mount -o remount,size=500m "$1" && "$0" campaign resume; echo "ended $?"
+cat results/campaigns/latest/summary.json
+"#;
+
+#[test]
+fn a_disk_that_fills_up_during_a_night_loses_nothing_that_was_judged_and_the_night_goes_on_when_there_is_room()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", FULL_DISK])
+        .arg(env!("CARGO_BIN_EXE_slotstorm"))
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let night = SIMULATED.replace("duration_s = 12", "duration_s = 40").replace("rate = 100", "rate = 200");
+    child.stdin.take().unwrap().write_all(night.as_bytes()).unwrap();
+    let said = text(&child.wait_with_output().unwrap());
+    assert!(said.contains("the disk is full") && said.contains("ended 3"), "{said}");
+    let kept = said.matches("kept ").count();
+    assert!((1..8).contains(&kept), "{said}");
+    assert!(said.contains("ended 0") && said.contains(&format!("{kept} runs are done")), "{said}");
+    assert!(said.contains("\"valid\": 7") && said.contains("\"broken\": 0"), "{said}");
+}
+
+/// Runs of a few milliseconds of real time, more or less.
+const SIMULATED: &str = "name = 'small'\nseed = 3\nduration_s = 12\nrate = 100\nclients = 4\n\
+                         [matrix]\npreset = ['calm']\nnode_timeout_ms = [1000]\nbackend = ['sim']\n[guard]\nmin_free_mb = 1\n";
+
+#[test]
+fn a_task_of_a_queue_that_is_lost_is_missing_and_one_that_is_made_twice_counts_once() {
+    let folder = folder_with(SIMULATED);
+    let run = |words: &[&str]| campaign(folder.path(), words).output().unwrap();
+    let submitted = run(&["run", "small.toml", "--runs", "4", "--engine", "kubernetes"]);
+    assert_eq!(submitted.status.code(), Some(0), "{}", text(&submitted));
+    let night = latest(folder.path());
+    let night = night.to_str().unwrap();
+    // As Kubernetes does, and by number; twice one after the other, and twice at once.
+    let first = campaign(folder.path(), &["task", night]).env("JOB_COMPLETION_INDEX", "0").output().unwrap();
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    let canary = std::fs::read(Path::new(night).join("tasks/000000/outcome.json")).unwrap();
+    assert!(text(&run(&["task", night, "0"])).contains("done already"));
+    let both = [(); 2].map(|()| campaign(folder.path(), &["task", night, "1"]).spawn().unwrap());
+    let both: Vec<String> = both.into_iter().map(|one| text(&one.wait_with_output().unwrap())).collect();
+    assert!(both.iter().any(|one| one.contains("task 1: valid")), "{both:?}");
+    // A third one is lost on its way: its machine went down.
+    let mut lost = Kill(campaign(folder.path(), &["task", night, "2"]).spawn().unwrap());
+    wait_for("it has begun", || Path::new(night).join("tasks/.000002-1/task.json").exists());
+    drop(lost.0.kill());
+    drop(lost);
+    assert_eq!(run(&["task", night, "4"]).status.code(), Some(254), "there are four");
+
+    let collected = run(&["collect", night]);
+    assert_eq!(collected.status.code(), Some(3), "{}", text(&collected));
+    assert!(text(&collected).contains("2 of 4 tasks have no outcome, task 2 first"), "{}", text(&collected));
+    let resumed = run(&["resume", night]);
+    assert_eq!(resumed.status.code(), Some(0), "{}", text(&resumed));
+    assert_eq!(std::fs::read(Path::new(night).join("tasks/000000/outcome.json")).unwrap(), canary);
+    let collected = run(&["collect", night]);
+    assert_eq!(collected.status.code(), Some(0), "{}", text(&collected));
+    let summary = summary(folder.path());
+    assert_eq!(
+        (&summary["counts"]["runs"], &summary["canaries"]["caught"]),
+        (&3.into(), &1.into()),
+        "{summary}"
+    );
+    let hidden = std::fs::read_dir(Path::new(night).join("tasks")).unwrap().flatten();
+    assert_eq!(hidden.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count(), 0);
+    assert!(text(&run(&["reindex"])).contains("1 nights, 4 runs"));
+}
+
+#[test]
+fn the_manifest_is_a_job_as_kubernetes_publishes_it() {
+    let settings = "[kubernetes]\nimage = 'registry.example/slotstorm:1'\nnamespace = 'chaos'\n";
+    let folder = folder_with(&format!("{SIMULATED}{settings}"));
+    let words = ["run", "small.toml", "--runs", "20", "--jobs", "5", "--engine", "kubernetes"];
+    let submitted = campaign(folder.path(), &words).output().unwrap();
+    assert_eq!(submitted.status.code(), Some(0), "{}", text(&submitted));
+    let night = latest(folder.path());
+    let manifest = night.join("job.json");
+    let validate = "import json, sys, jsonschema; schema, manifest = (json.load(open(path)) for path in sys.argv[1:]); \
+                    jsonschema.Draft7Validator.check_schema(schema); jsonschema.validate(manifest, schema)";
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/kubernetes-job.schema.json");
+    let checked = |manifest: &Path| {
+        Command::new(common::servers::python()).args(["-c", validate, schema]).arg(manifest).output().unwrap()
+    };
+    assert!(checked(&manifest).status.success(), "{}", text(&checked(&manifest)));
+    let mut job: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    let spec = &job["spec"];
+    assert_eq!((&spec["completions"], &spec["parallelism"]), (&20.into(), &5.into()));
+    let results = night.ancestors().nth(2).unwrap().to_str().unwrap();
+    assert_eq!(spec["template"]["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], results);
+    // The check is one: a word that Kubernetes does not know is refused.
+    job["spec"]["completionsMode"] = "Indexed".into();
+    let wrong = folder.path().join("wrong.json");
+    std::fs::write(&wrong, job.to_string()).unwrap();
+    assert!(!checked(&wrong).status.success());
+}
+
+#[test]
+fn a_job_array_of_a_slurm_cluster_of_two_nodes_makes_a_night() {
+    let folder = folder_with(SIMULATED);
+    let story = r#"
+        "$0" campaign run small.toml --runs 6 --engine slurm || exit
+        until [ -z "$(squeue -h)" ]; do sleep 0.2; done
+        scontrol show jobs -o | grep -o ' NodeList=[^ ]*' | sort -u
+        "$0" campaign collect; echo "ended $?""#;
+    let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/slurm-cluster");
+    let made = Command::new(cluster)
+        .args(["sh", "-c", story, env!("CARGO_BIN_EXE_slotstorm")])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = text(&made);
+    assert!(said.contains("NodeList=n1") && said.contains("NodeList=n2"), "{said}");
+    assert!(said.contains("ended 0"), "{said}");
+    assert_eq!(summary(folder.path())["counts"]["valid"], 5, "{said}");
+    assert_eq!(processes_of(folder.path()), [""; 0]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ workload = ["set", "append"]
 topology = ["3+1", "3+2"]
 node_timeout_ms = [2000]
 expect = ["redis", "wait"]
+backend = ["process", { value = "sim", weight = 10 }]    # the simulator has slotstorm's own node only
 
 [guard]
 max_delay_ms = 30        # no start while the scheduler is later than that
@@ -34,6 +35,9 @@ max_lost_per_million = 20000.0
 [regression]
 nights = 14
 min_change_pct = 15.0
+
+[shrink]
+budget_s = 900           # of the night's end, for making findings small
 "#;
 
 /// A campaign file.
@@ -51,9 +55,16 @@ pub struct CampaignFile {
     /// Runs at the most; 0: as many as fit.
     #[serde(default)]
     pub runs: u64,
-    /// Clusters side by side; absent: half of the processors.
+    /// Clusters of real processes side by side; absent: half of the processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<usize>,
+    /// Simulated runs side by side, beside those; absent: half of the processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim_jobs: Option<usize>,
+    /// How much simulated runs give way: 19, the lowest priority, takes no time from real clusters, and gets none on a machine
+    /// that is always busy.
+    #[serde(default = "sim_niceness")]
+    pub sim_niceness: i32,
     /// How long the clients of a run work.
     #[serde(default = "duration_s")]
     pub duration_s: f64,
@@ -70,8 +81,11 @@ pub struct CampaignFile {
     /// Directives for every node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, Directive>,
+    /// A bug that every embedded node gets (a build with `--features zoo`): is this campaign able to see it?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation: Option<String>,
     pub matrix: Matrix,
-    /// Runs that must be found invalid: a night that does not see that is blind. Absent: one that must be.
+    /// Runs that must be found invalid: a night that does not see that is blind. Absent: one for each backend.
     #[serde(default, rename = "canary", skip_serializing_if = "Option::is_none")]
     pub canaries: Option<Vec<Canary>>,
     #[serde(default)]
@@ -82,6 +96,12 @@ pub struct CampaignFile {
     pub limits: Limits,
     #[serde(default)]
     pub regression: RegressionFile,
+    #[serde(default)]
+    pub shrink: Shrink,
+    #[serde(default)]
+    pub slurm: Slurm,
+    #[serde(default)]
+    pub kubernetes: Kubernetes,
     /// Signatures that are known and do not fail a night.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<String>,
@@ -105,7 +125,7 @@ pub struct Matrix {
     pub node_timeout_ms: Vec<Entry<u64>>,
     #[serde(default = "redis")]
     pub expect: Vec<Entry<Expect>>,
-    /// `process`: real processes.
+    /// `process` (real processes) or `sim`. Cells that the simulator cannot run (it has the embedded node only) are none.
     #[serde(default = "process")]
     pub backend: Vec<Entry<String>>,
 }
@@ -181,6 +201,8 @@ pub struct Canary {
     pub workload: String,
     #[serde(default)]
     pub expect: Expect,
+    #[serde(default = "process_word")]
+    pub backend: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_availability_pct: Option<f64>,
     /// Part of a signature that must be among those found; absent: any will do.
@@ -190,8 +212,9 @@ pub struct Canary {
 
 impl Canary {
     /// Masters fail and every shard must have answered all the time: that cannot be.
-    fn usual() -> Self {
+    fn usual(backend: &str) -> Self {
         Self {
+            backend: backend.to_owned(),
             server: embedded_word(),
             preset: failover_word(),
             workload: set_word(),
@@ -278,6 +301,66 @@ impl Default for RegressionFile {
     }
 }
 
+/// Making findings small when a night's runs are over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shrink {
+    /// For all of a night together; 0: none is shrunk.
+    pub budget_s: f64,
+    /// Storms that are tried for one finding.
+    pub trials: u32,
+}
+
+impl Default for Shrink {
+    fn default() -> Self {
+        Self { budget_s: 600.0, trials: 200 }
+    }
+}
+
+/// How the job array of `--engine slurm` is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slurm {
+    /// Of each task.
+    pub cpus: u32,
+    /// Further words for sbatch, such as `--partition=chaos`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+impl Default for Slurm {
+    fn default() -> Self {
+        Self { cpus: 2, options: Vec::new() }
+    }
+}
+
+/// What the manifest of `--engine kubernetes` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// With `slotstorm` on its PATH, and the servers of the matrix at their paths.
+    pub image: String,
+    /// A volume claim that all pods can write, mounted where results are on this machine.
+    pub claim: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Of each pod, in Kubernetes' units.
+    pub cpu: String,
+    pub memory: String,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            image: "slotstorm:latest".into(),
+            claim: "slotstorm-results".into(),
+            namespace: None,
+            cpu: "2".into(),
+            memory: "2Gi".into(),
+        }
+    }
+}
+
 /// A campaign file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin}: {message}")]
@@ -297,7 +380,8 @@ impl CampaignFile {
 
     /// The runs that must be invalid.
     pub fn canaries(&self) -> Vec<Canary> {
-        self.canaries.clone().unwrap_or_else(|| vec![Canary::usual()])
+        let usual = || self.matrix.backend.iter().map(|backend| Canary::usual(backend.value())).collect();
+        self.canaries.clone().unwrap_or_else(usual)
     }
 
     /// How long a run may take: what it does, and time to make the cluster, to heal, to read and to judge.
@@ -339,6 +423,20 @@ impl CampaignFile {
                 return Err(format!("there is no preset \"{preset}\"; there are {}", names.join(", ")));
             }
         }
+        let backends =
+            matrix.backend.iter().map(Entry::value).chain(canaries.iter().map(|canary| &canary.backend));
+        for backend in backends {
+            if !["process", "sim"].contains(&backend.as_str()) {
+                return Err(format!("there is no backend \"{backend}\"; there are process and sim"));
+            }
+        }
+        if let Some(canary) = canaries.iter().find(|canary| !can_run(&canary.backend, &canary.server)) {
+            return Err(format!("a canary cannot run {} in the simulator", canary.server));
+        }
+        let any = |backend: &Entry<String>| matrix.server.iter().any(|s| can_run(backend.value(), s.value()));
+        if let Some(backend) = matrix.backend.iter().find(|backend| !any(backend)) {
+            return Err(format!("no server of the matrix can run on the backend {}", backend.value()));
+        }
         let positive = |name: &str, value: f64| {
             if value.is_finite() && value > 0.0 { Ok(()) } else { Err(format!("{name} must be positive")) }
         };
@@ -349,8 +447,14 @@ impl CampaignFile {
         if let Some(length) = self.for_s {
             positive("for_s", length)?;
         }
-        if self.clients == 0 || self.jobs == Some(0) {
-            return Err("clients and jobs must be at least 1".into());
+        if self.clients == 0 || self.jobs == Some(0) || self.sim_jobs == Some(0) || self.slurm.cpus == 0 {
+            return Err("clients, jobs, sim_jobs and slurm.cpus must be at least 1".into());
+        }
+        if !(0..=19).contains(&self.sim_niceness) {
+            return Err("sim_niceness lies between 0 and 19".into());
+        }
+        if !(self.shrink.budget_s >= 0.0 && self.shrink.budget_s.is_finite()) {
+            return Err("shrink.budget_s must not be negative".into());
         }
         let alpha = self.regression.alpha;
         if !(alpha > 0.0 && alpha < 1.0) {
@@ -358,6 +462,11 @@ impl CampaignFile {
         }
         Ok(())
     }
+}
+
+/// True if a backend has a server: the simulator has slotstorm's own node only.
+pub fn can_run(backend: &str, server: &str) -> bool {
+    backend != "sim" || server == "embedded"
 }
 
 fn duration_s() -> f64 {
@@ -369,6 +478,9 @@ fn rate() -> f64 {
 fn clients() -> u16 {
     10
 }
+fn sim_niceness() -> i32 {
+    19
+}
 fn embedded_word() -> String {
     "embedded".into()
 }
@@ -377,6 +489,9 @@ fn failover_word() -> String {
 }
 fn set_word() -> String {
     "set".into()
+}
+fn process_word() -> String {
+    "process".into()
 }
 fn embedded() -> Vec<Entry<String>> {
     vec![Entry::Plain(embedded_word())]
@@ -397,5 +512,5 @@ fn redis() -> Vec<Entry<Expect>> {
     vec![Entry::Plain(Expect::Redis)]
 }
 fn process() -> Vec<Entry<String>> {
-    vec![Entry::Plain("process".into())]
+    vec![Entry::Plain(process_word())]
 }

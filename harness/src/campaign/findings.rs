@@ -76,6 +76,18 @@ pub struct Finding {
     pub rate: (f64, f64),
     /// Tasks that show it; of a failure that is not seen tonight none.
     pub tasks: Vec<u64>,
+    /// The smallest storm that shows it, of tonight or an earlier night: its path from the folder of all nights, and how to see
+    /// it again.
+    pub smallest: Option<Smallest>,
+}
+
+/// A failure made small.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Smallest {
+    pub path: String,
+    pub again: String,
+    pub faults: usize,
+    pub faults_before: usize,
 }
 
 impl Finding {
@@ -146,6 +158,7 @@ fn one(
         runs,
         rate: wilson(hits, runs),
         tasks: tasks.unwrap_or_default(),
+        smallest: None,
     })
 }
 

@@ -13,7 +13,7 @@ use super::statistics::median;
 /// The file's name in the results' folder.
 pub const INDEX: &str = "campaigns.sqlite";
 /// Of the tables below: another one on disk is made anew.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE night(
@@ -26,7 +26,7 @@ CREATE TABLE run(
     end TEXT NOT NULL, counts INTEGER NOT NULL, starved TEXT, reason TEXT NOT NULL, exit INTEGER, started TEXT NOT NULL,
     took_s REAL NOT NULL, folder TEXT, thinned INTEGER NOT NULL, acknowledged INTEGER NOT NULL, failovers INTEGER NOT NULL,
     lost INTEGER NOT NULL, availability_pct REAL NOT NULL, longest_outage_s REAL NOT NULL, recovery_s REAL,
-    p50_ms REAL, p99_ms REAL, p999_ms REAL,
+    p50_ms REAL, p99_ms REAL, p999_ms REAL, cpu_s REAL, ready_s REAL,
     PRIMARY KEY(night, task)) WITHOUT ROWID;
 CREATE TABLE failure(
     night TEXT NOT NULL, task INTEGER NOT NULL, signature TEXT NOT NULL,
@@ -145,7 +145,7 @@ fn put_run(writing: &Transaction<'_>, night: &str, outcome: &Outcome) -> rusqlit
     let latency = numbers.latency_ms;
     writing.execute(
         "INSERT OR REPLACE INTO run VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-         ?, ?)",
+         ?, ?, ?, ?)",
         params![
             night,
             number,
@@ -176,6 +176,8 @@ fn put_run(writing: &Transaction<'_>, night: &str, outcome: &Outcome) -> rusqlit
             latency.map(|latency| latency.p50),
             latency.map(|latency| latency.p99),
             latency.map(|latency| latency.p999),
+            outcome.cpu_s,
+            numbers.ready_s,
         ],
     )?;
     for table in ["failure", "loss"] {

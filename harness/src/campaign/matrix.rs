@@ -5,7 +5,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use slotstorm_checker::record::Expect;
 
-use super::file::{CampaignFile, Canary, Topology};
+use super::file::{CampaignFile, Canary, Topology, can_run};
 use crate::plan::seed;
 
 /// Canaries come first, and again after so many runs.
@@ -38,6 +38,19 @@ pub struct Cell {
     pub node_timeout_ms: u64,
     pub expect: Expect,
     pub backend: String,
+}
+
+impl Cell {
+    /// What is judged and compared over nights: a server, and apart from it the same server in the simulator, whose times are
+    /// not those of a machine.
+    pub fn subject(&self) -> String {
+        if self.is_simulated() { format!("{} (sim)", self.server) } else { self.server.clone() }
+    }
+
+    /// True if it runs in virtual time: it needs no calm host, and cannot starve.
+    pub fn is_simulated(&self) -> bool {
+        self.backend == "sim"
+    }
 }
 
 /// The tasks of a night, one after the other and without end.
@@ -91,7 +104,7 @@ impl Sequence {
             topology: Topology { masters: 3, replicas: 1 },
             node_timeout_ms: 2000,
             expect: canary.expect,
-            backend: "process".into(),
+            backend: canary.backend.clone(),
         };
         Task {
             number,
@@ -170,7 +183,7 @@ fn cells(file: &CampaignFile, night_seed: u64) -> Vec<Weighed> {
             }
         }
     }
-    cells.retain(|weighed| weighed.weight > 0);
+    cells.retain(|weighed| weighed.weight > 0 && can_run(&weighed.cell.backend, &weighed.cell.server));
     let mut rng = seed::rng(night_seed, "cells");
     for last in (1..cells.len()).rev() {
         cells.swap(last, rng.random_range(0..=last));

@@ -1,4 +1,4 @@
-//! A night's folder, which is all of its state: `night.json`, `campaign.toml`, and a folder for each task.
+//! A night's folder, which is all of its state: `night.json`, `campaign.toml`, and a folder for each task that is done.
 //!
 //! ```text
 //! results/campaigns/<utc>-<name>-<seed>/tasks/000017/{task.json, stderr.txt, runs/<run>/..., outcome.json}
@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use super::attempt;
+use super::engine::Engine;
 use super::file::CampaignFile;
-use super::matrix::Task;
 use super::outcome::{Outcome, from_json, write_whole};
+use super::small::Small;
 use crate::backend::process::folder::Utc;
 
 /// `night.json`.
@@ -35,6 +36,11 @@ pub struct NightInfo {
     #[serde(default)]
     pub runs: u64,
     pub jobs: usize,
+    /// Simulated runs side by side.
+    pub sim_jobs: usize,
+    /// Who made the runs first.
+    #[serde(default)]
+    pub engine: Engine,
     /// How much of its time it has had, all its processes together.
     pub ran_s: f64,
     /// Why it is over; absent: it is not.
@@ -43,6 +49,13 @@ pub struct NightInfo {
     pub version: String,
     pub binary_sha256: String,
     pub host: String,
+}
+
+impl NightInfo {
+    /// Month, day, hour and minute (UTC): nights of one day differ.
+    pub fn short_start(&self) -> String {
+        self.started.get(5..16).unwrap_or_default().replace('T', " ")
+    }
 }
 
 /// A night that this process works on.
@@ -64,6 +77,8 @@ pub struct StoredNight {
     pub info: NightInfo,
     pub file: CampaignFile,
     pub outcomes: Vec<Outcome>,
+    /// Failures that were made small.
+    pub smalls: Vec<Small>,
     /// What could not be read.
     pub damaged: Vec<String>,
 }
@@ -71,6 +86,11 @@ pub struct StoredNight {
 /// The folder of all nights.
 pub fn nights_of(results: &Path) -> PathBuf {
     results.join("campaigns")
+}
+
+/// The folder of a task of a night; it is there once the task is done.
+pub fn task_dir(night: &Path, number: u64) -> PathBuf {
+    night.join("tasks").join(format!("{number:06}"))
 }
 
 impl Night {
@@ -97,6 +117,7 @@ impl Night {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = fs::canonicalize(path).with_context(|| format!("there is no {}", path.display()))?;
         let lock = lock(&path)?;
+        attempt::sweep(&path).with_context(|| format!("cannot clean {}", path.display()))?;
         let stored = StoredNight::read(&path)?;
         if let Some(damaged) = stored.damaged.first() {
             bail!("{damaged}: remove that task's folder to make its run again");
@@ -113,29 +134,23 @@ impl Night {
 
     /// A task's folder.
     pub fn task_dir(&self, number: u64) -> PathBuf {
-        self.path.join("tasks").join(format!("{number:06}"))
-    }
-
-    /// An empty folder for a task: what an earlier attempt left behind goes.
-    pub fn fresh_task_dir(&self, task: &Task) -> io::Result<PathBuf> {
-        let dir = self.task_dir(task.number);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::create_dir(&dir)?;
-        write_whole(&dir.join("task.json"), &serde_json::to_vec_pretty(task)?)?;
-        Ok(dir)
+        task_dir(&self.path, number)
     }
 }
 
 impl StoredNight {
+    /// What is to be made in a night's folder.
+    pub fn plan(path: &Path) -> anyhow::Result<(NightInfo, CampaignFile)> {
+        let info: NightInfo = from_json(&path.join("night.json"))?;
+        let of_file = path.join("campaign.toml");
+        let text =
+            fs::read_to_string(&of_file).with_context(|| format!("cannot read {}", of_file.display()))?;
+        Ok((info, CampaignFile::parse(&of_file.display().to_string(), &text)?))
+    }
+
     /// Reads a night's folder.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let info: NightInfo = from_json(&path.join("night.json"))?;
-        let text = fs::read_to_string(path.join("campaign.toml"))
-            .with_context(|| format!("cannot read {}", path.join("campaign.toml").display()))?;
-        let file = CampaignFile::parse(&path.join("campaign.toml").display().to_string(), &text)?;
+        let (info, file) = Self::plan(path)?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(path.join("tasks"))?.flatten() {
             if let Ok(number) = entry.file_name().to_string_lossy().parse::<u64>() {
@@ -149,6 +164,7 @@ impl StoredNight {
             info,
             file,
             outcomes: Vec::new(),
+            smalls: Small::stored(path),
             damaged: Vec::new(),
         };
         for (_, dir) in numbers {

@@ -36,6 +36,9 @@ pub struct Outcome {
     /// UTC, RFC 3339.
     pub started: String,
     pub took_s: f64,
+    /// Processor time of the controller: proxy, clients, judge and pictures, not the servers; of a simulated run all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_s: Option<f64>,
     /// Where the run is, from the task's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
@@ -91,6 +94,9 @@ pub struct Numbers {
     /// Of acknowledged operations, from their intended start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Quantiles>,
+    /// From the first server's start to a cluster that takes writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_s: Option<f64>,
 }
 
 /// Latencies.
@@ -101,14 +107,24 @@ pub struct Quantiles {
     pub p999: f64,
 }
 
+/// Why the process of a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    ItsOwn,
+    /// It had its time and had to be ended.
+    Hung,
+    /// It had to be ended since the host gave it no processor time.
+    Starved,
+}
+
 /// How the process of a run ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
     pub exit: Option<i32>,
-    /// It had to be ended.
-    pub hung: bool,
+    pub ending: Ending,
     pub started: String,
     pub took_s: f64,
+    pub cpu_s: Option<f64>,
     /// The end of what it wrote to standard error.
     pub said: String,
 }
@@ -135,6 +151,7 @@ impl Outcome {
             exit: ended.exit,
             started: ended.started,
             took_s: ended.took_s,
+            cpu_s: ended.cpu_s,
             folder: run.as_ref().and_then(|run| run.strip_prefix(dir).ok()).map(Path::to_owned),
             starved: None,
             signatures: Vec::new(),
@@ -146,10 +163,18 @@ impl Outcome {
         {
             outcome.reason = format!("{error:#}; {}", ended.said);
         }
-        if ended.hung {
-            outcome.end = End::Hung;
-            outcome.signatures = vec![HUNG.to_owned()];
-            outcome.reason = format!("it did not end within {:.0} s", outcome.took_s);
+        match ended.ending {
+            Ending::ItsOwn => {}
+            Ending::Hung => {
+                outcome.end = End::Hung;
+                outcome.signatures = vec![HUNG.to_owned()];
+                outcome.reason = format!("it did not end within {:.0} s", outcome.took_s);
+            }
+            Ending::Starved => {
+                let cpu_s = outcome.cpu_s.unwrap_or(0.0);
+                outcome.starved =
+                    Some(format!("it had {cpu_s:.1} s of processor time in {:.0} s", outcome.took_s));
+            }
         }
         outcome
     }
@@ -171,7 +196,9 @@ impl Outcome {
         self.signatures = signature::signatures(&verdict);
         self.numbers = numbers(&verdict);
         self.numbers.latency_ms = latency(&run.join("latency.hlog"))?;
-        self.starved = Stalls::of(&run.join("history.jsonl"))?.starved(&info, guard);
+        let marks = Marks::of(&run.join("history.jsonl"))?;
+        self.numbers.ready_s = marks.ready.map(|ready| ready as f64 / 1e9);
+        self.starved = marks.starved(&info, guard);
         Ok(())
     }
 
@@ -230,61 +257,80 @@ fn numbers(verdict: &Verdict) -> Numbers {
         longest_outage_s: checks.availability.longest_outage_s,
         recoveries_s: checks.availability.recoveries.iter().filter_map(|recovery| recovery.took_s).collect(),
         latency_ms: None,
+        ready_s: None,
     }
 }
 
-/// Quantiles of all acknowledged operations of a latency log; a log that is torn is read as far as it goes.
-fn latency(path: &Path) -> anyhow::Result<Option<Quantiles>> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(None) };
-    let mut all = Histogram::<u64>::new(3)?;
+/// Reads the histograms of a latency log, each with its tag (empty: none). One that is not there has none, and one that is torn
+/// is read as far as it goes.
+pub fn latencies(
+    path: &Path,
+    mut take: impl FnMut(&str, &Histogram<u64>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let mut decoder = Deserializer::new();
     for entry in IntervalLogIterator::new(&bytes) {
         let Ok(LogEntry::Interval(interval)) = entry else { continue };
-        let acknowledged = interval.tag().is_some_and(|tag| {
-            let tag = tag.as_str();
-            !tag.ends_with("-fail") && !tag.ends_with("-info")
-        });
-        if !acknowledged {
-            continue;
-        }
         let encoded = base64::engine::general_purpose::STANDARD.decode(interval.encoded_histogram());
         if let Ok(encoded) = encoded
             && let Ok(one) = decoder.deserialize::<u64, _>(&mut encoded.as_slice())
         {
-            all.add(&one)?;
+            take(interval.tag().map(|tag| tag.as_str()).unwrap_or_default(), &one)?;
         }
     }
+    Ok(())
+}
+
+/// Quantiles of all acknowledged operations of a latency log.
+fn latency(path: &Path) -> anyhow::Result<Option<Quantiles>> {
+    let mut all = Histogram::<u64>::new(3)?;
+    latencies(path, |tag, one| {
+        let acknowledged = !tag.is_empty() && !tag.ends_with("-fail") && !tag.ends_with("-info");
+        if acknowledged {
+            all.add(one)?;
+        }
+        Ok(())
+    })?;
     let at = |quantile: f64| all.value_at_quantile(quantile) as f64 / 1e6;
     Ok((!all.is_empty()).then(|| Quantiles { p50: at(0.5), p99: at(0.99), p999: at(0.999) }))
 }
 
-/// How long controller and proxy were not let run.
+/// What a history says of the run itself: when it was ready, and how long controller and proxy were not let run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stalls {
-    longest: Nanos,
-    total: Nanos,
+struct Marks {
+    ready: Option<Nanos>,
+    longest_stall: Nanos,
+    stalled: Nanos,
 }
 
-impl Stalls {
+impl Marks {
     fn of(history: &Path) -> anyhow::Result<Self> {
         let Ok(file) = File::open(history) else { return Ok(Self::default()) };
-        let mut stalls = Self::default();
+        let mut marks = Self::default();
         for line in BufReader::new(file).split(b'\n') {
             let line = line.context("cannot read history.jsonl")?;
-            // Most lines are operations: only the few that may be stalls are parsed.
-            if line.windows(7).any(|word| word == b"\"stall\"")
-                && let Ok(Event { body: Body::Stall { value, .. }, .. }) = serde_json::from_slice(&line)
-            {
-                stalls.longest = stalls.longest.max(value);
-                stalls.total += value;
+            // Most lines are operations: only the few that may be marks are parsed.
+            let has = |word: &[u8]| line.windows(word.len()).any(|part| part == word);
+            if !has(b"\"stall\"") && (marks.ready.is_some() || !has(b"\"phase\"")) {
+                continue;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(Event { body: Body::Stall { value, .. }, .. }) => {
+                    marks.longest_stall = marks.longest_stall.max(value);
+                    marks.stalled += value;
+                }
+                Ok(Event { body: Body::Phase { .. }, time, .. }) => {
+                    marks.ready.get_or_insert(time);
+                }
+                _ => {}
             }
         }
-        Ok(stalls)
+        Ok(marks)
     }
 
     /// Why the run does not count, if it does not.
     fn starved(self, info: &RunInfo, guard: &GuardFile) -> Option<String> {
-        let (longest, total) = (self.longest as f64 / 1e9, self.total as f64 / 1e9);
+        let (longest, total) = (self.longest_stall as f64 / 1e9, self.stalled as f64 / 1e9);
         let bound = guard.max_stall_of_node_timeout * info.node_timeout_ms as f64 / 1e3;
         if longest > bound {
             return Some(format!("controller or proxy stood still for {longest:.2} s (bound {bound:.2} s)"));
@@ -302,9 +348,10 @@ mod tests {
     #[test]
     fn a_host_that_stood_still_is_told_from_one_that_did_not() {
         let info = RunInfo { node_timeout_ms: 2000, duration_s: 40.0, ..RunInfo::default() };
-        let stalls = |longest_ms: u64, total_ms: u64| Stalls {
-            longest: longest_ms * 1_000_000,
-            total: total_ms * 1_000_000,
+        let stalls = |longest_ms: u64, total_ms: u64| Marks {
+            ready: None,
+            longest_stall: longest_ms * 1_000_000,
+            stalled: total_ms * 1_000_000,
         };
         let guard = GuardFile::default();
         assert_eq!(stalls(400, 1900).starved(&info, &guard), None);
@@ -313,17 +360,38 @@ mod tests {
     }
 
     #[test]
-    fn stalls_are_read_from_the_history_and_operations_that_look_like_them_are_not() {
+    fn marks_are_read_from_the_history_and_operations_that_look_like_them_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.jsonl");
         let lines = [
             r#"{"index":0,"time":5,"type":"invoke","process":1,"f":"add","key":"\"stall\"","value":7}"#,
+            r#"{"index":8,"time":6,"type":"info","process":"harness","f":"phase","value":"load"}"#,
+            r#"{"index":9,"time":7,"type":"info","process":"harness","f":"phase","value":"storm"}"#,
             r#"{"index":1,"time":9,"type":"info","process":"harness","f":"stall","value":40,"of":"proxy"}"#,
             r#"{"index":2,"time":99,"type":"info","process":"harness","f":"stall","value":60,"of":"controller"}"#,
             r#"{"index":3,"time":99,"type":"info","process":"harness","f":"stall","val"#,
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        assert_eq!(Stalls::of(&path).unwrap(), Stalls { longest: 60, total: 100 });
+        let marks = Marks { ready: Some(6), longest_stall: 60, stalled: 100 };
+        assert_eq!(Marks::of(&path).unwrap(), marks);
+    }
+
+    #[test]
+    fn a_simulated_run_that_got_no_processor_is_starved_and_not_hung() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = super::super::file::CampaignFile::parse("x", "name = 'x'\n[matrix]\n").unwrap();
+        let task = super::super::matrix::Sequence::new(&file, 1).next().unwrap();
+        let ended = Ended {
+            exit: None,
+            ending: Ending::Starved,
+            started: String::new(),
+            took_s: 900.0,
+            cpu_s: Some(2.0),
+            said: String::new(),
+        };
+        let outcome = Outcome::of(task, dir.path(), ended, &file.guard);
+        assert_eq!(outcome.starved.as_deref(), Some("it had 2.0 s of processor time in 900 s"));
+        assert!(outcome.signatures.is_empty() && !outcome.counts());
     }
 
     #[test]
@@ -333,9 +401,10 @@ mod tests {
         let task = super::super::matrix::Sequence::new(&file, 1).next().unwrap();
         let ended = Ended {
             exit: Some(3),
-            hung: false,
+            ending: Ending::ItsOwn,
             started: String::new(),
             took_s: 1.0,
+            cpu_s: None,
             said: "no such server".into(),
         };
         let outcome = Outcome::of(task, dir.path(), ended, &file.guard);

@@ -1,39 +1,33 @@
-//! Makes the runs of a night, each as a process of its own: some side by side, each within its time, none while the host is
-//! not calm. A run's process is tied to this one: if this one is killed, so is the run, and its keeper takes its servers.
+//! Makes the runs of a night: some side by side, each within its time. Real clusters start only while the host is calm;
+//! simulated runs fill what is left of the processors, and give way to them.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::file::{CampaignFile, GuardFile};
+use super::attempt::Attempt;
+use super::child::{self, Manner};
+use super::file::GuardFile;
 use super::guard::{Guard, free_mb};
 use super::matrix::{Sequence, Task};
 use super::night::Night;
 use super::outcome::{End, Ended, Outcome};
 use super::retain;
-use crate::backend::process::SELF_EXE;
-use crate::backend::process::folder::{Utc, tail};
 
 /// Between two looks at host, disk and time.
 const LOOK: Duration = Duration::from_millis(200);
-/// What a run that has had its time may still take to heal, stop and judge.
-const GRACE: Duration = Duration::from_secs(30);
 /// A new cluster is being made: the next one waits until that is over.
 const SETTLING: Duration = Duration::from_secs(5);
-/// A canary needs the time of a few faults, however short a night's runs are.
-const CANARY_S: f64 = 40.0;
 /// Runs in a row that could not be made: something is wrong that a further one will not mend.
 const BROKEN_IN_A_ROW: u32 = 5;
+/// How far the sequence is looked ahead for a run of the backend that has room. Bounded, so that the faster backend does not
+/// run away from the campaign's weights.
+const AHEAD: usize = 64;
 
 /// Why no further run is started.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,76 +70,174 @@ pub async fn run(
     mut on_outcome: impl FnMut(&Night, &Outcome),
 ) -> anyhow::Result<Stop> {
     let guard = Guard::start().context("no thread for the guard")?;
-    let mut tasks = Sequence::new(&night.file, night.info.seed).peekable();
-    let mut running: JoinSet<(Task, PathBuf, io::Result<Ended>)> = JoinSet::new();
+    let mut queue = Queue::new(night);
+    let mut running: JoinSet<(Task, Attempt, io::Result<Ended>)> = JoinSet::new();
+    let mut busy = Busy::default();
     let mut clock = Clock { since: Instant::now() };
     let mut broken_in_a_row = 0;
     let mut started = Instant::now();
     let stop = loop {
-        while tasks.next_if(|task| night.done.contains_key(&task.number)).is_some() {}
-        let more = !interrupted.get() && clock.more(night, running.len());
-        if interrupted.get() || (!more && running.is_empty()) {
-            break if interrupted.get() { Stop::Interrupted } else { Stop::Done };
+        if interrupted.get() {
+            break Stop::Interrupted;
+        }
+        let more = clock.more(night) && queue.fill();
+        if !more && running.is_empty() {
+            break Stop::Done;
         }
         let free = free_mb(&night.path);
-        if let Some(free_mb) = free.filter(|free| *free < night.file.guard.min_free_mb)
+        let full = free.filter(|free| *free < night.file.guard.min_free_mb);
+        if let Some(free_mb) = full
             && running.is_empty()
         {
             break Stop::DiskFull { free_mb };
         }
-        let room = more
-            && running.len() < night.info.jobs
-            && free.is_none_or(|free| free >= night.file.guard.min_free_mb);
-        if room && may_start(&guard, &night.file.guard, started, running.is_empty(), listener) {
-            let task = tasks.next().context("a matrix has always one more task")?;
-            let dir = match night.fresh_task_dir(&task) {
+        let rules = &night.file.guard;
+        let may_begin = more && full.is_none();
+        let room = Room {
+            cluster: may_begin
+                && busy.clusters < night.info.jobs
+                && queue.has_cluster()
+                && may_start(&guard, rules, started, busy.clusters == 0, listener),
+            simulated: may_begin && busy.simulated < night.info.sim_jobs,
+        };
+        if may_begin && let Some(task) = queue.take(room) {
+            let attempt = match Attempt::begin(&night.path, &task) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     break Stop::DiskFull { free_mb: free.unwrap_or(0) };
                 }
                 made => made.with_context(|| format!("cannot make a folder in {}", night.path.display()))?,
             };
             listener.started(&task);
-            let words = words(&night.file, &task, &dir);
-            let least = if task.canary { 2.0 * CANARY_S + 180.0 } else { 0.0 };
-            let limit = Duration::from_secs_f64(night.file.run_limit_s().max(least));
+            let simulated = task.cell.is_simulated();
+            let words = child::words(&night.file, &task, attempt.dir());
+            let aside = simulated.then_some(night.file.sim_niceness);
+            let manner = Manner { limit: child::limit(&night.file, &task), aside };
             running.spawn_local(async move {
-                let ended = make(&words, &dir, limit).await;
-                (task, dir, ended)
+                let ended = child::make(&words, attempt.dir(), manner).await;
+                (task, attempt, ended)
             });
-            started = Instant::now();
-            guard.forget();
+            busy.add(simulated);
+            if !simulated {
+                started = Instant::now();
+                guard.forget();
+            }
         }
         let ended = tokio::select! {
             ended = running.join_next(), if !running.is_empty() => ended,
             () = tokio::time::sleep(LOOK) => None,
         };
         let Some(ended) = ended else { continue };
-        let (task, dir, ended) = ended.context("a run's watcher panicked")?;
+        let (task, attempt, ended) = ended.context("a run's watcher panicked")?;
         let ended = ended.context("a run cannot be started")?;
+        busy.remove(task.cell.is_simulated());
         if interrupted.get() {
-            continue; // it may have been ended by the same signal: it will be made again
+            break Stop::Interrupted; // it may have been ended by the same signal: it will be made again
         }
-        let outcome = Outcome::of(task, &dir, ended, &night.file.guard);
-        match outcome.write(&dir) {
+        let outcome = Outcome::of(task, attempt.dir(), ended, &night.file.guard);
+        if outcome.end == End::Broken
+            && let Some(free_mb) = free_mb(&night.path).filter(|free| *free < night.file.guard.min_free_mb)
+        {
+            // The disk broke it: that says nothing of the task, which is made again once there is room.
+            attempt.discard()?;
+            break Stop::DiskFull { free_mb };
+        }
+        match attempt.finish(&outcome) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 break Stop::DiskFull { free_mb: free.unwrap_or(0) };
             }
-            written => written.with_context(|| format!("cannot write in {}", dir.display()))?,
-        }
-        clock.note(night)?;
+            written => written.with_context(|| format!("cannot write in {}", night.path.display()))?,
+        };
         listener.done(&outcome);
-        broken_in_a_row = if outcome.end == End::Broken { broken_in_a_row + 1 } else { 0 };
+        let was_broken = outcome.end == End::Broken && outcome.starved.is_none();
+        broken_in_a_row = if was_broken { broken_in_a_row + 1 } else { 0 };
         on_outcome(night, &outcome);
         let why = outcome.reason.clone();
         night.done.insert(outcome.task.number, outcome);
-        retain::thin(night)?;
+        match clock.note(night).and_then(|()| retain::thin(night)) {
+            Err(error) if is_full(&error) => break Stop::DiskFull { free_mb: free.unwrap_or(0) },
+            noted => noted?,
+        }
         if broken_in_a_row >= BROKEN_IN_A_ROW {
             break Stop::Broken(why);
         }
     };
     running.shutdown().await;
-    clock.note(night)?;
+    match clock.note(night) {
+        // Nothing that was judged is lost by it: only how long the night has worked.
+        Err(error) if is_full(&error) => {}
+        noted => noted?,
+    }
     Ok(stop)
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == io::ErrorKind::StorageFull)
+}
+
+/// Runs that are going on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Busy {
+    clusters: usize,
+    simulated: usize,
+}
+
+impl Busy {
+    fn of(&mut self, simulated: bool) -> &mut usize {
+        if simulated { &mut self.simulated } else { &mut self.clusters }
+    }
+
+    fn add(&mut self, simulated: bool) {
+        *self.of(simulated) += 1;
+    }
+
+    fn remove(&mut self, simulated: bool) {
+        *self.of(simulated) -= 1;
+    }
+}
+
+/// The tasks that are not done, in their order as far as there is room.
+struct Queue {
+    tasks: Box<dyn Iterator<Item = Task>>,
+    ahead: VecDeque<Task>,
+}
+
+impl Queue {
+    fn new(night: &Night) -> Self {
+        let all = Sequence::new(&night.file, night.info.seed);
+        let runs = if night.info.runs == 0 { usize::MAX } else { night.info.runs as usize };
+        let done: Vec<u64> = night.done.keys().copied().collect();
+        let tasks = all.take(runs).filter(move |task| done.binary_search(&task.number).is_err());
+        Self { tasks: Box::new(tasks), ahead: VecDeque::new() }
+    }
+
+    /// Looks ahead; false if nothing is left.
+    fn fill(&mut self) -> bool {
+        while self.ahead.len() < AHEAD
+            && let Some(task) = self.tasks.next()
+        {
+            self.ahead.push_back(task);
+        }
+        !self.ahead.is_empty()
+    }
+
+    fn has_cluster(&self) -> bool {
+        self.ahead.iter().any(|task| !task.cell.is_simulated())
+    }
+
+    /// The first task that has room.
+    fn take(&mut self, room: Room) -> Option<Task> {
+        let fits = |task: &Task| if task.cell.is_simulated() { room.simulated } else { room.cluster };
+        let at = self.ahead.iter().position(fits)?;
+        self.ahead.remove(at)
+    }
+}
+
+/// What may start.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    cluster: bool,
+    simulated: bool,
 }
 
 /// A night's time: only what its processes worked counts.
@@ -155,11 +247,9 @@ struct Clock {
 
 impl Clock {
     /// True if one more run may begin.
-    fn more(&self, night: &Night, running: usize) -> bool {
+    fn more(&self, night: &Night) -> bool {
         let ran = night.info.ran_s + self.since.elapsed().as_secs_f64();
-        let in_time = night.info.for_s.is_none_or(|length| ran < length);
-        let made = night.done.len() + running;
-        in_time && (night.info.runs == 0 || (made as u64) < night.info.runs)
+        night.info.for_s.is_none_or(|length| ran < length)
     }
 
     /// Adds what was worked since the last time, on disk too.
@@ -189,80 +279,4 @@ fn may_start(guard: &Guard, limits: &GuardFile, last: Instant, idle: bool, liste
         limits.max_delay_ms
     ));
     false
-}
-
-/// The command line of a task's run.
-pub fn words(file: &CampaignFile, task: &Task, dir: &Path) -> Vec<String> {
-    let cell = &task.cell;
-    let mut words: Vec<String> = ["run", "--json"].map(str::to_owned).into();
-    let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
-    flag("preset", cell.preset.clone());
-    flag("sut", cell.server.clone());
-    flag("workload", cell.workload.clone());
-    flag("masters", cell.topology.masters.to_string());
-    flag("replicas", cell.topology.replicas.to_string());
-    flag("node-timeout", cell.node_timeout_ms.to_string());
-    flag("expect", cell.expect.to_string());
-    let duration = if task.canary { file.duration_s.max(CANARY_S) } else { file.duration_s };
-    flag("duration", duration.to_string());
-    flag("rate", file.rate.to_string());
-    flag("clients", file.clients.to_string());
-    flag("seed", task.seed.to_string());
-    flag("out", dir.display().to_string());
-    if cell.backend != "process" {
-        flag("backend", cell.backend.clone());
-    }
-    if let Some(percent) = task.min_availability_pct {
-        flag("min-availability", percent.to_string());
-    }
-    for (name, value) in &file.set {
-        flag("set", format!("{name}={}", value.text()));
-    }
-    words
-}
-
-/// Runs one command line to its end, or ends it.
-async fn make(words: &[String], dir: &Path, limit: Duration) -> io::Result<Ended> {
-    let log = dir.join("stderr.txt");
-    let (started, begun) = (Utc::now().rfc3339(), Instant::now());
-    let mut child = spawn(words, &log)?;
-    let (status, hung) = match tokio::time::timeout(limit, child.wait()).await {
-        Ok(status) => (status?, false),
-        Err(_) => (end(&mut child).await?, true),
-    };
-    Ok(Ended {
-        exit: status.code(),
-        hung,
-        started,
-        took_s: begun.elapsed().as_secs_f64(),
-        said: tail(&log, 5),
-    })
-}
-
-fn spawn(words: &[String], log: &Path) -> io::Result<Child> {
-    let log = File::create(log)?;
-    Command::new(SELF_EXE)
-        .arg0("slotstorm")
-        // Ties the run's life to ours, then becomes the run.
-        .args(["__exec", &std::process::id().to_string(), SELF_EXE])
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        // Ctrl-C at the terminal is ours to act on.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// Asks a run to end, then ends it; its keeper kills its servers.
-async fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    if let Some(pid) = child.id() {
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
-    }
-    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
-        return status;
-    }
-    child.start_kill()?;
-    child.wait().await
 }

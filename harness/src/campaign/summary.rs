@@ -1,10 +1,11 @@
 //! One night's result: what its runs came to, what is new, what has become worse, and whether the night counts at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Serialize;
 
-use super::findings::{Finding, NightSeen, Seen, State, compare};
+use super::findings::{Finding, NightSeen, Seen, Smallest, State, compare};
 use super::night::StoredNight;
 use super::outcome::{End, Outcome};
 use super::regression::{MEASURES, Trend, trends};
@@ -68,7 +69,7 @@ pub fn summarise(nights: &[StoredNight], trouble: Option<String>) -> Option<Summ
         ran_s: tonight.info.ran_s,
         trouble: trouble.or_else(|| tonight.info.over.clone().filter(|over| over != "done")),
         counts: counts(&tonight.outcomes),
-        findings: compare(&seen, &known),
+        findings: compare(&seen, &known).into_iter().map(|finding| with_smallest(nights, finding)).collect(),
         trends: all_trends(nights),
         canaries: canaries(&tonight.outcomes),
         damaged: tonight.damaged.clone(),
@@ -79,11 +80,26 @@ pub fn summarise(nights: &[StoredNight], trouble: Option<String>) -> Option<Summ
     Some(summary)
 }
 
+/// With the newest storm that was made small of it.
+fn with_smallest(nights: &[StoredNight], mut finding: Finding) -> Finding {
+    finding.smallest = nights.iter().rev().find_map(|night| {
+        let small = night.smalls.iter().find(|small| small.is_of(&finding.server, &finding.signature))?;
+        let path = Path::new(&night.id).join(small.path()?);
+        Some(Smallest {
+            path: path.display().to_string(),
+            again: small.again(&night.path)?,
+            faults: small.faults,
+            faults_before: small.faults_before,
+        })
+    });
+    finding
+}
+
 /// What a night's runs show, by server.
 pub fn seen(night: &StoredNight) -> NightSeen {
     let mut by_server: BTreeMap<String, Seen> = BTreeMap::new();
     for outcome in night.outcomes.iter().filter(|outcome| outcome.counts()) {
-        let seen = by_server.entry(outcome.task.cell.server.clone()).or_default();
+        let seen = by_server.entry(outcome.task.cell.subject()).or_default();
         seen.runs += 1;
         for signature in &outcome.signatures {
             seen.hits.entry(signature.clone()).or_default().push(outcome.task.number);
@@ -133,7 +149,7 @@ fn canaries(outcomes: &[Outcome]) -> Canaries {
                 "task {}: {} on {} was {} ({})",
                 outcome.task.number,
                 cell.preset,
-                cell.server,
+                cell.subject(),
                 outcome.end.word(),
                 outcome.reason
             ));
@@ -145,19 +161,19 @@ fn canaries(outcomes: &[Outcome]) -> Canaries {
 fn all_trends(nights: &[StoredNight]) -> Vec<Trend> {
     let Some(tonight) = nights.last() else { return Vec::new() };
     let of_server = |night: &StoredNight, server: &str| -> Vec<usize> {
-        let counts = |outcome: &&Outcome| outcome.counts() && outcome.task.cell.server == server;
+        let counts = |outcome: &&Outcome| outcome.counts() && outcome.task.cell.subject() == server;
         (0..night.outcomes.len()).filter(|&at| counts(&&night.outcomes[at])).collect()
     };
-    let servers: BTreeSet<&str> =
-        tonight.outcomes.iter().filter(|o| o.counts()).map(|o| o.task.cell.server.as_str()).collect();
+    let servers: BTreeSet<String> =
+        tonight.outcomes.iter().filter(|o| o.counts()).map(|o| o.task.cell.subject()).collect();
     let comparisons = servers.len() * MEASURES.len();
     let mut found = Vec::new();
     for server in servers {
         let runs: Vec<Vec<&Outcome>> = nights
             .iter()
-            .map(|night| of_server(night, server).into_iter().map(|at| &night.outcomes[at]).collect())
+            .map(|night| of_server(night, &server).into_iter().map(|at| &night.outcomes[at]).collect())
             .collect();
-        found.extend(trends(server, &runs, &tonight.file.regression, &tonight.file.limits, comparisons));
+        found.extend(trends(&server, &runs, &tonight.file.regression, &tonight.file.limits, comparisons));
     }
     found
 }

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::attempt::Attempt;
+use super::engine::Engine;
 use super::file::{CampaignFile, EXAMPLE};
 use super::findings::State;
 use super::index::{INDEX, Index};
 use super::matrix::{Sequence, Task};
-use super::night::{Night, NightInfo, StoredNight, nights_of};
-use super::outcome::{End, Numbers, Outcome};
-use super::{out, retain, summary};
+use super::night::{Night, NightInfo, StoredNight, nights_of, task_dir};
+use super::outcome::{End, Numbers, Outcome, latencies};
+use super::{out, retain, signature, small, summary};
+use crate::plan::{Plan, StormFile};
 
 const SMALL: &str = "name = 'small'\n[matrix]\nserver = ['embedded', '/usr/bin/redis-server']\n\
                      preset = ['restarts', { value = 'elections', weight = 3 }]\n[retention]\nkeep_valid = 2\nkeep_of_finding = 2\n";
 
-fn file() -> CampaignFile {
+pub fn file() -> CampaignFile {
     CampaignFile::parse("small.toml", SMALL).unwrap()
 }
 
@@ -32,6 +36,7 @@ pub fn outcome(number: u64, server: &str, signatures: &[&str]) -> Outcome {
         exit: Some(i32::from(!signatures.is_empty())),
         started: "2026-11-28T00:00:00Z".into(),
         took_s: 50.0,
+        cpu_s: Some(3.0),
         folder: Some("runs/one".into()),
         starved: None,
         signatures: signatures.iter().map(|&name| name.to_owned()).collect(),
@@ -54,7 +59,7 @@ fn canary(number: u64, caught: bool) -> Outcome {
     run
 }
 
-fn info(campaign: &str, seed: u64) -> NightInfo {
+pub fn info(campaign: &str, seed: u64) -> NightInfo {
     NightInfo {
         schema: 1,
         campaign: campaign.into(),
@@ -63,6 +68,8 @@ fn info(campaign: &str, seed: u64) -> NightInfo {
         for_s: Some(60.0),
         runs: 0,
         jobs: 1,
+        sim_jobs: 1,
+        engine: Engine::Local,
         ran_s: 3600.0,
         over: Some("done".into()),
         version: "0".into(),
@@ -75,13 +82,13 @@ fn info(campaign: &str, seed: u64) -> NightInfo {
 fn night(results: &Path, seed: u64, outcomes: Vec<Outcome>) -> StoredNight {
     let mut night = Night::create(results, SMALL, file(), info("small", seed)).unwrap();
     for outcome in outcomes {
-        let dir = night.fresh_task_dir(&outcome.task).unwrap();
-        let run = dir.join("runs/one");
+        let attempt = Attempt::begin(&night.path, &outcome.task).unwrap();
+        let run = attempt.dir().join("runs/one");
         std::fs::create_dir_all(run.join("plots")).unwrap();
         for name in ["run.json", "verdict.json", "repro.toml", "history.jsonl", "report.html"] {
             std::fs::write(run.join(name), name).unwrap();
         }
-        outcome.write(&dir).unwrap();
+        assert!(attempt.finish(&outcome).unwrap());
         night.done.insert(outcome.task.number, outcome);
     }
     StoredNight::read(&night.path).unwrap()
@@ -90,7 +97,8 @@ fn night(results: &Path, seed: u64, outcomes: Vec<Outcome>) -> StoredNight {
 #[test]
 fn the_example_can_be_used_and_what_cannot_says_where_and_why() {
     let example = CampaignFile::parse("example", EXAMPLE).unwrap();
-    assert_eq!(Sequence::new(&example, 1).cells(), 2 * 3 * 2 * 2 * 2);
+    // The simulator has one of the two servers.
+    assert_eq!(Sequence::new(&example, 1).cells(), (2 + 1) * 3 * 2 * 2 * 2);
     for (text, says) in [
         (
             "name = 'x'\n[matrix]\npreset = ['storm']",
@@ -102,6 +110,14 @@ fn the_example_can_be_used_and_what_cannot_says_where_and_why() {
         ("name = 'x'\nlimit = 3\n[matrix]\n", "unknown field `limit`"),
         ("name = 'x'", "missing field `matrix`"),
         ("name = 'x'\njobs = 0\n[matrix]\n", "at least 1"),
+        (
+            "name = 'x'\n[matrix]\nbackend = ['cloud']",
+            "there is no backend \"cloud\"; there are process and sim",
+        ),
+        (
+            "name = 'x'\n[matrix]\nserver = ['/x']\nbackend = ['sim']",
+            "no server of the matrix can run on the backend sim",
+        ),
     ] {
         let error = CampaignFile::parse("bad.toml", text).unwrap_err().to_string();
         assert!(error.starts_with("bad.toml: ") && error.contains(says), "{error}");
@@ -160,6 +176,74 @@ fn nights_tell_what_is_new_what_is_known_and_what_is_gone() {
     let lines = std::fs::read_to_string(second.join("runs.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 21);
     assert!(lines.lines().all(|line| serde_json::from_str::<Outcome>(line).is_ok()));
+}
+
+#[test]
+fn a_night_has_pictures_in_both_formats_and_one_latency_log_of_all_its_runs() {
+    let results = tempfile::tempdir().unwrap();
+    let mut nights = Vec::new();
+    for seed in 1..=2 {
+        let runs =
+            vec![canary(0, true), outcome(1, "embedded", &[]), outcome(2, "/usr/bin/redis-server", &[])];
+        let stored = night(results.path(), seed, runs);
+        for number in 0..=2 {
+            let run = task_dir(&stored.path, number).join("runs/one");
+            let history = r#"{"index":0,"time":1000000,"type":"invoke","process":0,"f":"add","key":"k","value":1}
+{"index":1,"time":3000000,"type":"ok","process":0,"f":"add","key":"k","value":1}
+"#;
+            std::fs::write(run.join("history.jsonl"), history).unwrap();
+            crate::verdict::write_latency(&run).unwrap();
+        }
+        nights.push(stored);
+    }
+    let summary = summary::summarise(&nights, None).unwrap();
+    out::write(&nights, &summary).unwrap();
+    let last = &nights[1].path;
+    for name in ["failover-times", "availability-by-preset", "lost-by-class", "trend-failover", "trend-lost"]
+    {
+        for end in ["svg", "png"] {
+            assert!(last.join(format!("plots/{name}.{end}")).exists(), "{name}.{end}");
+        }
+    }
+    let page = std::fs::read_to_string(last.join("report.html")).unwrap();
+    assert_eq!(page.matches("<figure").count(), 6, "latency has no trend here: the runs have none");
+    let mut tags = Vec::new();
+    latencies(&last.join("latency.hlog"), |tag, histogram| {
+        tags.push((tag.to_owned(), histogram.len(), histogram.max() / 1_000_000));
+        Ok(())
+    })
+    .unwrap();
+    let tag = |subject: &str| (format!("{subject}/add"), 1, 2);
+    assert_eq!(tags, [tag("embedded"), tag("/usr/bin/redis-server")], "the canary does not count");
+}
+
+#[test]
+fn a_failure_is_made_small_by_the_simulator_and_the_small_storm_still_shows_it() {
+    let results = tempfile::tempdir().unwrap();
+    let mut failing = outcome(1, "embedded", &["availability"]);
+    failing.task.cell.backend = "sim".into();
+    let stored = night(results.path(), 1, vec![canary(0, true), failing]);
+    let storm = "preset = 'restarts'\nseed = 3\nduration_s = 12\nrate = 20\nclients = 2\nnode_timeout_ms = 500\n\
+                 min_availability_pct = 100\n";
+    let plan = Plan::from_file(StormFile::parse("x", storm).unwrap(), 3).unwrap();
+    let repro = task_dir(&stored.path, 1).join("runs/one/repro.toml");
+    std::fs::write(repro, plan.to_file().to_toml("")).unwrap();
+
+    let mut nights = [StoredNight::read(&stored.path).unwrap()];
+    let findings = summary::summarise(&nights, None).unwrap().findings;
+    small::shrink_all(&nights, &findings, &Arc::default(), |_| {}).unwrap();
+    nights[0] = StoredNight::read(&stored.path).unwrap();
+    let summary = summary::summarise(&nights, None).unwrap();
+    let smallest = summary.findings[0].smallest.as_ref().expect("it was made small");
+    assert!(smallest.faults < smallest.faults_before, "{smallest:?}");
+    let text = std::fs::read_to_string(nights_of(results.path()).join(&smallest.path)).unwrap();
+    let plan = Plan::from_file(StormFile::parse("small", &text).unwrap(), 0).unwrap();
+    let judged = crate::hunt::judge(&plan, &Arc::default()).unwrap();
+    assert_eq!(signature::signatures(&judged.verdict), ["availability"]);
+    // What is small already is not shrunk again.
+    let mut again = 0;
+    small::shrink_all(&nights, &summary.findings, &Arc::default(), |_| again += 1).unwrap();
+    assert_eq!(again, 0);
 }
 
 #[test]
@@ -244,14 +328,12 @@ fn a_night_is_worked_on_by_one_process_and_goes_on_with_what_is_missing() {
     let results = tempfile::tempdir().unwrap();
     let stored = night(results.path(), 1, vec![canary(0, true), outcome(1, "embedded", &[])]);
     // A run that was going on when the night was killed.
-    let half = stored.path.join("tasks/000002/runs/.half.part");
-    std::fs::create_dir_all(&half).unwrap();
+    let task = Sequence::new(&stored.file, 1).nth(2).unwrap();
+    let half = Attempt::begin(&stored.path, &task).unwrap().dir().to_owned();
     let open = Night::open(&stored.path).unwrap();
     assert_eq!(open.done.keys().copied().collect::<Vec<_>>(), [0, 1]);
     assert!(Night::open(&stored.path).is_err(), "two at once");
-    let task = Sequence::new(&open.file, 1).nth(2).unwrap();
-    let dir = open.fresh_task_dir(&task).unwrap();
-    assert!(!half.exists() && dir.join("task.json").exists());
+    assert!(!half.exists(), "what it left is gone");
     let latest = nights_of(results.path()).join("latest").canonicalize().unwrap();
     assert_eq!(latest, stored.path.canonicalize().unwrap());
 }

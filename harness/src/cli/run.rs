@@ -102,6 +102,9 @@ pub struct RunArgs {
     /// What every kind of fault does, does not do, and what undoes it; or one kind
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
     list_faults: Option<String>,
+    /// Give every embedded node this bug of the zoo (a build with `--features zoo`)
+    #[arg(long, value_name = "NAME", hide = true)]
+    mutation: Option<String>,
     /// Where runs land
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -243,6 +246,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, String), Failure> {
     put(&mut file.clients, args.clients.as_ref());
     put(&mut file.seed, args.seed.as_ref());
     put(&mut file.expect, args.expect.as_ref());
+    put(&mut file.mutation, args.mutation.as_ref());
     put(&mut file.max_outage_s, args.max_outage.as_ref());
     put(&mut file.min_availability_pct, args.min_availability.as_ref());
     if args.swarm {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use slotstorm_checker::record::RunInfo;
 use slotstorm_checker::record::verdict::{Validity, Verdict};
 
 use super::terminal::{Paint, ranges};
@@ -60,10 +61,17 @@ pub fn print(folder: &Path, verdict: &Verdict) {
         "  {} operations acknowledged, {} failovers, expectation {}, seed {}, exit {}",
         verdict.acknowledged, verdict.failovers, verdict.expect, verdict.seed, verdict.exit_code
     );
+    let backend = if is_simulated(folder) { "--backend sim " } else { "" };
     let folder = folder.display();
     println!("  look     {folder}/report.html");
-    println!("  again    slotstorm run {folder}/repro.toml");
+    println!("  again    slotstorm run {backend}{folder}/repro.toml");
     println!("  judge    slotstorm check {folder}");
+}
+
+/// A storm file does not say where the storm happened.
+fn is_simulated(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join("run.json")).unwrap_or_default();
+    serde_json::from_str::<RunInfo>(&text).is_ok_and(|info| info.backend == "sim")
 }
 
 /// What the storm reached: a line a fault and role, with the phases.

@@ -13,7 +13,7 @@ pub const FAINT: RGBColor = RGBColor(0xe6, 0xe6, 0xe6);
 pub const SOFT: RGBColor = RGBColor(0x77, 0x77, 0x77);
 
 /// Room for the key at the right, in unscaled pixels.
-const KEY_WIDTH: f64 = 168.0;
+pub const KEY_WIDTH: f64 = 168.0;
 
 impl BandKind {
     /// Jepsen's colour (`jepsen.nemesis.combined`).
@@ -192,16 +192,28 @@ impl Frame<'_> {
             colour: kind.colour(),
             mark: Mark::Band,
         });
-        let mut y = px(40.0, scale);
-        let style = font(11.0, scale, &INK).pos(Pos::new(HPos::Left, VPos::Center));
-        let entries = series.iter().map(|e| (e.label.clone(), e.colour, e.mark));
-        for (label, colour, mark) in entries.chain(bands.map(|e| (e.label, e.colour, e.mark))) {
-            draw_mark(area, mark, (px(12.0, scale), y), 4.0 * scale, colour)?;
-            area.draw_text(&label, &style, (px(26.0, scale), y))?;
-            y += px(17.0, scale);
-        }
-        Ok(())
+        let series = series.iter().map(|e| KeyEntry { label: e.label.clone(), ..*e });
+        draw_key(area, series.chain(bands), scale)
     }
+}
+
+/// A picture's key, from the top of its room at the right.
+pub fn draw_key<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    entries: impl Iterator<Item = KeyEntry>,
+    scale: f64,
+) -> anyhow::Result<()>
+where
+    DB::ErrorType: 'static,
+{
+    let style = font(11.0, scale, &INK).pos(Pos::new(HPos::Left, VPos::Center));
+    let mut y = px(40.0, scale);
+    for KeyEntry { label, colour, mark } in entries {
+        draw_mark(area, mark, (px(12.0, scale), y), 4.0 * scale, colour)?;
+        area.draw_text(&label, &style, (px(26.0, scale), y))?;
+        y += px(17.0, scale);
+    }
+    Ok(())
 }
 
 /// Jepsen's band: up to 12 rows counted from the top, each 0.0834 of the graph high with 0.00615 padding; a thin line at

@@ -25,6 +25,11 @@ pub(super) struct LatencyRaw<'a> {
     pub story: &'a Story,
 }
 
+/// Where a bucket's point stands; the last bucket may reach beyond the end.
+fn middle(bucket: usize, width_s: f64, story: &Story) -> f64 {
+    ((bucket as f64 + 0.5) * width_s).min(story.end_s)
+}
+
 /// Quantiles of the latency, bucket by bucket.
 pub(super) struct LatencyQuantiles<'a> {
     pub story: &'a Story,
@@ -118,7 +123,7 @@ impl Figure for LatencyQuantiles<'_> {
                 let line: Vec<(f64, f64)> = buckets
                     .iter()
                     .enumerate()
-                    .filter_map(|(i, sorted)| Some(((i as f64 + 0.5) * bucket, quantile(sorted, q)?)))
+                    .filter_map(|(i, sorted)| Some((middle(i, bucket, story), quantile(sorted, q)?)))
                     .collect();
                 chart
                     .draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(scale as u32)))?;
@@ -167,7 +172,7 @@ impl Figure for Rate<'_> {
             for ((function, outcome), counts) in &lines {
                 let colour = outcome.colour();
                 let line: Vec<(f64, f64)> =
-                    counts.iter().enumerate().map(|(i, hz)| ((i as f64 + 0.5) * bucket, *hz)).collect();
+                    counts.iter().enumerate().map(|(i, hz)| (middle(i, bucket, story), *hz)).collect();
                 chart
                     .draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(scale as u32)))?;
                 for point in line {

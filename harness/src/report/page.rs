@@ -198,7 +198,8 @@ fn at(nanos: Nanos) -> String {
 
 fn facts(stored: &Stored, verdict: &Verdict) -> Vec<(String, String)> {
     let info = &stored.info;
-    let topology = format!("{} masters, {} replicas each", info.masters, info.replicas);
+    let replicas = if info.replicas == 1 { "replica" } else { "replicas" };
+    let topology = format!("{} masters, {} {replicas} each", info.masters, info.replicas);
     let fact = |name: &str, value: String| (name.to_owned(), value);
     vec![
         fact("server", info.sut.clone()),

@@ -181,7 +181,7 @@ fn row(event: &Event) -> Row {
                 let shown: Vec<String> =
                     elements.iter().rev().take(8).rev().map(|e| format!("e{e}")).collect();
                 let more = if elements.len() > shown.len() { "... " } else { "" };
-                format!("{} elements: {more}{}", elements.len(), shown.join(" "))
+                format!("{} elements {more}{}", elements.len(), shown.join(" "))
             }
             (None, None) => String::new(),
         };
@@ -196,7 +196,7 @@ fn row(event: &Event) -> Row {
         }
         Body::Phase { value } => {
             row.what = "phase";
-            row.value = format!("{value:?}");
+            row.value = format!("{value:?}").to_lowercase();
         }
         Body::Stall { value, of } => {
             row.what = "stall";

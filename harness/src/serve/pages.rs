@@ -115,7 +115,7 @@ fn campaign(name: String, nights: &[StoredNight]) -> Campaign {
     Campaign {
         name,
         nights: rows,
-        columns: drawn.iter().map(|night| night.info.started.chars().take(10).collect()).collect(),
+        columns: drawn.iter().map(|night| night.info.short_start()).collect(),
         rows: heat(drawn),
     }
 }
@@ -129,13 +129,14 @@ fn heat(nights: &[StoredNight]) -> Vec<HeatRow> {
     let cells: BTreeSet<(String, String)> = by_night
         .iter()
         .flatten()
-        .map(|outcome| (outcome.task.cell.server.clone(), outcome.task.cell.preset.clone()))
+        .map(|outcome| (outcome.task.cell.subject(), outcome.task.cell.preset.clone()))
         .collect();
     cells
         .into_iter()
         .map(|(server, preset)| {
-            let of_cell =
-                |outcome: &&Outcome| outcome.task.cell.server == server && outcome.task.cell.preset == preset;
+            let of_cell = |outcome: &&Outcome| {
+                outcome.task.cell.subject() == server && outcome.task.cell.preset == preset
+            };
             let cells = by_night
                 .iter()
                 .map(|night| {
@@ -194,6 +195,8 @@ struct Run {
     badge: &'static str,
     reason: String,
     facts: Vec<(&'static str, String)>,
+    /// Flags of the command that repeats it.
+    again: &'static str,
     files: Vec<(String, String)>,
     has_report: bool,
     has_history: bool,
@@ -221,6 +224,7 @@ pub async fn run(State(site): State<Site>, Asked(asked): Asked<String>) -> Resul
             has_report: has("report.html"),
             has_history: has("history.jsonl"),
             facts: facts(&info),
+            again: if info.backend == "sim" { "--backend sim " } else { "" },
             path: row.path,
             name: row.name,
             badge: row.badge,
@@ -237,7 +241,8 @@ fn facts(info: &RunInfo) -> Vec<(&'static str, String)> {
         ("server", info.sut.clone()),
         ("seed", info.seed.to_string()),
         ("started", info.started.clone()),
-        ("topology", format!("{} masters, {} replicas each", info.masters, info.replicas)),
+        ("backend", if info.backend.is_empty() { "process".to_owned() } else { info.backend.clone() }),
+        ("topology", format!("{}+{}: masters, and replicas of each", info.masters, info.replicas)),
         ("node timeout", format!("{} ms", info.node_timeout_ms)),
         (
             "workload",
@@ -336,6 +341,8 @@ fn numbers(info: &RunInfo, verdict: &Verdict) -> Vec<(&'static str, String)> {
 #[template(path = "listing.html")]
 struct Listing {
     path: String,
+    /// If the folder is a run's: its path, for the run's page.
+    run: String,
     entries: Vec<(String, String)>,
 }
 
@@ -364,7 +371,9 @@ pub async fn file(State(site): State<Site>, Asked(asked): Asked<String>) -> Resu
                 })
                 .collect();
             entries.sort();
-            return Ok(Html(Listing { path: asked, entries }.render()?).into_response());
+            let is_run = path.join("run.json").exists();
+            let run = if is_run { site.results.name(&path) } else { String::new() };
+            return Ok(Html(Listing { path: asked, run, entries }.render()?).into_response());
         }
         if !meta.is_file() || meta.len() > FILE_MAX {
             return Err(Trouble::NotFound);

@@ -12,8 +12,7 @@ use crate::campaign::summary::Summary;
 pub fn xml(night: &StoredNight, summary: &Summary) -> String {
     let mut suites: BTreeMap<String, Vec<Case>> = BTreeMap::new();
     for outcome in &night.outcomes {
-        let suite =
-            if outcome.task.canary { "canaries".to_owned() } else { outcome.task.cell.server.clone() };
+        let suite = if outcome.task.canary { "canaries".to_owned() } else { outcome.task.cell.subject() };
         suites.entry(suite).or_default().push(Case::of_run(night, outcome));
     }
     for trend in &summary.trends {

@@ -56,7 +56,11 @@ pub fn page(night: &StoredNight, summary: &Summary) -> String {
             finding.nights.0,
             finding.nights.1,
             cell(&finding.first_seen),
-            first.map(|outcome| format!("`{}`", again(&night.path, outcome))).unwrap_or_default(),
+            match (&finding.smallest, first) {
+                (Some(small), _) => format!("`{}`", small.again),
+                (None, Some(outcome)) => format!("`{}`", again(&night.path, outcome)),
+                (None, None) => String::new(),
+            },
         );
     }
     for missed in &summary.canaries.missed {

@@ -1,10 +1,13 @@
-//! A night's result in every shape that somebody reads: terminal, JSON lines, JUnit, Markdown, a page. All are made from
+//! A night's result in every shape that somebody reads: terminal, JSON lines, JUnit, Markdown, pictures, a
+//! latency log, a page. All are made from
 //! the summary and the outcomes, and can be made again.
 
 mod junit;
+mod latency;
 mod lines;
 mod markdown;
 mod page;
+mod pictures;
 mod terminal;
 
 use std::path::Path;
@@ -17,17 +20,22 @@ use super::summary::Summary;
 
 pub use terminal::screen;
 
+/// The folder of a night's pictures.
+const PLOTS: &str = "plots";
+
 /// Writes all files of a night into its folder.
 pub fn write(nights: &[StoredNight], summary: &Summary) -> anyhow::Result<()> {
     let Some(tonight) = nights.last() else { return Ok(()) };
     let mut summary_json = serde_json::to_vec_pretty(summary)?;
     summary_json.push(b'\n');
-    let files: [(&str, Vec<u8>); 5] = [
+    let drawn = pictures::of(nights).draw(&tonight.path.join(PLOTS))?;
+    let files: [(&str, Vec<u8>); 6] = [
         ("summary.json", summary_json),
         ("runs.jsonl", lines::runs(tonight)?.into_bytes()),
         ("junit.xml", junit::xml(tonight, summary).into_bytes()),
         ("summary.md", markdown::page(tonight, summary).into_bytes()),
-        ("report.html", page::html(nights, summary)?.into_bytes()),
+        ("report.html", page::html(nights, summary, &drawn)?.into_bytes()),
+        ("latency.hlog", latency::log(tonight)?),
     ];
     for (name, bytes) in files {
         let path = tonight.path.join(name);
@@ -44,7 +52,8 @@ fn place(outcome: &Outcome) -> String {
 
 /// How to see a run again.
 fn again(night: &Path, outcome: &Outcome) -> String {
-    format!("slotstorm run {}/{}/repro.toml", night.display(), place(outcome))
+    let backend = if outcome.task.cell.is_simulated() { "--backend sim " } else { "" };
+    format!("slotstorm run {backend}{}/{}/repro.toml", night.display(), place(outcome))
 }
 
 /// What a run was, in one line.
@@ -52,7 +61,7 @@ fn name(outcome: &Outcome) -> String {
     let cell = &outcome.task.cell;
     format!(
         "{} {} {} {} nt={} {} seed={}",
-        cell.server,
+        cell.subject(),
         cell.preset,
         cell.workload,
         cell.topology,

@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use askama::Template;
 
-use super::{again, name, number, percent, place};
+use super::{PLOTS, again, name, number, percent, pictures, place};
 use crate::campaign::findings::State;
 use crate::campaign::night::StoredNight;
 use crate::campaign::outcome::{End, Outcome};
 use crate::campaign::statistics::median;
 use crate::campaign::summary::Summary;
-use crate::plot::nights::{Ecdf, Line, Trend, ecdf_svg, trend_svg};
 
 /// Runs of one finding that are linked.
 const LINKED: usize = 8;
-/// Nights of a trend line.
-const NIGHTS_DRAWN: usize = 60;
 
 #[derive(Template)]
 #[template(path = "night.html")]
@@ -47,9 +44,12 @@ struct FindingRow {
     tonight: String,
     rate: String,
     nights: String,
-    seen: String,
+    first_seen: String,
+    last_seen: String,
     runs: Vec<(String, String)>,
     again: String,
+    /// Made small: link, words, command.
+    small: Option<(String, String, String)>,
 }
 
 struct TrendRow {
@@ -80,8 +80,8 @@ struct RunRow {
     reason: String,
 }
 
-/// The page's text.
-pub fn html(nights: &[StoredNight], summary: &Summary) -> anyhow::Result<String> {
+/// The page's text, with the pictures of these names.
+pub fn html(nights: &[StoredNight], summary: &Summary, drawn: &[&'static str]) -> anyhow::Result<String> {
     let tonight = nights.last().context("there is no night")?;
     let (word, badge) = match summary.exit_code {
         0 => ("passed", "valid"),
@@ -102,7 +102,7 @@ pub fn html(nights: &[StoredNight], summary: &Summary) -> anyhow::Result<String>
         notes,
         findings: findings(tonight, summary),
         trends: summary.trends.iter().map(trend).collect(),
-        pictures: pictures(nights)?,
+        pictures: pictures(nights, drawn)?,
         cells: cells(tonight),
         runs: tonight.outcomes.iter().map(|outcome| run(tonight, outcome)).collect(),
         file: toml::to_string(&tonight.file).context("the campaign's file")?,
@@ -149,16 +149,26 @@ fn findings(tonight: &StoredNight, summary: &Summary) -> Vec<FindingRow> {
                 tonight: format!("{} of {}", finding.hits, finding.runs),
                 rate: format!("{} to {}", percent(finding.rate.0), percent(finding.rate.1)),
                 nights: format!("{} of {}", finding.nights.0, finding.nights.1),
-                seen: format!("{}, {}", finding.first_seen, finding.last_seen),
+                first_seen: when(&finding.first_seen),
+                last_seen: when(&finding.last_seen),
                 runs: runs
                     .iter()
                     .take(LINKED)
                     .map(|outcome| (link(outcome), format!("seed {}", outcome.task.seed)))
                     .collect(),
                 again: runs.first().map(|outcome| again(&tonight.path, outcome)).unwrap_or_default(),
+                small: finding.smallest.as_ref().map(|small| {
+                    let words = format!("{} of {} faults", small.faults, small.faults_before);
+                    (format!("../{}", small.path), words, small.again.clone())
+                }),
             }
         })
         .collect()
+}
+
+/// A night's name begins with its moment, `20261128T220000Z-...`; that is enough to tell it from the others.
+fn when(night: &str) -> String {
+    night.split('-').next().unwrap_or(night).to_owned()
 }
 
 fn trend(trend: &crate::campaign::regression::Trend) -> TrendRow {
@@ -180,10 +190,10 @@ fn trend(trend: &crate::campaign::regression::Trend) -> TrendRow {
 }
 
 fn cells(tonight: &StoredNight) -> Vec<Vec<String>> {
-    let mut cells: BTreeMap<(&str, &str), Vec<&Outcome>> = BTreeMap::new();
+    let mut cells: BTreeMap<(String, &str), Vec<&Outcome>> = BTreeMap::new();
     for outcome in tonight.outcomes.iter().filter(|outcome| !outcome.task.canary) {
         let cell = &outcome.task.cell;
-        cells.entry((&cell.server, &cell.preset)).or_default().push(outcome);
+        cells.entry((cell.subject(), &cell.preset)).or_default().push(outcome);
     }
     cells
         .into_iter()
@@ -198,7 +208,7 @@ fn cells(tonight: &StoredNight) -> Vec<Vec<String>> {
             let classes: Vec<String> =
                 classes.iter().map(|(class, count)| format!("{class} {count}")).collect();
             vec![
-                server.to_owned(),
+                server,
                 preset.to_owned(),
                 runs.len().to_string(),
                 of(End::Valid).to_string(),
@@ -235,59 +245,21 @@ fn link(outcome: &Outcome) -> String {
     format!("{}/report.html", place(outcome))
 }
 
-fn pictures(nights: &[StoredNight]) -> anyhow::Result<Vec<Picture>> {
+/// The pictures that were drawn, in the page.
+fn pictures(nights: &[StoredNight], drawn: &[&'static str]) -> anyhow::Result<Vec<Picture>> {
     let Some(tonight) = nights.last() else { return Ok(Vec::new()) };
-    let counted = |night: &StoredNight| -> Vec<Outcome> {
-        night.outcomes.iter().filter(|outcome| outcome.counts()).cloned().collect()
-    };
-    let mut recoveries: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for outcome in counted(tonight) {
-        recoveries.entry(outcome.task.cell.server.clone()).or_default().extend(&outcome.numbers.recoveries_s);
-    }
-    recoveries.retain(|_, values| !values.is_empty());
-    let mut pictures = Vec::new();
-    if !recoveries.is_empty() {
-        let alt = recoveries
-            .iter()
-            .map(|(server, values)| {
-                format!("{server}: median {:.2} s of {}", median(values).unwrap_or(0.0), values.len())
+    drawn
+        .iter()
+        .map(|name| {
+            let path = tonight.path.join(PLOTS).join(format!("{name}.svg"));
+            let caption = pictures::caption(name);
+            Ok(Picture {
+                title: caption.title,
+                alt: format!("{}: {}", caption.title, caption.text),
+                caption: caption.text,
+                markup: std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
             })
-            .collect::<Vec<_>>()
-            .join("; ");
-        let lines = recoveries.into_iter().map(|(label, values)| Line { label, values }).collect();
-        pictures.push(Picture {
-            title: "Failover time",
-            alt,
-            caption: "From a fault on a master to the first success on its shard: the part of failovers that took at most so long.",
-            markup: ecdf_svg(&Ecdf { lines, unit: "seconds" })?,
-        });
-    }
-    let drawn = &nights[nights.len().saturating_sub(NIGHTS_DRAWN)..];
-    if drawn.len() > 1 {
-        let mut lines: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for (at, night) in drawn.iter().enumerate() {
-            let mut of_night: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-            for outcome in counted(night) {
-                of_night
-                    .entry(outcome.task.cell.server.clone())
-                    .or_default()
-                    .push(outcome.numbers.availability_pct);
-            }
-            for (server, values) in of_night {
-                let line = lines.entry(server).or_insert_with(|| vec![f64::NAN; drawn.len()]);
-                line[at] = median(&values).unwrap_or(f64::NAN);
-            }
-        }
-        pictures.push(Picture {
-            title: "Availability over nights",
-            alt: format!("medians of the runs of {} nights", drawn.len()),
-            caption: "The median over a night's runs of the time in which every shard answered.",
-            markup: trend_svg(&Trend {
-                nights: drawn.iter().map(|night| night.info.started.chars().take(10).collect()).collect(),
-                lines: lines.into_iter().map(|(label, values)| Line { label, values }).collect(),
-                y_label: "available (%)",
-            })?,
-        });
-    }
-    Ok(pictures)
+        })
+        .collect()
 }

@@ -43,6 +43,13 @@ pub fn screen(night: &StoredNight, summary: &Summary) -> String {
         if let Some(outcome) = first.and_then(|task| night.outcomes.iter().find(|o| o.task.number == *task)) {
             let _ = writeln!(text, "           {}", again(&night.path, outcome));
         }
+        if let Some(small) = &finding.smallest {
+            let _ = writeln!(
+                text,
+                "           {} ({} of {} faults)",
+                small.again, small.faults, small.faults_before
+            );
+        }
     }
     for trend in summary.trends.iter().filter(|trend| trend.fails()) {
         let _ = writeln!(

@@ -187,6 +187,7 @@ impl Cluster {
         } else {
             turn.log(LogLevel::Notice, format!("No cluster configuration found, I'm {id}"));
         }
+        cluster.state = ClusterState::of_start(!cluster.nodes.me().slots.is_empty());
         cluster.save.loaded(cluster.current_epoch);
         cluster.refresh_myself();
         cluster.save.ask_synced();

@@ -4,7 +4,8 @@ use super::{Cluster, MYSELF, SLOTS, Turn};
 use crate::io::{LogLevel, Mono};
 use crate::zoo::Mutation;
 
-/// A master that starts stays down so long, so that it can hear what happened meanwhile.
+/// A master that comes back with its slots stays down so long, so that it can hear what happened meanwhile. Redis lets new nodes
+/// wait too (CLUSTER_WRITABLE_DELAY), though these have nothing that could have been taken over.
 const WRITABLE_DELAY_MS: u64 = 2000;
 /// Bounds of the delay after a master was in a minority.
 const REJOIN_DELAY_MS: (u64, u64) = (500, 5000);
@@ -13,6 +14,8 @@ const REJOIN_DELAY_MS: (u64, u64) = (500, 5000);
 pub(super) struct ClusterState {
     ok: bool,
     first_evaluated: Option<Mono>,
+    /// I started with slots: they are what I remember, not what is.
+    returning: bool,
     /// When I was last among a minority of masters.
     minority: Option<Mono>,
     /// Masters with slots, at the last evaluation: what a quorum is counted of.
@@ -20,6 +23,11 @@ pub(super) struct ClusterState {
 }
 
 impl ClusterState {
+    /// Of a node that starts, with slots or without.
+    pub fn of_start(has_slots: bool) -> Self {
+        Self { returning: has_slots, ..Self::default() }
+    }
+
     pub const fn is_ok(&self) -> bool {
         self.ok
     }
@@ -48,7 +56,7 @@ impl Cluster {
                 reachable += usize::from(!node.suspected() || idx == MYSELF);
             }
         }
-        if master && !self.state.ok && now.ms_since(first) < WRITABLE_DELAY_MS {
+        if master && self.state.returning && !self.state.ok && now.ms_since(first) < WRITABLE_DELAY_MS {
             // Elections and reports need the size at once, the state waits.
             self.state.size = size;
             return;
@@ -58,7 +66,10 @@ impl Cluster {
         self.state.size = size;
         if reachable < self.state.quorum() && !self.settings.zoo.has(Mutation::MinorityServes) {
             ok = false;
-            self.state.minority = Some(now);
+            // Before any slot is dealt there is no majority to be cut off from.
+            if size > 0 {
+                self.state.minority = Some(now);
+            }
         }
         if ok == self.state.ok {
             return;

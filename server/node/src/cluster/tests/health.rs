@@ -4,7 +4,8 @@
 //! |---|---|
 //! | full coverage: each slot has an owner that is not FAIL | `a_slot_without_owner_..`, `..only_suspected..` |
 //! | majority: n/2 + 1 masters with slots are not suspected | `two_of_four_masters_..` |
-//! | a master that starts is down for 2000 ms | `a_starting_master_..` |
+//! | a master that comes back with slots is down for 2000 ms | `a_starting_master_..` |
+//! | a new one is not (Redis lets it wait too) | `a_new_node_..` |
 //! | rejoin delay clamp(NT, 500, 5000) after a minority | `the_rejoin_delay_..` |
 //! | replicas change at once | `a_replica_is_up_as_soon_..` |
 
@@ -78,6 +79,15 @@ fn a_starting_master_is_down_for_exactly_two_seconds() {
     bench.cron_at(0, started + 1999);
     assert!(!bench.at(0).is_ok());
     bench.cron_at(0, started + 2000);
+    assert!(bench.at(0).is_ok());
+}
+
+#[test]
+fn a_new_node_that_gets_all_slots_is_up_at_once() {
+    let mut bench = Bench::strangers(1, 2000);
+    assert!(!bench.at(0).is_ok());
+    bench.ok(0, "ADDSLOTSRANGE 0 16383");
+    bench.with(0, Cluster::update_state);
     assert!(bench.at(0).is_ok());
 }
 
