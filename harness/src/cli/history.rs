@@ -11,12 +11,12 @@ use anyhow::Context;
 use serde_json::json;
 use slotstorm_checker::answer::{Answer, OpId, Witness};
 use slotstorm_checker::foreign::{
-    BinJudgement, Call, Ending, ForeignOptions, Format, Judgement, Pairing, Part, Shape, Value, Workload, judge,
-    judge_bin, read, write_event,
+    BinJudgement, Call, Ending, ForeignOptions, Format, Judgement, Pairing, Part, Shape, Value, Workload,
+    judge, judge_bin, read, write_event,
 };
 use slotstorm_checker::linear::{ClockError, Limits};
-use slotstorm_checker::record::{Event, OpKind};
 use slotstorm_checker::record::verdict::Validity;
+use slotstorm_checker::record::{Event, OpKind};
 use slotstorm_checker::txn::Model;
 use slotstorm_checker::witness::{Drawing, Shown, graph_svg, text, timeline_svg};
 
@@ -174,8 +174,8 @@ fn events(
 
 fn bin(path: &Path, file: impl Read, options: &ForeignOptions<'_>) -> Result<Judged, Failure> {
     let begun = Instant::now();
-    let BinJudgement { judgement, calls } = judge_bin(file, options)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let BinJudgement { judgement, calls } =
+        judge_bin(file, options).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     if judgement.parts.is_empty() {
         return Err(Failure::Usage(format!("{}: it holds nothing that is judged", path.display())));
     }

@@ -98,9 +98,13 @@ impl Nemesis {
                 .flat_map(|node| {
                     let others = model.live().into_iter().filter(move |other| *other != node);
                     others.map(move |other| {
-                        let words =
-                            ["CLUSTER", "MEET", &format!("{{host of n{other}}}"), &format!("{{port of n{other}}}")];
-                        Deed::Ask { node, words: words.map(str::to_owned).to_vec() }
+                        let words = vec![
+                            "CLUSTER".to_owned(),
+                            "MEET".to_owned(),
+                            format!("{{host of n{other}}}"),
+                            format!("{{port of n{other}}}"),
+                        ];
+                        Deed::Ask { node, words }
                     })
                 })
                 .collect(),

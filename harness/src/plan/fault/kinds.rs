@@ -510,7 +510,7 @@ pub static KINDS: &[Page] = &[
     Page {
         name: "forget",
         family: Family::Membership,
-        does: "All others are told CLUSTER FORGET of the target, which still knows them; after `duration` it meets one of them again.",
+        does: "All others are told CLUSTER FORGET of the target, which still knows them; after `duration` it meets all of them again.",
         does_not: "They refuse its gossip for a minute only; who replicates it refuses to forget it.",
         undone_by: "CLUSTER MEET.",
         voids: &["fail-by-a-majority", "promotion-by-a-majority"],
