@@ -49,3 +49,24 @@ fn later(one: Option<(u64, Ranked)>, other: Option<(u64, Ranked)>) -> Option<(u6
         (a, b) => a.or(b),
     }
 }
+
+/// Sorts what is nearly in order, as what comes in the order of calls and is wanted in the order of returns: each item
+/// moves past few others. What is not is sorted as usual.
+pub(super) fn sort_nearly_sorted<T: Copy, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    const MOVES_PER_ITEM: usize = 12;
+    let mut moves_left = items.len() * MOVES_PER_ITEM;
+    for at in 1..items.len() {
+        let item = items[at];
+        let place = key(&item);
+        let mut to = at;
+        while to > 0 && key(&items[to - 1]) > place {
+            items[to] = items[to - 1];
+            to -= 1;
+        }
+        items[to] = item;
+        match moves_left.checked_sub(at - to) {
+            Some(left) => moves_left = left,
+            None => return items.sort_unstable_by_key(key),
+        }
+    }
+}

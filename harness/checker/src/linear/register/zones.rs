@@ -10,6 +10,7 @@ use super::{Register, show};
 use crate::answer::{Relation, Witness};
 use crate::linear::findings::{Findings, by_value, in_time};
 use crate::linear::op::{NIL, Op, Status};
+use crate::linear::rank::sort_nearly_sorted;
 use crate::linear::values::NONE;
 
 /// A block: its extremes and the cluster that it begins with.
@@ -36,8 +37,8 @@ pub(super) type Zones = (Vec<Zone>, Vec<Zone>);
 /// Judges every block and every pair of them.
 pub(super) fn check(ops: &[Op<Register>], chains: &Chains<'_>, findings: &mut Findings) -> Zones {
     let (mut forward, mut backward) = blocks(ops, chains, findings);
-    forward.sort_unstable_by_key(|zone| (zone.span.first_ret, zone.root));
-    backward.sort_unstable_by_key(|zone| (zone.span.last_call, zone.root));
+    sort_nearly_sorted(&mut forward, |zone| (zone.span.first_ret, zone.root));
+    sort_nearly_sorted(&mut backward, |zone| (zone.span.last_call, zone.root));
     let mut explain = Explain { ops, chains, findings };
     let mut reach: Option<Zone> = None;
     let mut opened = forward.iter().peekable();
