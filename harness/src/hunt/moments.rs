@@ -71,9 +71,8 @@ fn begin_of(plan: &Plan, record: &Record, fault: &Fault) -> Option<Nanos> {
 fn promotions(record: &Record) -> Vec<Nanos> {
     let said = |node: &str, since: Nanos| {
         let lines = record.bus.iter().flatten().filter(|line| line.from == node && line.time >= since);
-        let mut masters = lines.filter(
-            |line| matches!(&line.what, BusWhat::Frame(frame) if frame.of.as_deref() == Some("")),
-        );
+        let mut masters = lines
+            .filter(|line| matches!(&line.what, BusWhat::Frame(frame) if frame.of.as_deref() == Some("")));
         masters.next().map(|line| line.time)
     };
     let promotions = Timeline::of(record).promotions;

@@ -24,7 +24,8 @@ pub fn storm(number: u64) -> StormFile {
     let appendfsync = pick(&["everysec", "everysec", "always"]);
     let failover_timing = pick(&["fast", "fast", "redis"]);
     // Stale data is refused after this time: a long one is never reached in a storm.
-    let (validity_factor, ping_period) = if pick(&["long", "long", "short"]) == "short" { (1, 1) } else { (10, 10) };
+    let (validity_factor, ping_period) =
+        if pick(&["long", "long", "short"]) == "short" { (1, 1) } else { (10, 10) };
     let expect = if pick(&["redis", "redis", "wait"]) == "wait" { Expect::Wait } else { Expect::Redis };
     let duration_s = [30.0, 60.0][rng.random_range(0..2)];
     let replicas = [1, 1, 2][rng.random_range(0..3)];

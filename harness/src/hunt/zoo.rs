@@ -154,7 +154,10 @@ impl Page {
         let (median, each) = self.storms_needed();
         let storms: u64 = self.hunts.iter().map(|hunt| hunt.storms).sum();
         let needed = if wanted(specimen).is_empty() {
-            format!("{} in {storms}", if self.others() == 0 { "none".into() } else { self.others().to_string() })
+            format!(
+                "{} in {storms}",
+                if self.others() == 0 { "none".into() } else { self.others().to_string() }
+            )
         } else {
             let word = |storms: Option<u64>| storms.map_or("not".to_owned(), |storms| storms.to_string());
             let all: Vec<String> = each.into_iter().map(word).collect();
@@ -163,12 +166,14 @@ impl Page {
         let mut fired = self.found().map_or_else(String::new, |found| found.signatures.join("; "));
         if self.others() > 0 {
             let first = self.hunts.iter().find_map(|hunt| hunt.first_others.first_key_value());
-            let first = first.map_or_else(String::new, |(seed, told)| format!(": seed {seed}: {}", told.join("; ")));
+            let first =
+                first.map_or_else(String::new, |(seed, told)| format!(": seed {seed}: {}", told.join("; ")));
             fired = format!("{fired} ({} storms fired otherwise{first})", self.others());
         }
-        let small = self.small.as_ref().map_or_else(String::new, |small| {
-            format!("{}: {}", small.faults.len(), small.faults.join(", "))
-        });
+        let small = self
+            .small
+            .as_ref()
+            .map_or_else(String::new, |small| format!("{}: {}", small.faults.len(), small.faults.join(", ")));
         let Tally { seen, tried } = self.on_processes;
         let processes = if tried == 0 { String::new() } else { format!("{seen} of {tried}") };
         let (source, fires) = specimen.map_or(("control", ""), |it| (it.source, it.fires));

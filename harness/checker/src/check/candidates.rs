@@ -53,19 +53,20 @@ struct Look<'a> {
     report: Report,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     /// How old a promoted replica's data may be; none: as old as it likes, or the storm changed that.
     fn oldest_allowed(&self) -> Option<Nanos> {
         let names = ["cluster-replica-validity-factor", "cluster-slave-validity-factor"];
         let periods = ["repl-ping-replica-period", "repl-ping-slave-period"];
-        let changed = self.record.faults.iter().flat_map(|event| &event.step.actions).any(|action| match action {
-            Action::Asked { command, .. } => {
-                names.iter().chain(&periods).any(|name| command.to_ascii_lowercase().contains(name))
-            }
-            // Its time may run at another speed.
-            Action::Clock { .. } => true,
-            _ => false,
-        });
+        let changed =
+            self.record.faults.iter().flat_map(|event| &event.step.actions).any(|action| match action {
+                Action::Asked { command, .. } => {
+                    names.iter().chain(&periods).any(|name| command.to_ascii_lowercase().contains(name))
+                }
+                // Its time may run at another speed.
+                Action::Clock { .. } => true,
+                _ => false,
+            });
         let number = |of: &[&str]| -> Nanos {
             let found = of.iter().find_map(|name| self.record.info.directives.get(*name));
             found.and_then(|text| text.trim().parse().ok()).unwrap_or(10)
@@ -129,7 +130,8 @@ impl Look<'_> {
             else {
                 continue;
             };
-            let there = [now, told, before].into_iter().all(|seen| seen.run_id == now.run_id && of_master(seen));
+            let there =
+                [now, told, before].into_iter().all(|seen| seen.run_id == now.run_id && of_master(seen));
             if !there {
                 continue;
             }
@@ -149,15 +151,21 @@ impl Look<'_> {
     }
 
     /// The node's answers up to then, the latest first.
-    fn views_before(&self, node: NodeId, time: Nanos) -> impl Iterator<Item = (&View, &Seen)> {
-        let answered = &self.timeline.answers[usize::from(node.0)].answered;
-        let views = answered.iter().rev().map(|&at| &self.record.views[at]);
+    fn views_before(
+        &self,
+        node: NodeId,
+        time: Nanos,
+    ) -> impl Iterator<Item = (&'a View, &'a Seen)> + use<'a> {
+        let (record, timeline) = (self.record, self.timeline);
+        let answered = &timeline.answers[usize::from(node.0)].answered;
+        let views = answered.iter().rev().map(|&at| &record.views[at]);
         views.filter(move |view| view.time <= time).filter_map(|view| Some((view, view.seen.as_ref()?)))
     }
 
     /// Something but the master's own end may have kept somebody from hearing or being heard.
     fn disturbed(&self, master: NodeId, since: Nanos, until: Nanos) -> bool {
-        let mut others = (0..self.record.nodes.len()).map(|node| NodeId(node as u16)).filter(|node| *node != master);
+        let mut others =
+            (0..self.record.nodes.len()).map(|node| NodeId(node as u16)).filter(|node| *node != master);
         others.any(|node| self.timeline.faults.stopped_within(node, since, until))
             || self.timeline.stalls.covered(since, until) > 100 * MILLI
             || self.bus_cuts(master).meets(since, until)
@@ -174,7 +182,7 @@ impl Look<'_> {
                 match action {
                     Action::Cut { from, to, planes, .. } if from != except && to != except => {
                         for plane in planes.iter().filter(on_bus) {
-                            open.entry((from, to, plane)).or_insert(event.time);
+                            open.entry((from.as_str(), to.as_str(), plane.as_str())).or_insert(event.time);
                         }
                     }
                     Action::Healed { from, to, planes } => {
@@ -195,9 +203,9 @@ impl Look<'_> {
     fn was_contested(&self, number: usize, promotion: &Promotion) -> bool {
         let since = promotion.earliest.saturating_sub(6 * self.timeline.node_timeout() + 2 * SECOND);
         let shard = [Some(promotion.node), promotion.from];
-        let promoted = self.timeline.promotions[..number]
-            .iter()
-            .any(|other| other.time >= since && (shard.contains(&Some(other.node)) || shard.contains(&other.from)));
+        let promoted = self.timeline.promotions[..number].iter().any(|other| {
+            other.time >= since && (shard.contains(&Some(other.node)) || shard.contains(&other.from))
+        });
         // Whoever asked in this shard but the one that won.
         let mut asked: BTreeSet<&str> = BTreeSet::new();
         for line in self.record.bus.iter().flatten() {

@@ -258,7 +258,10 @@ impl<'a> Judge<'a> {
         let heard = 2 * self.timeline.node_timeout();
         let of_slot = self.timeline.faults.given_away.iter().filter(|(slot, _)| *slot == suspect.slot);
         let at = of_slot.map(|(_, at)| *at).find(|at| suspect.invoked <= at + heard)?;
-        Some(("W17", format!("SETSLOT NODE gave slot {} away at {} without its keys", suspect.slot, seconds(at))))
+        Some((
+            "W17",
+            format!("SETSLOT NODE gave slot {} away at {} without its keys", suspect.slot, seconds(at)),
+        ))
     }
 
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
@@ -498,7 +501,6 @@ fn acked_by(record: &Record, op: &Operation) -> String {
 
 /// DESIGN's order in which the windows are tried.
 fn rank(window: &str) -> usize {
-    const ORDER: [&str; 12] =
-        ["W9", "W10", "W17", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
+    const ORDER: [&str; 12] = ["W9", "W10", "W17", "W12", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
     ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
 }

@@ -408,7 +408,9 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
         0 => {
             let every_s = draw.between(0.25, 0.8) * draw.node_timeout_s;
             (0..3)
-                .map(|time| Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s))
+                .map(|time| {
+                    Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s)
+                })
                 .collect()
         }
         // The replica is behind and has to catch up first.
@@ -504,11 +506,12 @@ fn stolen_slot(draw: &mut Draw<'_>) -> Vec<Drawn> {
     };
     let claim = |master: u16| format!("CLUSTER SETSLOT {slot} NODE {{id of master of slot {master}}}");
     let bump = || "CLUSTER BUMPEPOCH".to_owned();
+    // The epoch first: an owner whose epoch is smaller than the last one's breaks a rule by itself.
     vec![
-        said(thief, 0.0, claim(thief)),
-        said(thief, 0.01, bump()),
-        said(owner, back_s, claim(owner)),
-        said(owner, back_s + 0.01, bump()),
+        said(thief, 0.0, bump()),
+        said(thief, 0.01, claim(thief)),
+        said(owner, back_s, bump()),
+        said(owner, back_s + 0.01, claim(owner)),
     ]
 }
 
