@@ -1,6 +1,7 @@
 //! Stories: what happened, and what the judge says of it.
 
 mod bin;
+mod candidates;
 mod consistency;
 mod elements;
 mod expectations;

@@ -25,14 +25,14 @@ pub fn run<T: Send + 'static>(
 ) -> mpsc::IntoIter<Answer<T>> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (answers, heard) = mpsc::channel();
-    let shared = Arc::new((AtomicU64::new(seeds.start), skip, work));
+    let (shared, end) = (Arc::new((AtomicU64::new(seeds.start), skip, work)), seeds.end);
     for _ in 0..jobs.max(1) {
         let (shared, stop, answers) = (Arc::clone(&shared), Arc::clone(stop), answers.clone());
         std::thread::spawn(move || {
             let (next, skip, work) = &*shared;
             while !stop.load(Ordering::Relaxed) {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
+                if seed >= end {
                     return;
                 }
                 if skip(seed) {

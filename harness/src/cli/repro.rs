@@ -119,6 +119,10 @@ impl Stage<'_> {
             Backend::Process => on_processes(plan, self.results),
         }
     }
+
+    fn place(&self) -> &'static str {
+        if self.backend == Backend::Sim { "in the simulator" } else { "on processes" }
+    }
 }
 
 /// `slotstorm repro`.
@@ -212,12 +216,6 @@ fn first_look(finding: &Finding, stage: &Stage<'_>, times: u32) -> Result<Option
     };
     // Something smaller may show it half as often: it is run less long, too.
     Ok(Some((shown, Vote { times, needed: (seen / 2).max(1) })))
-}
-
-impl Stage<'_> {
-    fn place(&self) -> &'static str {
-        if self.backend == Backend::Sim { "in the simulator" } else { "on processes" }
-    }
 }
 
 /// When a storm counts as failing: if it fails so often in so many runs.

@@ -151,11 +151,6 @@ impl Kept<'_> {
         fs::rename(&fresh, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// The storm of a seed.
-    fn file(&self, seed: u64) -> StormFile {
-        StormFile { mutation: self.specimen.map(|specimen| specimen.name.to_owned()), ..swarm::storm(seed) }
-    }
-
     /// Goes on with the hunt of this number until it has found the bug or used its budget up. What must be silent is
     /// not done with its first finding.
     fn hunt(&mut self, number: u64) -> Result<(), Failure> {
@@ -175,7 +170,7 @@ impl Kept<'_> {
             return Ok(());
         }
         let (began, mut saved) = (Instant::now(), Instant::now());
-        let (seeds, file) = (hunt.next_seed()..hunt.first_seed + budget, self.specimen.map(|it| it.name));
+        let (seeds, bug) = (hunt.next_seed()..hunt.first_seed + budget, self.specimen.map(|it| it.name));
         let done = Arc::new(AtomicBool::new(false));
         let (asked, finished) = (Arc::clone(self.stop), Arc::clone(&done));
         let answers = crowd::run(
@@ -184,7 +179,7 @@ impl Kept<'_> {
             self.args.jobs,
             &done,
             move |seed| {
-                let storm = fired(file, seed, &asked);
+                let storm = fired(bug, seed, &asked);
                 if asked.load(Ordering::Relaxed) {
                     finished.store(true, Ordering::Relaxed);
                     return None;
@@ -226,7 +221,8 @@ impl Kept<'_> {
         let Some(found) = self.page.found().filter(|_| self.page.small.is_none()) else { return Ok(()) };
         let wanted = zoo::wanted(self.specimen);
         let Some(signature) = zoo::right(&found.signatures, &wanted).cloned() else { return Ok(()) };
-        let plan = Plan::from_file(self.file(found.seed), found.seed).map_err(Failure::Usage)?;
+        let name = self.specimen.map(|specimen| specimen.name);
+        let plan = storm(name, found.seed).map_err(Failure::Usage)?;
         let mut shows = |plan: &Plan| {
             let judged = hunt::judge(plan, self.stop).ok()?;
             (!self.stop.load(Ordering::Relaxed) && judged.signatures.contains(&signature)).then_some(judged)
@@ -271,15 +267,16 @@ impl Kept<'_> {
     }
 }
 
-fn fired(mutation: Option<&str>, seed: u64, stop: &Arc<AtomicBool>) -> Storm {
-    let file = StormFile { mutation: mutation.map(str::to_owned), ..swarm::storm(seed) };
-    let judged = Plan::from_file(file, seed).map(|plan| hunt::judge(&plan, stop));
+/// The storm of a seed, on nodes with this bug.
+fn storm(bug: Option<&str>, seed: u64) -> Result<Plan, String> {
+    Plan::from_file(StormFile { mutation: bug.map(str::to_owned), ..swarm::storm(seed) }, seed)
+}
+
+fn fired(bug: Option<&str>, seed: u64, stop: &Arc<AtomicBool>) -> Storm {
+    let judged =
+        storm(bug, seed).and_then(|plan| hunt::judge(&plan, stop).map_err(|error| error.to_string()));
     match judged {
-        Ok(Ok(judged)) => Storm::Judged(judged.signatures),
-        Ok(Err(error)) => {
-            tracing::debug!("seed {seed}: {error}");
-            Storm::Broken
-        }
+        Ok(judged) => Storm::Judged(judged.signatures),
         Err(error) => {
             tracing::debug!("seed {seed}: {error}");
             Storm::Broken

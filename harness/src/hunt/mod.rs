@@ -12,7 +12,7 @@ mod story;
 pub mod swarm;
 pub mod zoo;
 
-pub use small::{Small, Trial, repro_text, small};
+pub use small::{Trial, repro_text, small};
 
 use std::rc::Rc;
 use std::sync::Arc;

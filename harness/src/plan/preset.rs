@@ -8,7 +8,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::fault::{Draw, Drawn, Fault, KINDS, Page, When, rounded};
 use super::seed;
-use super::span::Span;
 
 /// A preset's name and what it does, for people.
 pub struct Preset {

@@ -133,9 +133,9 @@ pub const SPECIMENS: &[Specimen] = &[
     specimen(
         "promotes-stale-data",
         Mutation::PromotesStaleData,
-        "F-09",
+        "F-17",
         "a replica that was cut off for long is elected all the same",
-        "lost writes",
+        "invariants, lost writes",
     ),
     specimen(
         "sub-replica-stays",

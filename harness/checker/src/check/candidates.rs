@@ -53,7 +53,7 @@ struct Look<'a> {
     report: Report,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     /// How old a promoted replica's data may be; none: as old as it likes, or the storm changed that.
     fn oldest_allowed(&self) -> Option<Nanos> {
         let names = ["cluster-replica-validity-factor", "cluster-slave-validity-factor"];
@@ -151,9 +151,14 @@ impl Look<'_> {
     }
 
     /// The node's answers up to then, the latest first.
-    fn views_before(&self, node: NodeId, time: Nanos) -> impl Iterator<Item = (&View, &Seen)> {
-        let answered = &self.timeline.answers[usize::from(node.0)].answered;
-        let views = answered.iter().rev().map(|&at| &self.record.views[at]);
+    fn views_before(
+        &self,
+        node: NodeId,
+        time: Nanos,
+    ) -> impl Iterator<Item = (&'a View, &'a Seen)> + use<'a> {
+        let (record, timeline) = (self.record, self.timeline);
+        let answered = &timeline.answers[usize::from(node.0)].answered;
+        let views = answered.iter().rev().map(|&at| &record.views[at]);
         views.filter(move |view| view.time <= time).filter_map(|view| Some((view, view.seen.as_ref()?)))
     }
 
@@ -177,7 +182,7 @@ impl Look<'_> {
                 match action {
                     Action::Cut { from, to, planes, .. } if from != except && to != except => {
                         for plane in planes.iter().filter(on_bus) {
-                            open.entry((from, to, plane)).or_insert(event.time);
+                            open.entry((from.as_str(), to.as_str(), plane.as_str())).or_insert(event.time);
                         }
                     }
                     Action::Healed { from, to, planes } => {

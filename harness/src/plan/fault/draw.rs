@@ -506,11 +506,12 @@ fn stolen_slot(draw: &mut Draw<'_>) -> Vec<Drawn> {
     };
     let claim = |master: u16| format!("CLUSTER SETSLOT {slot} NODE {{id of master of slot {master}}}");
     let bump = || "CLUSTER BUMPEPOCH".to_owned();
+    // The epoch first: an owner whose epoch is smaller than the last one's breaks a rule by itself.
     vec![
-        said(thief, 0.0, claim(thief)),
-        said(thief, 0.01, bump()),
-        said(owner, back_s, claim(owner)),
-        said(owner, back_s + 0.01, bump()),
+        said(thief, 0.0, bump()),
+        said(thief, 0.01, claim(thief)),
+        said(owner, back_s, bump()),
+        said(owner, back_s + 0.01, claim(owner)),
     ]
 }
 
