@@ -85,10 +85,7 @@ impl Claims {
 
 fn cause(at: Nanos, action: &Action, fix: bool) -> Option<Cause> {
     match action {
-        Action::Asked { node, command, .. } => {
-            let slot = gives_slots(command)?;
-            Some(Cause { at, slot, what: format!("{node} was told {command}") })
-        }
+        Action::Asked { node, command, .. } => told(at, node, command),
         Action::Damaged { node, what } if what.contains("nodes.conf") => {
             Some(Cause { at, slot: None, what: format!("the storm changed {node}'s nodes.conf") })
         }
@@ -99,20 +96,21 @@ fn cause(at: Nanos, action: &Action, fix: bool) -> Option<Cause> {
     }
 }
 
-/// Whether a command can make a claim: of one slot (inside), or of any.
-fn gives_slots(command: &str) -> Option<Option<u16>> {
+/// A command, if it can make a claim.
+fn told(at: Nanos, node: &str, command: &str) -> Option<Cause> {
     let words: Vec<String> = command.split_whitespace().map(str::to_ascii_uppercase).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["CLUSTER", "SETSLOT", slot, "NODE", _] => Some(slot.parse().ok()),
+    let slot = match words.as_slice() {
+        ["CLUSTER", "SETSLOT", slot, "NODE", _] => slot.parse().ok(),
         [
             "CLUSTER",
             "BUMPEPOCH" | "SET-CONFIG-EPOCH" | "ADDSLOTS" | "ADDSLOTSRANGE" | "DELSLOTS" | "DELSLOTSRANGE"
             | "FLUSHSLOTS" | "RESET",
             ..,
-        ] => Some(None),
-        _ => None,
-    }
+        ] => None,
+        _ => return None,
+    };
+    Some(Cause { at, slot, what: format!("{node} was told {command}") })
 }
 
 /// When the node lost the slot after `since`, by its own word.

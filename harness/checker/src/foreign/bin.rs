@@ -61,7 +61,7 @@ type Judged = Result<(Part, Vec<Call>), BinError>;
 
 fn judge_group(group: &AnyGroup, options: &ForeignOptions<'_>) -> Judged {
     let limits = &options.limits;
-    match group {
+    Ok(match group {
         AnyGroup::Register(group) => told(group, linear::register(&group.ops, limits)),
         AnyGroup::Set(group) => told(group, linear::set(&group.ops, &group.elements)),
         AnyGroup::List(group) => told(group, linear::list(&group.ops, &group.elements)),
@@ -77,9 +77,9 @@ fn judge_group(group: &AnyGroup, options: &ForeignOptions<'_>) -> Judged {
             let rules = BankRules { initial: Some(&initial), overdraft: true };
             told(group, linear::totals(&group.ops, &balances, rules))
         }
-        AnyGroup::ListTxns(group) => txns(group, options),
-        AnyGroup::RegisterTxns(group) => txns(group, options),
-    }
+        AnyGroup::ListTxns(group) => txns(group, options)?,
+        AnyGroup::RegisterTxns(group) => txns(group, options)?,
+    })
 }
 
 /// Our accounts begin empty; reads say how many there are.
@@ -95,11 +95,11 @@ fn txns<const REGISTERS: bool>(group: &Group<BinTxn<REGISTERS>>, options: &Forei
     let key = String::from_utf8_lossy(&group.key);
     let history = group.history().ok_or_else(|| BinError::Txn { key: key.into_owned() })?;
     let expected = txn::Options { expected: options.model, ..txn::Options::default() };
-    told(group, txn::check(&history, &expected).answer)
+    Ok(told(group, txn::check(&history, &expected).answer))
 }
 
 /// The part, and its witnesses' operations in the order of their numbers.
-fn told<K: BinKind + std::fmt::Debug>(group: &Group<K>, mut answer: Answer) -> Judged {
+fn told<K: BinKind + std::fmt::Debug>(group: &Group<K>, mut answer: Answer) -> (Part, Vec<Call>) {
     let mut named: Vec<u32> = Vec::new();
     if let Answer::Violated { witnesses, .. } = &mut answer {
         named = witnesses.iter().flat_map(|witness| &witness.ops).map(|op| op.0).collect();
@@ -116,7 +116,7 @@ fn told<K: BinKind + std::fmt::Debug>(group: &Group<K>, mut answer: Answer) -> J
     }
     let calls = named.iter().map(|&at| call(group, &group.ops[at as usize])).collect();
     let key = Some(String::from_utf8_lossy(&group.key).into_owned());
-    Ok((Part { key, operations: group.ops.len() as u64, answer, legend: Vec::new() }, calls))
+    (Part { key, operations: group.ops.len() as u64, answer, legend: Vec::new() }, calls)
 }
 
 fn call<K: BinKind + std::fmt::Debug>(group: &Group<K>, op: &Op<K>) -> Call {

@@ -75,8 +75,11 @@ pub fn bank(ops: &[Op<Bank>], balances: &[i64], rules: BankRules<'_>, limits: &L
             Answer::Holds => return Answer::Holds,
             // One that is not decided might have held.
             unknown @ Answer::Unknown(_) => last = unknown,
-            violated if matches!(last, Answer::Holds) => last = violated,
-            Answer::Violated { .. } => {}
+            violated @ Answer::Violated { .. } => {
+                if matches!(last, Answer::Holds) {
+                    last = violated;
+                }
+            }
         }
     }
     last

@@ -261,7 +261,9 @@ fn elements_of<'a>(view: &View<'a>) -> Result<&'a [Value], WorkloadError> {
 /// The answer with the history's numbers.
 pub(super) fn renumbered(mut answer: Answer, numbers: &[u32]) -> Answer {
     if let Answer::Violated { witnesses, .. } = &mut answer {
-        witnesses.iter_mut().for_each(|witness| renumber(witness, numbers));
+        for witness in witnesses {
+            renumber(witness, numbers);
+        }
     }
     answer
 }
