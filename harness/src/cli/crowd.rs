@@ -1,5 +1,6 @@
 //! Many storms at once: seeds are handed out in their order to a few threads.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -13,11 +14,11 @@ pub struct Answer<T> {
     pub took: Duration,
 }
 
-/// Runs `work` for each seed of `seeds` that `skip` does not name, on `jobs` threads (`None`: one a core). Ends when all
+/// Runs `work` for each seed of a range that `skip` does not name, on `jobs` threads (`None`: one a core). Ends when all
 /// are done, or once `stop` is set: then nobody begins another seed, and what is under way is still answered if it was
 /// done in full, which `work` says by answering at all.
 pub fn run<T: Send + 'static>(
-    seeds: std::ops::Range<u64>,
+    Range { start, end }: Range<u64>,
     skip: impl Fn(u64) -> bool + Send + Sync + 'static,
     jobs: Option<usize>,
     stop: &Arc<AtomicBool>,
@@ -25,7 +26,7 @@ pub fn run<T: Send + 'static>(
 ) -> mpsc::IntoIter<Answer<T>> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (answers, heard) = mpsc::channel();
-    let (shared, end) = (Arc::new((AtomicU64::new(seeds.start), skip, work)), seeds.end);
+    let shared = Arc::new((AtomicU64::new(start), skip, work));
     for _ in 0..jobs.max(1) {
         let (shared, stop, answers) = (Arc::clone(&shared), Arc::clone(stop), answers.clone());
         std::thread::spawn(move || {
