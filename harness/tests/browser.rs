@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-const NIGHT: &str = "name = 'clicks'\nseed = 5\nduration_s = 15\nrate = 50\nclients = 3\n[matrix]\nbackend = ['sim']\n\
+const NIGHT: &str = "name = 'clicks'\nseed = 5\nduration_s = 15\nrate = 50\nclients = 3\nsim_niceness = 0\ncanary = []\n[matrix]\nbackend = ['sim']\n\
                      preset = ['failover', 'partitions']\nnode_timeout_ms = [1000]\n[guard]\nmin_free_mb = 1\n";
 /// A cut link and a dead node within seconds: the live view shows both.
 const STORM: &str = "name = 'live'\nnode_timeout_ms = 1000\nduration_s = 16\nrate = 100\nclients = 4\nseed = 7\n\
@@ -44,7 +44,7 @@ fn from_a_running_storm_to_the_history_of_one_key_by_clicks() {
     for night in [["--runs", "3"], ["--runs", "2"]] {
         let made = slotstorm(folder.path(), &["campaign", "run", "clicks.toml", night[0], night[1]]).output();
         let code = made.unwrap().status.code();
-        assert!(code.is_some_and(|code| code <= 1), "{code:?}");
+        assert!(code.is_some_and(|code| code <= 2), "{code:?}");
     }
     for seed in ["1", "2"] {
         let words = ["run", "--backend", "sim", "--duration", "10", "--rate", "50", "--seed", seed];

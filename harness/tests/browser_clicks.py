@@ -9,6 +9,7 @@ first thing that is not as it should be. SLOTSTORM_SCREENSHOTS: a folder for a p
 import os
 import sys
 import tempfile
+from urllib.parse import unquote
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -61,6 +62,11 @@ class Person:
 
     def text(self, css="body"):
         return self.find(css).text
+
+    def texts(self, css):
+        """All at one moment: the live view replaces what it shows twice a second."""
+        script = "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)"
+        return self.driver.execute_script(script, css)
 
     def click(self, element):
         """A real click, and the page that it leads to is there."""
@@ -137,18 +143,19 @@ def live(person):
     """The storm as it happens."""
     person.driver.get(URL + "/live")
     person.wait("the storm is seen", lambda: person.text("h1").startswith("live on embedded"))
-    person.wait("six nodes with roles", lambda: roles(person) == {"master": 3, "replica": 3})
-    person.wait("the slots have owners", lambda: len(person.all("#slots rect")) == 3)
+    person.wait("six nodes with roles", lambda: roles(person)["master"] >= 3 and sum(roles(person).values()) == 6)
+    # While it is cut off, an old master claims its slots beside the new one.
+    person.wait("the slots have owners", lambda: len(person.all("#slots rect")) >= 3)
     person.wait("operations are counted", lambda: " 0 ok/s" not in person.text("#line"))
     person.wait("a cut link is listed", lambda: len(person.all("#links tr")) > 0)
     assert "isolate" in person.text("#happened")
     person.look("live")
-    person.wait("a dead node is marked", lambda: any("killed" in node.text for node in person.all("#nodes li.bad")))
+    person.wait("a dead node is marked", lambda: any("killed" in text for text in person.texts("#nodes li.bad")))
     person.wait("another node has taken over", lambda: "is master with epoch" in person.text("#happened"))
 
 
 def roles(person):
-    words = [node.text for node in person.all("#nodes li")]
+    words = person.texts("#nodes li")
     return {role: sum(f"{role}," in text for text in words) for role in ("master", "replica")}
 
 
@@ -178,7 +185,7 @@ def one_run(person):
     person.look("history")
     key = person.find("tbody a").text
     person.click(person.find("tbody a"))
-    assert f"key={key}" in person.driver.current_url
+    assert f"key={key}" in unquote(person.driver.current_url)
     keys = {row.text for row in person.all("tbody td:nth-child(6)")}
     assert keys <= {key, ""} and key in keys, keys
     assert any(row.text in ("fault", "phase") for row in person.all("tbody td:nth-child(5)")), "faults stay in sight"

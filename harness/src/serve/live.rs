@@ -145,7 +145,7 @@ struct Shown<'a> {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     nodes: &'a BTreeMap<String, Node>,
-    links: Vec<[&'a str; 4]>,
+    links: Vec<[String; 4]>,
     happened: &'a [String],
 }
 
@@ -275,6 +275,22 @@ impl Storm {
         }
     }
 
+    /// Links under a fault, all of one kind in one row: who sends, to whom, planes, policy.
+    fn links(&self) -> Vec<[String; 4]> {
+        let mut receivers: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
+        for ((from, to, planes), policy) in &self.cuts {
+            receivers.entry((from, planes, policy)).or_default().push(to);
+        }
+        let mut senders: BTreeMap<(Vec<&str>, &str, &str), Vec<&str>> = BTreeMap::new();
+        for ((from, planes, policy), to) in receivers {
+            senders.entry((to, planes, policy)).or_default().push(from);
+        }
+        let row = |((to, planes, policy), from): ((Vec<&str>, &str, &str), Vec<&str>)| {
+            [from.join(" "), to.join(" "), planes.to_owned(), policy.to_owned()]
+        };
+        senders.into_iter().map(row).collect()
+    }
+
     fn state(&self) -> Shown<'_> {
         let mut latencies = self.last.latencies.clone();
         latencies.sort_unstable();
@@ -292,7 +308,7 @@ impl Storm {
             p50_ms: at(50),
             p99_ms: at(99),
             nodes: &self.nodes,
-            links: self.cuts.iter().map(|((f, t, planes), policy)| [f.as_str(), t, planes, policy]).collect(),
+            links: self.links(),
             happened: &self.happened,
         }
     }

@@ -97,7 +97,7 @@ pub fn html(nights: &[StoredNight], summary: &Summary, drawn: &[&'static str]) -
         word,
         badge,
         title: format!("{} · {}", summary.campaign, summary.started),
-        sentence: summary.sentence.clone(),
+        sentence: capitalised(&summary.sentence),
         facts: facts(summary),
         notes,
         findings: findings(tonight, summary),
@@ -113,12 +113,17 @@ pub fn html(nights: &[StoredNight], summary: &Summary, drawn: &[&'static str]) -
     page.render().context("the night's template")
 }
 
+fn capitalised(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
 fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let counts = &summary.counts;
     let hours = summary.ran_s / 3600.0;
     let per_hour = if hours > 0.0 { counts.runs as f64 / hours } else { 0.0 };
     vec![
-        ("runs", format!("{} in {:.1} h ({per_hour:.0} an hour)", counts.runs, hours)),
+        ("runs", format!("{} in {:.0} min ({per_hour:.0} an hour)", counts.runs, hours * 60.0)),
         ("valid, invalid, unknown", format!("{}, {}, {}", counts.valid, counts.invalid, counts.unknown)),
         ("hung, broken, starved", format!("{}, {}, {}", counts.hung, counts.broken, counts.starved)),
         ("canaries caught", format!("{} of {}", summary.canaries.caught, summary.canaries.runs)),
