@@ -67,7 +67,7 @@ impl Ended {
             let conn = line["conn"].as_u64().unwrap();
             match line["what"].as_str().unwrap() {
                 "full" | "continue" => {
-                    drop(histories.insert(conn, line["replid"].as_str().unwrap().to_owned()))
+                    drop(histories.insert(conn, line["replid"].as_str().unwrap().to_owned()));
                 }
                 "elements" => {
                     for pair in line["elements"].as_array().unwrap() {

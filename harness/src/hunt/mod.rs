@@ -5,7 +5,7 @@
 //! of the bugs that were put in on purpose.
 
 mod moments;
-mod shrink;
+pub mod shrink;
 pub mod signature;
 mod small;
 mod story;
