@@ -102,10 +102,14 @@ pub fn shrink_all(
         let Some(outcome) = first_of(tonight, finding) else { continue };
         let limits = Limits { end, interrupted: Arc::clone(interrupted), trials: tonight.file.shrink.trials };
         let small = make(tonight, finding, outcome, &limits)?;
-        if !interrupted.load(Ordering::Relaxed) {
-            keep(&tonight.path, &small)?;
-            tell(&small.small);
+        if interrupted.load(Ordering::Relaxed) {
+            continue;
         }
+        // What ended for lack of time is tried again when the night is resumed.
+        if small.text.is_some() || !limits.are_reached() {
+            keep(&tonight.path, &small)?;
+        }
+        tell(&small.small);
     }
     Ok(())
 }
@@ -162,7 +166,11 @@ fn make(night: &StoredNight, finding: &Finding, outcome: &Outcome, limits: &Limi
         };
         Some(shrink::shrink(&plan, limits.trials, &mut fails, &mut |_, _| {}))
     } else if cell.is_simulated() {
-        small.note = "the simulator did not show it again: that is a bug of slotstorm".into();
+        small.note = if limits.are_reached() {
+            "there was no time to see it again".into()
+        } else {
+            "the simulator did not show it again: that is a bug of slotstorm".into()
+        };
         None
     } else {
         small.backend = "process".into();

@@ -171,9 +171,12 @@ fn findings(tonight: &StoredNight, summary: &Summary) -> Vec<FindingRow> {
         .collect()
 }
 
-/// A night's name begins with its moment, `20261128T220000Z-...`; that is enough to tell it from the others.
+/// A night's name begins with its moment, `20261128T220000Z-...`; month, day, hour and minute tell it from the others.
 fn when(night: &str) -> String {
-    night.split('-').next().unwrap_or(night).to_owned()
+    match (night.get(4..6), night.get(6..8), night.get(9..11), night.get(11..13)) {
+        (Some(month), Some(day), Some(hour), Some(minute)) => format!("{month}-{day} {hour}:{minute}"),
+        _ => night.to_owned(),
+    }
 }
 
 fn trend(trend: &crate::campaign::regression::Trend) -> TrendRow {
