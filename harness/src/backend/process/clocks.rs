@@ -64,7 +64,7 @@ impl Clock {
     pub fn write(&self, file: &Path, program: &Program) -> io::Result<()> {
         let shift = match program {
             Program::Embedded => self.shift,
-            Program::Path(_) => self.from_its_start(),
+            Program::Path(_) => self.since_its_start(),
         };
         let fresh = file.with_extension("new");
         std::fs::write(&fresh, text(shift))?;
@@ -73,7 +73,7 @@ impl Clock {
 
     /// The same for libfaketime, which counts a drift from the start of the process: what it would have gathered before the
     /// drift began is taken off (and what an earlier process gathered is put on).
-    fn from_its_start(&self) -> ClockShift {
+    fn since_its_start(&self) -> ClockShift {
         let gathered_ns = (i128::from(self.started) - i128::from(self.since))
             * i128::from(self.shift.drift_ppm)
             / 1_000_000;
@@ -97,7 +97,7 @@ mod tests {
         const SECOND: Nanos = 1_000_000_000;
         let shift = ClockShift { offset_ms: 50, drift_ppm: 200_000 };
         let error_ms = |clock: Clock, at_s: i64| {
-            let seen = clock.from_its_start();
+            let seen = clock.since_its_start();
             seen.offset_ms
                 + (at_s * 1000 - (clock.started / 1_000_000) as i64) * i64::from(seen.drift_ppm) / 1_000_000
         };
