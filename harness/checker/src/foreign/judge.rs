@@ -75,7 +75,9 @@ fn transactions(calls: &[Call], options: &ForeignOptions<'_>) -> Result<Judgemen
     let passed_over = calls.len() as u64 - operations;
     let answer = renumbered(report.answer, &numbers);
     let mut permitted = report.permitted;
-    permitted.iter_mut().for_each(|witness| renumber(witness, &numbers));
+    for witness in &mut permitted {
+        renumber(witness, &numbers);
+    }
     Ok(Judgement { parts: vec![Part { key: None, operations, answer, legend }], permitted, passed_over })
 }
 

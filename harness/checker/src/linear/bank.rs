@@ -75,7 +75,7 @@ pub fn bank(ops: &[Op<Bank>], balances: &[i64], rules: BankRules<'_>, limits: &L
             Answer::Holds => return Answer::Holds,
             // One that is not decided might have held.
             unknown @ Answer::Unknown(_) => last = unknown,
-            violated if matches!(last, Answer::Holds) => last = violated,
+            violated @ Answer::Violated { .. } if last == Answer::Holds => last = violated,
             Answer::Violated { .. } => {}
         }
     }

@@ -116,7 +116,9 @@ impl Object<'_> {
 
     fn bank(&self, options: &ForeignOptions<'_>) -> Result<(Answer, Vec<u32>), WorkloadError> {
         let mut accounts = Accounts::default();
-        self.calls.iter().for_each(|(_, view)| accounts.collect(*view));
+        for (_, view) in &self.calls {
+            accounts.collect(*view);
+        }
         let (ops, numbers) = self.each(|view| accounts.bank(view))?;
         // Our accounts begin empty, and owe what they like.
         let is_ours = self.calls.iter().any(|(_, view)| view.call.own.is_some());
@@ -261,7 +263,9 @@ fn elements_of<'a>(view: &View<'a>) -> Result<&'a [Value], WorkloadError> {
 /// The answer with the history's numbers.
 pub(super) fn renumbered(mut answer: Answer, numbers: &[u32]) -> Answer {
     if let Answer::Violated { witnesses, .. } = &mut answer {
-        witnesses.iter_mut().for_each(|witness| renumber(witness, numbers));
+        for witness in witnesses {
+            renumber(witness, numbers);
+        }
     }
     answer
 }
