@@ -48,7 +48,7 @@ pub fn judge_bin(input: impl Read, options: &ForeignOptions<'_>) -> Result<BinJu
 
 impl BinJudgement {
     /// Calls are numbered anew behind those of earlier groups.
-    fn add(&mut self, (mut part, calls): (Part, Vec<Call>)) {
+    fn add(&mut self, (mut part, calls): Judged) {
         let before = self.calls.len() as u32;
         let numbers: Vec<u32> = (before..).take(calls.len()).collect();
         part.answer = renumbered(part.answer, &numbers);
@@ -57,9 +57,9 @@ impl BinJudgement {
     }
 }
 
-type Judged = Result<(Part, Vec<Call>), BinError>;
+type Judged = (Part, Vec<Call>);
 
-fn judge_group(group: &AnyGroup, options: &ForeignOptions<'_>) -> Judged {
+fn judge_group(group: &AnyGroup, options: &ForeignOptions<'_>) -> Result<Judged, BinError> {
     let limits = &options.limits;
     Ok(match group {
         AnyGroup::Register(group) => told(group, linear::register(&group.ops, limits)),
@@ -77,8 +77,8 @@ fn judge_group(group: &AnyGroup, options: &ForeignOptions<'_>) -> Judged {
             let rules = BankRules { initial: Some(&initial), overdraft: true };
             told(group, linear::totals(&group.ops, &balances, rules))
         }
-        AnyGroup::ListTxns(group) => txns(group, options)?,
-        AnyGroup::RegisterTxns(group) => txns(group, options)?,
+        AnyGroup::ListTxns(group) => told(group, txns(group, options)?),
+        AnyGroup::RegisterTxns(group) => told(group, txns(group, options)?),
     })
 }
 
@@ -91,11 +91,14 @@ fn accounts(group: &Group<linear::Bank>) -> usize {
     of_reads.max().unwrap_or(0)
 }
 
-fn txns<const REGISTERS: bool>(group: &Group<BinTxn<REGISTERS>>, options: &ForeignOptions<'_>) -> Judged {
-    let key = String::from_utf8_lossy(&group.key);
-    let history = group.history().ok_or_else(|| BinError::Txn { key: key.into_owned() })?;
+fn txns<const REGISTERS: bool>(
+    group: &Group<BinTxn<REGISTERS>>,
+    options: &ForeignOptions<'_>,
+) -> Result<Answer, BinError> {
+    let key = || String::from_utf8_lossy(&group.key).into_owned();
+    let history = group.history().ok_or_else(|| BinError::Txn { key: key() })?;
     let expected = txn::Options { expected: options.model, ..txn::Options::default() };
-    Ok(told(group, txn::check(&history, &expected).answer))
+    Ok(txn::check(&history, &expected).answer)
 }
 
 /// The part, and its witnesses' operations in the order of their numbers.

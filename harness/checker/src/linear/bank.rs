@@ -75,11 +75,8 @@ pub fn bank(ops: &[Op<Bank>], balances: &[i64], rules: BankRules<'_>, limits: &L
             Answer::Holds => return Answer::Holds,
             // One that is not decided might have held.
             unknown @ Answer::Unknown(_) => last = unknown,
-            violated @ Answer::Violated { .. } => {
-                if matches!(last, Answer::Holds) {
-                    last = violated;
-                }
-            }
+            violated @ Answer::Violated { .. } if last == Answer::Holds => last = violated,
+            Answer::Violated { .. } => {}
         }
     }
     last

@@ -116,7 +116,9 @@ impl Object<'_> {
 
     fn bank(&self, options: &ForeignOptions<'_>) -> Result<(Answer, Vec<u32>), WorkloadError> {
         let mut accounts = Accounts::default();
-        self.calls.iter().for_each(|(_, view)| accounts.collect(*view));
+        for (_, view) in &self.calls {
+            accounts.collect(*view);
+        }
         let (ops, numbers) = self.each(|view| accounts.bank(view))?;
         // Our accounts begin empty, and owe what they like.
         let is_ours = self.calls.iter().any(|(_, view)| view.call.own.is_some());
