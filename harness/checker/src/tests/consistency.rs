@@ -239,8 +239,13 @@ fn goes_back(
 
 #[test]
 fn a_client_that_goes_over_to_another_replica_may_go_back_and_it_is_counted() {
-    let back =
-        goes_back(("n4", "n1"), |_| {}, |scene| { scene.kill("n1").at(4.0).promote("n4").restart("n1"); });
+    let back = goes_back(
+        ("n4", "n1"),
+        |_| {},
+        |scene| {
+            scene.kill("n1").at(4.0).promote("n4").restart("n1");
+        },
+    );
     assert_eq!((back.valid, back.anomalies, back.excused), (Validity::Valid, 1, 1), "{}", back.reason);
     assert_eq!(back.by_class["non-monotonic-read"], 1);
     assert_eq!(back.findings[0].excuse, "another replica: read at n1 and at n4, which lag each by itself");
@@ -249,7 +254,9 @@ fn a_client_that_goes_over_to_another_replica_may_go_back_and_it_is_counted() {
 #[test]
 fn a_replica_that_takes_all_data_anew_goes_back_with_its_master_and_one_that_stays_does_not() {
     let nothing = |_: &mut Scene| {};
-    let anew = |scene: &mut Scene| { scene.learns("n4"); };
+    let anew = |scene: &mut Scene| {
+        scene.learns("n4");
+    };
     let between = goes_back(("n4", "n4"), nothing, anew);
     assert_eq!((between.valid, between.excused), (Validity::Valid, 1), "{}", between.reason);
     assert!(
@@ -259,16 +266,28 @@ fn a_replica_that_takes_all_data_anew_goes_back_with_its_master_and_one_that_sta
     );
     let under_way = goes_back(("n4", "n4"), anew, nothing);
     assert_eq!((under_way.valid, under_way.excused), (Validity::Valid, 1), "{}", under_way.reason);
-    let long_over = goes_back(("n4", "n4"), |scene| { scene.learns("n4").at(3.0); }, nothing);
+    let long_over = goes_back(
+        ("n4", "n4"),
+        |scene| {
+            scene.learns("n4").at(3.0);
+        },
+        nothing,
+    );
     assert_eq!((long_over.valid, long_over.excused), (Validity::Invalid, 0));
-    let never = goes_back(("n4", "n4"), nothing, |scene| { scene.kill("n5").at(4.0); });
+    let never = goes_back(("n4", "n4"), nothing, |scene| {
+        scene.kill("n5").at(4.0);
+    });
     assert_eq!((never.valid, never.excused), (Validity::Invalid, 0));
 }
 
 #[test]
 fn a_replica_that_comes_back_without_its_data_goes_back_unless_it_had_a_file() {
-    let again = |scene: &mut Scene| { scene.kill("n4").at(2.0).restart("n4"); };
-    let wiped = |scene: &mut Scene| { scene.kill("n4").wipe("n4").at(2.0).restart("n4"); };
+    let again = |scene: &mut Scene| {
+        scene.kill("n4").at(2.0).restart("n4");
+    };
+    let wiped = |scene: &mut Scene| {
+        scene.kill("n4").wipe("n4").at(2.0).restart("n4");
+    };
     let nothing = |_: &mut Scene| {};
     assert_eq!(goes_back(("n4", "n4"), nothing, wiped).valid, Validity::Valid);
     assert_eq!(goes_back(("n4", "n4"), nothing, again).valid, Validity::Invalid);

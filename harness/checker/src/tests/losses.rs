@@ -419,7 +419,9 @@ fn w10_a_slot_taken_by_a_node_whose_nodes_conf_was_put_back() {
 #[test]
 fn a_slot_that_went_over_without_an_operators_word_is_a_bug() {
     for tell in ["BGREWRITEAOF", "CLUSTER SETSLOT 16383 NODE x", "CLUSTER SETSLOT 1 MIGRATING x"] {
-        let (verdict, loss) = only_loss(&taken(|scene, _| { scene.asks("n2", tell); }));
+        let (verdict, loss) = only_loss(&taken(|scene, _| {
+            scene.asks("n2", tell);
+        }));
         assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{tell}: {}", loss.proof);
     }
 }
