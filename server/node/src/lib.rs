@@ -7,7 +7,7 @@
 //! Rooms, callers above callees: `node` owns all others · `command` one table of commands, a file a family ·
 //! `cluster` the bus, gossip, elections, slots · `migrate` keys on their way to another server · `replication` both ends of PSYNC · `rdb`, `aof` the files ·
 //! `keyspace` slots of keys, types, expiry, snapshots · `pubsub` · `script` Lua · `resp` the client protocol · `config` the
-//! table of directives · `io` the words the node and its shell speak.
+//! table of directives · `words` quoting · `io` what the node and its shell speak.
 
 pub mod acl;
 pub mod aof;
@@ -26,4 +26,5 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod script;
+pub mod words;
 pub mod zoo;

@@ -6,7 +6,8 @@ use super::selector::{Denied, KeyCache, Selector};
 use super::{AclDefaults, RuleError};
 use crate::command::Spec;
 use crate::command::catalog::catalog;
-use crate::resp::{Args, split_inline};
+use crate::resp::Args;
+use crate::words;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +82,8 @@ impl User {
             [b'(', inner @ .., b')'] => {
                 let mut selector = Selector::new(defaults.all_channels);
                 // Words that quotes do not close count as none, as in Redis.
-                let words = split_inline(inner).unwrap_or_default();
-                for word in words.view().iter() {
-                    selector.apply(word)?;
+                for word in words::split(inner).unwrap_or_default() {
+                    selector.apply(&word)?;
                 }
                 self.selectors.push(selector);
             }

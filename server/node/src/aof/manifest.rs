@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::words;
+
 /// What `appendfilename` and `appenddirname` say; all other names follow from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AofNames {
@@ -122,7 +124,7 @@ impl Manifest {
                 return Err(ManifestError::TooLong { line: number });
             }
             seen = true;
-            let words = split_words(line).ok_or(ManifestError::Format { line: number })?;
+            let words = words::split_text(line).ok_or(ManifestError::Format { line: number })?;
             let (file, kind) = parse_line(&words).ok_or(ManifestError::Format { line: number })?;
             if file.name.contains('/') {
                 return Err(ManifestError::Path { line: number });
@@ -180,61 +182,7 @@ fn quoted(name: &str) -> String {
     if !name.is_empty() && name.chars().all(plain) {
         return name.to_owned();
     }
-    let mut out = String::from("\"");
-    for byte in name.bytes() {
-        match byte {
-            b'\\' => out.push_str("\\\\"),
-            b'"' => out.push_str("\\\""),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            0x07 => out.push_str("\\a"),
-            0x08 => out.push_str("\\b"),
-            b' '..=b'~' => out.push(char::from(byte)),
-            // Writing to a string cannot fail.
-            _ => drop(write!(out, "\\x{byte:02x}")),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Splits a line at spaces; words in double quotes may hold `\\`, `\"`, `\xNN` and the escapes of C.
-fn split_words(line: &[u8]) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut bytes = line.iter().copied().peekable();
-    loop {
-        while bytes.next_if(u8::is_ascii_whitespace).is_some() {}
-        let Some(first) = bytes.next() else { return Some(words) };
-        let mut word = Vec::new();
-        if first == b'"' {
-            loop {
-                match bytes.next()? {
-                    b'"' => break,
-                    b'\\' => match bytes.next()? {
-                        b'x' => {
-                            let digits = [bytes.next()?, bytes.next()?];
-                            let digits = std::str::from_utf8(&digits).ok()?;
-                            word.push(u8::from_str_radix(digits, 16).ok()?);
-                        }
-                        b'n' => word.push(b'\n'),
-                        b'r' => word.push(b'\r'),
-                        b't' => word.push(b'\t'),
-                        b'a' => word.push(0x07),
-                        b'b' => word.push(0x08),
-                        other => word.push(other),
-                    },
-                    other => word.push(other),
-                }
-            }
-        } else {
-            word.push(first);
-            while let Some(byte) = bytes.next_if(|byte| !byte.is_ascii_whitespace()) {
-                word.push(byte);
-            }
-        }
-        words.push(String::from_utf8(word).ok()?);
-    }
+    words::quoted(name.as_bytes())
 }
 
 #[cfg(test)]

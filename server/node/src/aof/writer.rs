@@ -568,9 +568,8 @@ impl AofWriter {
         let name = self.names.path(&base.name);
         let mut file = disk.op(DiskOp::Remove { name: name.clone() });
         if mode != RewriteMode::BaseOnly {
-            // With `Compact` the manifest comes next, and its directory's sync holds for both.
-            let sync = mode == RewriteMode::Restart;
-            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync });
+            // Durable before a manifest names it, whatever order of renames the file system keeps.
+            file = disk.op(DiskOp::Replace { name: incremental, bytes: Vec::new(), sync: true });
         }
         let mut ticket = file;
         if mode == RewriteMode::Compact {

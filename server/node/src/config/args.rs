@@ -1,8 +1,8 @@
 //! The command line: turned into lines of a configuration file, appended after the file's own.
 
 use super::table::Key;
-use super::text::{quoted, split_words};
 use super::value::Kind;
+use crate::words;
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn parse_args(args: &[String]) -> Result<CommandLine, String> {
         } else if word.starts_with("--") && !expects_value {
             expects_value = push_name(&mut serve.lines, &word[2..], rest.get(at + 1));
         } else {
-            serve.lines.push_str(&quoted(word));
+            serve.lines.push_str(&words::quoted(word.as_bytes()));
             serve.lines.push(' ');
             expects_value = false;
         }
@@ -70,7 +70,7 @@ fn push_name(lines: &mut String, option: &str, next: Option<&String>) -> bool {
     }
     lines.push_str(option);
     lines.push(' ');
-    let name = match split_words(option) {
+    let name = match words::split_text(option) {
         Some(words) if words.len() > 1 => return false,
         words => words.and_then(|words| words.into_iter().next()).unwrap_or_default(),
     };

@@ -1,8 +1,8 @@
 //! Loading: text of files and of the command line into a [`Config`]. Includes are read by the caller.
 
 use super::table::Key;
-use super::text::split_words;
 use super::{Config, Kind, Value};
+use crate::words;
 
 /// How deep files may include each other.
 const MAX_INCLUDE_DEPTH: usize = 16;
@@ -131,7 +131,7 @@ impl Loader<'_> {
     }
 
     fn line(&mut self, line: &str) -> Result<(), LineError> {
-        let words = split_words(line).ok_or("Unbalanced quotes in configuration line")?;
+        let words = words::split_text(line).ok_or("Unbalanced quotes in configuration line")?;
         let [name, values @ ..] = words.as_slice() else { return Ok(()) };
         if let Some(key) = Key::by_name(name) {
             match key {

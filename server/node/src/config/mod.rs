@@ -12,7 +12,6 @@ mod set;
 mod table;
 #[cfg(test)]
 mod tests;
-mod text;
 mod value;
 
 pub use args::{CommandLine, ServeArgs, parse_args};
@@ -20,7 +19,6 @@ pub use glob::matches as glob_matches;
 pub use load::{IncludedFile, LoadError, Source};
 pub use set::SetError;
 pub use table::{ACCEPTED, DIRECTIVES, Directive, Flags, HIDDEN, IMMUTABLE, KEYS, Key, NONE, PROTECTED};
-pub use text::{quoted, split_words};
 pub use value::{Kind, OutputClass, OutputLimit, SavePoint, Value, memory};
 
 use crate::zoo::Zoo;

@@ -309,12 +309,6 @@ fn glob_patterns_match_as_in_redis() {
 
 proptest! {
     #[test]
-    fn what_is_quoted_reads_back(words in prop::collection::vec(any::<String>(), 1..4)) {
-        let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-        prop_assert_eq!(split_words(&line), Some(words));
-    }
-
-    #[test]
     fn no_text_makes_loading_panic(text in any::<String>(), bytes in any::<Vec<u8>>()) {
         let _ = load_text(&text);
         let _ = glob_matches(&bytes, text.as_bytes(), true);

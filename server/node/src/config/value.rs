@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::text::{quoted, split_words};
+use crate::words;
 
 /// What values a directive takes.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Kind {
         if self.takes_many() {
             return match words {
                 [one] => {
-                    let words = split_words(one).ok_or("Unbalanced quotes in configuration line")?;
+                    let words = words::split_text(one).ok_or("Unbalanced quotes in configuration line")?;
                     self.read_many(&words, current)
                 }
                 many => self.read_many(many, current),
@@ -296,13 +296,15 @@ impl Kind {
                 let name = |class| ["normal", "replica", "pubsub"][class];
                 changed.map(|class| limit_words(name(class), &limits[class])).collect()
             }
-            Value::Text(text) if !matches!(self, Self::Choice(_) | Self::Choices(_)) => vec![quoted(text)],
+            Value::Text(text) if !matches!(self, Self::Choice(_) | Self::Choices(_)) => {
+                vec![words::quoted(text.as_bytes())]
+            }
             Value::Int(bytes) if matches!(self, Self::Memory { .. }) => vec![short_memory(*bytes)],
             Value::SavePoints(points) if points.is_empty() => vec!["\"\"".to_owned()],
             Value::Words(words) if words.is_empty() => vec!["\"\"".to_owned()],
             Value::Words(words) => {
                 let plain = |word: &String| word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-                let word = |word| if plain(word) { word.clone() } else { quoted(word) };
+                let word = |word| if plain(word) { word.clone() } else { words::quoted(word.as_bytes()) };
                 vec![words.iter().map(word).collect::<Vec<_>>().join(" ")]
             }
             other => vec![self.show(other)],

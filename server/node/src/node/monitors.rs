@@ -7,6 +7,7 @@ use crate::command::catalog::catalog;
 use crate::command::{Fault, Spec, flag, text};
 use crate::io::ConnId;
 use crate::resp::Args;
+use crate::words;
 
 impl Node {
     pub(super) fn monitor(&mut self, conn: ConnId, client: &mut Client) -> Result<(), Fault> {
@@ -54,7 +55,9 @@ impl Node {
         let secret = redacted(args);
         for (at, arg) in args.iter().enumerate() {
             line.push(b' ');
-            write_quoted(&mut line, if secret.contains(&at) { REDACTED } else { arg });
+            line.extend_from_slice(
+                words::quoted(if secret.contains(&at) { REDACTED } else { arg }).as_bytes(),
+            );
         }
         line.extend_from_slice(b"\r\n");
         let gate = self.tickets.reply_gate();
@@ -62,22 +65,4 @@ impl Node {
             self.send(conn, gate, &line);
         }
     }
-}
-
-/// A string as Redis prints it for people: in double quotes, with escapes.
-fn write_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            7 => out.extend_from_slice(b"\\a"),
-            8 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
 }

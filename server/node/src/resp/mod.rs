@@ -4,4 +4,4 @@ mod reply;
 mod request;
 
 pub use reply::{Protocol, Reply, write_command};
-pub use request::{Args, OwnedArgs, ProtocolError, RequestLimits, RequestParser, split_inline};
+pub use request::{Args, OwnedArgs, ProtocolError, RequestLimits, RequestParser};

@@ -4,6 +4,7 @@
 use std::ops::Index;
 
 use crate::keyspace::number::parse_i64;
+use crate::words;
 
 /// The longest inline request, and the longest line with a length in it.
 const INLINE_MAX: usize = 64 * 1024;
@@ -265,7 +266,7 @@ impl RequestParser {
         };
         let end = searched + end;
         let line = buffer[..end].strip_suffix(b"\r").unwrap_or(&buffer[..end]);
-        let words = split_inline(line).ok_or(ProtocolError::UnbalancedQuotes)?;
+        let words: OwnedArgs = words::split(line).ok_or(ProtocolError::UnbalancedQuotes)?.iter().collect();
         self.ranges = words.ranges;
         self.inline = Some(words.bytes);
         Ok(Some(end + 1))
@@ -296,94 +297,6 @@ fn length_line(
         Some(end) if end + 1 >= line.len() => Ok(None),
         // The line may be empty, without even its mark.
         Some(end) => Ok(Some((line.get(1..end).and_then(parse_i64), start + end + 2))),
-    }
-}
-
-/// Splits a line into words as Redis' `sdssplitargs`: double quotes with escapes, single quotes; `None` if the
-/// quotes are unbalanced.
-pub fn split_inline(line: &[u8]) -> Option<OwnedArgs> {
-    let mut words = OwnedArgs::default();
-    let mut rest = line;
-    loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Some(words);
-        }
-        let start = words.bytes.len();
-        rest = split_word(rest, &mut words.bytes)?;
-        words.ranges.push((start, words.bytes.len()));
-    }
-}
-
-fn split_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        match rest {
-            [] => return Some(rest),
-            [byte, ..] if byte.is_ascii_whitespace() || *byte == 0 || *byte == 0x0b => {
-                return Some(&rest[1..]);
-            }
-            [b'"', tail @ ..] => {
-                rest = tail;
-                loop {
-                    match rest {
-                        [] => return None,
-                        [b'\\', b'x', high, low, tail @ ..]
-                            if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-                        {
-                            let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0) as u8;
-                            word.push(digit(high) << 4 | digit(low));
-                            rest = tail;
-                        }
-                        [b'\\', escaped, tail @ ..] => {
-                            word.push(match escaped {
-                                b'n' => b'\n',
-                                b'r' => b'\r',
-                                b't' => b'\t',
-                                b'b' => 8,
-                                b'a' => 7,
-                                other => *other,
-                            });
-                            rest = tail;
-                        }
-                        [b'"', tail @ ..] => {
-                            rest = tail;
-                            break;
-                        }
-                        [byte, tail @ ..] => {
-                            word.push(*byte);
-                            rest = tail;
-                        }
-                    }
-                }
-                // A closing quote must be followed by a space or nothing.
-                return rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest);
-            }
-            [b'\'', tail @ ..] => {
-                rest = tail;
-                loop {
-                    match rest {
-                        [] => return None,
-                        [b'\\', b'\'', tail @ ..] => {
-                            word.push(b'\'');
-                            rest = tail;
-                        }
-                        [b'\'', tail @ ..] => {
-                            rest = tail;
-                            break;
-                        }
-                        [byte, tail @ ..] => {
-                            word.push(*byte);
-                            rest = tail;
-                        }
-                    }
-                }
-                return rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest);
-            }
-            [byte, tail @ ..] => {
-                word.push(*byte);
-                rest = tail;
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::session::latin;
 use crate::command::flag;
-use crate::resp::split_inline;
+use crate::words;
 
 /// Flags of a script or function, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,14 +74,13 @@ pub fn of_script(body: &[u8]) -> Result<(ScriptFlags, usize), String> {
         return Ok((ScriptFlags::UNDECLARED, 0));
     }
     let end = body.iter().position(|&byte| byte == b'\n').ok_or("Invalid script shebang")?;
-    let words = split_inline(&body[..end]).ok_or("Invalid engine in script shebang")?;
-    let words = words.view();
-    let engine = words.get(0).unwrap_or_default();
+    let words = words::split(&body[..end]).ok_or("Invalid engine in script shebang")?;
+    let (engine, options) = words.split_first().ok_or("Invalid engine in script shebang")?;
     if engine != b"#!lua" {
         return Err(format!("Unexpected engine in script shebang: {}", latin(engine)));
     }
     let mut flags = ScriptFlags::default();
-    for word in words.from(1).iter() {
+    for word in options {
         let Some(names) = word.strip_prefix(b"flags=") else {
             return Err(format!("Unknown lua shebang option: {}", latin(word)));
         };

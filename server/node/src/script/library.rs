@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::flags::ScriptFlags;
 use super::register::{BAD_NAME, LibraryFunction, Registering, is_name};
 use super::session::latin;
-use crate::resp::split_inline;
+use crate::words;
 
 /// A library.
 #[derive(Clone, Debug)]
@@ -35,11 +35,11 @@ impl Metadata {
             return Err("Missing library metadata".to_owned());
         }
         let code_at = code.iter().position(|&byte| byte == b'\n').ok_or("Invalid library metadata")?;
-        let words = split_inline(&code[..code_at]).ok_or("Invalid library metadata")?;
-        let words = words.view();
-        let engine = words.get(0).unwrap_or_default().get(2..).unwrap_or_default();
+        let words = words::split(&code[..code_at]).ok_or("Invalid library metadata")?;
+        let (engine, options) = words.split_first().ok_or("Invalid library metadata")?;
+        let engine = engine.get(2..).unwrap_or_default();
         let mut name = None;
-        for word in words.from(1).iter() {
+        for word in options {
             match word.split_at_checked(5) {
                 Some((key, value)) if key.eq_ignore_ascii_case(b"name=") => {
                     if name.replace(value.to_vec()).is_some() {
