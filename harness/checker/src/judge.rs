@@ -182,10 +182,8 @@ fn vacuity(record: &Record, timeline: &Timeline, options: &JudgeOptions) -> Opti
     let acknowledged_during = effective.iter().any(|&from| {
         // A command is over as soon as it is said; what it set off goes on.
         let to = fault_end(record, from).saturating_add(timeline.node_timeout());
-        record
-            .ops
-            .iter()
-            .any(|op| op.outcome == Outcome::Ok && op.completed.is_some_and(|at| from <= at && at <= to))
+        let by_clients = record.ops.iter().filter(|op| op.outcome == Outcome::Ok && !op.is_final);
+        by_clients.filter_map(|op| op.completed).any(|at| from <= at && at <= to)
     });
     (!acknowledged_during).then(|| "nothing was acknowledged during any fault".into())
 }

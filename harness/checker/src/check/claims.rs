@@ -15,9 +15,24 @@ const HEARD_WITHIN: Nanos = 10 * SECOND;
 #[derive(Debug)]
 struct Cause {
     at: Nanos,
-    /// Only of this slot.
-    slot: Option<u16>,
+    of: Claimed,
     what: String,
+}
+
+/// Which slots a claim may be of.
+#[derive(Clone, Copy, Debug)]
+enum Claimed {
+    One(u16),
+    Any,
+}
+
+impl Claimed {
+    fn may_be(self, slot: u16) -> bool {
+        match self {
+            Self::One(only) => only == slot,
+            Self::Any => true,
+        }
+    }
 }
 
 /// All that can have made claims.
@@ -68,7 +83,7 @@ impl Claims {
         let cause = self.0.iter().rfind(|cause| {
             let heard = timeline.widen(cause.at, cause.at + HEARD_WITHIN);
             cause.at <= lost_at
-                && cause.slot.is_none_or(|only| only == slot)
+                && cause.of.may_be(slot)
                 && (handover.lost_at.sent <= heard || timeline.faults.touched_within(node, cause.at, lost_at))
         })?;
         Some(format!(
@@ -85,32 +100,34 @@ impl Claims {
 
 fn cause(at: Nanos, action: &Action, fix: bool) -> Option<Cause> {
     match action {
-        Action::Asked { node, command, .. } => told(at, node, command),
+        Action::Asked { node, command, .. } => {
+            let of = claimed(command)?;
+            Some(Cause { at, of, what: format!("{node} was told {command}") })
+        }
         Action::Damaged { node, what } if what.contains("nodes.conf") => {
-            Some(Cause { at, slot: None, what: format!("the storm changed {node}'s nodes.conf") })
+            Some(Cause { at, of: Claimed::Any, what: format!("the storm changed {node}'s nodes.conf") })
         }
         Action::Work { outcome: Some(_), .. } if fix => {
-            Some(Cause { at, slot: None, what: "open slots were closed".to_owned() })
+            Some(Cause { at, of: Claimed::Any, what: "open slots were closed".to_owned() })
         }
         _ => None,
     }
 }
 
-/// A command, if it can make a claim.
-fn told(at: Nanos, node: &str, command: &str) -> Option<Cause> {
+/// What a command can make a claim of, if it can.
+fn claimed(command: &str) -> Option<Claimed> {
     let words: Vec<String> = command.split_whitespace().map(str::to_ascii_uppercase).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let slot = match words.as_slice() {
-        ["CLUSTER", "SETSLOT", slot, "NODE", _] => slot.parse().ok(),
+    match words.as_slice() {
+        ["CLUSTER", "SETSLOT", slot, "NODE", _] => slot.parse().ok().map(Claimed::One),
         [
             "CLUSTER",
             "BUMPEPOCH" | "SET-CONFIG-EPOCH" | "ADDSLOTS" | "ADDSLOTSRANGE" | "DELSLOTS" | "DELSLOTSRANGE"
             | "FLUSHSLOTS" | "RESET",
             ..,
-        ] => None,
-        _ => return None,
-    };
-    Some(Cause { at, slot, what: format!("{node} was told {command}") })
+        ] => Some(Claimed::Any),
+        _ => None,
+    }
 }
 
 /// When the node lost the slot after `since`, by its own word.

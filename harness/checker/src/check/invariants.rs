@@ -121,6 +121,10 @@ impl Watch<'_> {
             return;
         }
         self.count(OWNER_EPOCH);
+        // Who is told by an operator whose a slot is believes it, whatever the epochs.
+        if self.timeline.faults.moving.meets(last.sent, view.time) {
+            return;
+        }
         for row in &known.table {
             for other in seen.table.iter().filter(|other| other.epoch < row.epoch) {
                 let both = slots::overlap(&row.slots, &other.slots);

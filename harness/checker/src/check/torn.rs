@@ -1,5 +1,6 @@
-//! W11: the mark of a slot on the move is each node's own. A failover on one side takes it away: from then on both sides
-//! take writes of the same key, each on a copy of its own, until an operator closes the slot and keeps one of the two.
+//! W11: the mark of a slot on the move is each node's own. A failover on one side takes it away: from then on a key that is
+//! on the other side is out of sight, and a write makes a second copy of it, until an operator closes the slot and keeps one
+//! of the two.
 
 use std::collections::BTreeSet;
 
@@ -27,32 +28,19 @@ pub(super) fn kept_one_of_two(
         let of_end = ends.contains(&it.node) || it.from.is_some_and(|from| ends.contains(&from));
         open.from <= it.time && it.earliest <= closed && (of_slot || of_end)
     })?;
-    let writers: BTreeSet<NodeId> = record
-        .ops
-        .iter()
-        .filter(|op| op.key == key && op.is_write() && op.outcome == Outcome::Ok)
-        .filter(|op| op.latest_effect() >= open.from && op.invoked <= closed)
-        .filter_map(|op| op.node)
-        .collect();
-    let one_line = |one: NodeId, other: NodeId| {
-        timeline
-            .promotions
-            .iter()
-            .any(|it| [(Some(one), other), (Some(other), one)].contains(&(it.from, it.node)))
-    };
-    let (one, other) = writers
-        .iter()
-        .flat_map(|one| writers.iter().map(move |other| (*one, *other)))
-        .find(|&(one, other)| one < other && !one_line(one, other))?;
+    let op = record.ops.iter().find(|op| {
+        let meanwhile = op.latest_effect() >= failover.earliest && op.invoked <= closed;
+        op.key == key && op.is_write() && op.outcome == Outcome::Ok && meanwhile
+    })?;
     let name = |node| record.node_name(node);
     Some(format!(
-        "slot {slot} stood open from {} on when {} became master ({}): {} and {} each took writes of the key, and one copy was \
-         kept when the slot was closed ({})",
+        "slot {slot} stood open from {} on when {} became master ({}), which tore it; {} took a write of the key at {}, and one \
+         copy was kept when the slot was closed ({})",
         seconds(open.from),
         name(failover.node),
         seconds(failover.time),
-        name(one),
-        name(other),
+        op.node.map_or("a node", name),
+        seconds(op.invoked),
         seconds(closed)
     ))
 }
