@@ -65,7 +65,7 @@ fn same(one: &Value, other: &Value) -> bool {
 fn history(bytes: &[u8], format: Format) {
     let mut pairing = Pairing::default();
     if let Err(error) = read(bytes, format, |event| pairing.event(event)) {
-        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        let lines = bytes.split(|&byte| byte == b'\n').count() as u64;
         if let ForeignError::Syntax { line, column, .. } = &error {
             assert!((1..=lines).contains(line) && *column >= 1, "{error}");
         }
