@@ -223,8 +223,10 @@ fn a_failure_is_made_small_by_the_simulator_and_the_small_storm_still_shows_it()
     let mut failing = outcome(1, "embedded", &["availability"]);
     failing.task.cell.backend = "sim".into();
     let stored = night(results.path(), 1, vec![canary(0, true), failing]);
-    let storm = "preset = 'restarts'\nseed = 3\nduration_s = 12\nrate = 20\nclients = 2\nnode_timeout_ms = 500\n\
-                 min_availability_pct = 100\n";
+    let storm = "seed = 3\nduration_s = 12\nrate = 50\nclients = 3\nnode_timeout_ms = 2000\nmin_availability_pct = 100\n\
+                 [[fault]]\nat = 1\nkind = 'kill'\ntarget = 'replica of slot 0'\nrestart_after = 1\n\
+                 [[fault]]\nat = 3\nkind = 'kill'\ntarget = 'master of slot 42'\nrestart_after = 6\n\
+                 [[fault]]\nat = 4\nkind = 'pause'\ntarget = 'replica of slot 16000'\nduration = 1\n";
     let plan = Plan::from_file(StormFile::parse("x", storm).unwrap(), 3).unwrap();
     let repro = task_dir(&stored.path, 1).join("runs/one/repro.toml");
     std::fs::write(repro, plan.to_file().to_toml("")).unwrap();
