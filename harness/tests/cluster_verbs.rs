@@ -416,8 +416,10 @@ impl<'a> Broken<'a> {
         self.servers.nodes[self.node(0)].must(&words);
     }
 
+    /// Of a node that imports it; DELSLOTS ends that, too.
     fn forget_owner(&self, node: usize) {
         self.servers.nodes[self.node(node)].must(&["CLUSTER", "DELSLOTS", &self.slot]);
+        self.importing(node);
     }
 
     /// Nobody owns the slot any more; the owner first, else its next ping would tell the others again.
