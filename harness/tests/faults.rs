@@ -575,6 +575,7 @@ at = 11
 kind = "delay"
 target = "n1"
 planes = ["client"]
+clients = "rest"
 delay_ms = 150
 duration = 2
 [[fault]]
@@ -582,6 +583,7 @@ at = 15
 kind = "stall"
 target = "n2"
 planes = ["client"]
+clients = "rest"
 permille = 1000
 stall_ms = 150
 duration = 2
@@ -590,6 +592,7 @@ at = 19
 kind = "rate"
 target = "n3"
 planes = ["client"]
+clients = "rest"
 bytes_per_s = 1500
 duration = 2
 [[fault]]
