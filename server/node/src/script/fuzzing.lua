@@ -5,11 +5,12 @@ local function same(a, b)
     if type(a) ~= 'table' or type(b) ~= 'table' then
         return a == b or a ~= a and b ~= b
     end
+    -- A table that is a key is found again by nobody.
     for key, value in pairs(a) do
-        if not same(value, b[key]) then return false end
+        if type(key) ~= 'table' and not same(value, b[key]) then return false end
     end
     for key in pairs(b) do
-        if a[key] == nil then return false end
+        if type(key) ~= 'table' and a[key] == nil then return false end
     end
     return true
 end
