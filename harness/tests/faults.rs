@@ -595,7 +595,7 @@ kind = "rate"
 target = "n3"
 planes = ["client"]
 clients = "rest"
-bytes_per_s = 1500
+bytes_per_s = 400
 duration = 2
 [[fault]]
 at = 24
