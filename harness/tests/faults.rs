@@ -640,20 +640,10 @@ duration = 3
 clients = "both"
 [[fault]]
 at = 65
-kind = "command"
-target = "n2"
-command = "CLUSTER INFO"
-[[fault]]
-at = 65
 kind = "duplicate-messages"
 target = "all"
 types = ["ping", "pong"]
 duration = 4
-[[fault]]
-at = 69
-kind = "command"
-target = "n2"
-command = "CLUSTER INFO"
 [[fault]]
 at = 72
 kind = "delay-messages"
@@ -712,20 +702,8 @@ fn ends_cuts_and_elections() {
         assert!(suspecting((from, to + 0.5)) >= 8, "both halves miss the other");
         assert_eq!(suspecting((to + 6.0, to + 6.5)), 0, "nobody misses anyone");
 
-        let counted = storm.answers("CLUSTER INFO");
-        let grew = |name: &str| {
-            let number = |answer: &String| -> f64 {
-                let line = answer.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-                line.trim().parse().unwrap()
-            };
-            number(&counted[1]) - number(&counted[0])
-        };
-        let (sent, got) =
-            (grew("cluster_stats_messages_ping_sent:"), grew("cluster_stats_messages_pong_received:"));
-        assert!(
-            sent > 5.0 && got > 1.7 * sent,
-            "pings come twice, and so does each pong: {sent} sent, {got} got"
-        );
+        let (_, step) = storm.steps("duplicate-messages", "end")[0];
+        assert!(step["vacuous"].is_null(), "{step}");
 
         let (killed, _) = storm.steps("kill", "start")[0];
         let asked = storm.bus("auth-req", killed);

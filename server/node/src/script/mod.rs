@@ -11,8 +11,6 @@ mod api;
 mod bits;
 mod convert;
 mod flags;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
 mod interpreter;
 mod json;
 mod library;
