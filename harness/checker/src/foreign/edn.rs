@@ -249,15 +249,18 @@ impl<R: BufRead> EdnReader<R> {
             "nil" => Value::Nil,
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
-            ":" | "" => {
-                return Err(ForeignError::Syntax {
-                    line,
-                    column,
-                    expected: "a value".to_owned(),
-                    found: format!("'{token}'"),
-                });
+            word => {
+                let name = word.trim_start_matches(':');
+                if name.is_empty() {
+                    return Err(ForeignError::Syntax {
+                        line,
+                        column,
+                        expected: "a value".to_owned(),
+                        found: format!("'{token}'"),
+                    });
+                }
+                Value::Word(name.to_owned())
             }
-            word => Value::Word(word.trim_start_matches(':').to_owned()),
         })
     }
 

@@ -313,6 +313,8 @@ fn promoted_and_killed(had: u32) -> (Verdict, Loss) {
         .manual("n4", FailoverMode::Force)
         .promote("n4")
         .kill("n4")
+        .at(3.0)
+        .add(&Scene::key(2, 1), 3, "n3")
         .at(4.0)
         .forgets("n4", &key, 2)
         .restart("n4");
@@ -326,8 +328,13 @@ fn promoted_and_killed(had: u32) -> (Verdict, Loss) {
 #[test]
 fn what_a_node_had_told_before_it_was_promoted_and_killed_bounds_what_it_lacked() {
     let (verdict, loss) = promoted_and_killed(1);
-    assert_eq!((loss.class.as_str(), loss.element), ("W7", 2), "{}", loss.proof);
-    assert_ne!(verdict.exit_code, 1, "{}", verdict.reason);
+    assert_eq!(
+        (loss.class.as_str(), loss.element, verdict.exit_code),
+        ("W7", 2, 0),
+        "{} {}",
+        loss.proof,
+        verdict.reason
+    );
     assert!(loss.proof.contains("beyond the offset 1100 that n4 had told last"), "{}", loss.proof);
     let (verdict, loss) = promoted_and_killed(2);
     assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
