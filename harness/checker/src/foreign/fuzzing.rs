@@ -5,9 +5,8 @@
 use super::{
     EdnReader, ForeignError, ForeignOptions, Format, Pairing, Value, Workload, judge, judge_bin, read,
 };
-use crate::linear::{ClockError, Limits};
+use crate::linear::Limits;
 use crate::record::bin::{AnyGroup, BinKind, BinOp, BinReader, Group, write_group, write_header};
-use crate::txn::Model;
 
 /// A target's name and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -81,14 +80,11 @@ fn history(bytes: &[u8], format: Format) {
 /// Small budgets: what is looked for is a panic, not an answer.
 fn options(workload: Workload, keyed: bool) -> ForeignOptions<'static> {
     ForeignOptions {
-        workload,
         keyed,
         failed_cas_tells: keyed,
-        model: Model::STRICT_SERIALIZABLE,
-        clock: ClockError::default(),
         negative_balances: keyed,
         limits: Limits { configurations: 1000, bytes: 1 << 20, ..Limits::default() },
-        threads: 1,
+        ..ForeignOptions::of(workload)
     }
 }
 

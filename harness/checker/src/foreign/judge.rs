@@ -30,6 +30,22 @@ pub struct ForeignOptions<'a> {
     pub threads: usize,
 }
 
+impl ForeignOptions<'static> {
+    /// Strict, without a budget, on one thread.
+    pub fn of(workload: Workload) -> Self {
+        Self {
+            workload,
+            keyed: false,
+            failed_cas_tells: false,
+            model: Model::STRICT_SERIALIZABLE,
+            clock: ClockError::default(),
+            negative_balances: false,
+            limits: Limits::default(),
+            threads: 1,
+        }
+    }
+}
+
 /// What the checks say, one part a key (transactions are one part).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {

@@ -7,7 +7,7 @@ use super::objects::{Side, View};
 use super::value::Value;
 use super::values::Values;
 use super::workload::WorkloadError;
-use crate::txn::{MicroOp, Objects, Outcome, Span, TxnHistory};
+use crate::txn::{Objects, Outcome, Span, Step, TxnHistory};
 
 /// Transaction i is call i. Besides: what numbers stand for that are no plain values.
 pub(super) fn history(
@@ -61,22 +61,4 @@ pub(super) fn history(
     history.name_keys(names);
     let legend = values.legend().map(|(number, text)| (number, text.to_owned())).collect();
     Ok((history, legend))
-}
-
-enum Step {
-    Write(u32, u64),
-    ReadUnknown(u32),
-    ReadList(u32, Vec<u64>),
-    ReadRegister(u32, Option<u64>),
-}
-
-impl Step {
-    fn micro(&self) -> MicroOp<'_> {
-        match self {
-            Self::Write(key, value) => MicroOp::Write { key: *key, value: *value },
-            Self::ReadUnknown(key) => MicroOp::ReadUnknown { key: *key },
-            Self::ReadList(key, elements) => MicroOp::ReadList { key: *key, elements },
-            Self::ReadRegister(key, value) => MicroOp::ReadRegister { key: *key, value: *value },
-        }
-    }
 }

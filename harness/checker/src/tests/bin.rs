@@ -4,12 +4,11 @@ use proptest::prelude::*;
 
 use crate::answer::Answer;
 use crate::foreign::{ForeignOptions, Workload, judge_bin};
-use crate::linear::{self, ClockError, Limits, List, NEVER, Op, Register, UNSEEN};
+use crate::linear::{self, List, NEVER, Op, Register, UNSEEN};
 use crate::record::Datum::Nil;
 use crate::record::bin::*;
 use crate::record::{Datum, OpKind, Record, write_bin};
 use crate::scene::Scene;
-use crate::txn::Model;
 
 fn group_of_lists() -> Vec<u8> {
     let mut file = Vec::new();
@@ -163,7 +162,7 @@ fn every_object_of_a_run_is_judged_from_its_file() {
     for is_wrong in [false, true] {
         let mut file = Vec::new();
         write_bin(&a_run_of_everything(is_wrong), &mut file).unwrap();
-        let judged = judge_bin(file.as_slice(), &options()).unwrap();
+        let judged = judge_bin(file.as_slice(), &ForeignOptions::of(Workload::Register)).unwrap();
         let parts = &judged.judgement.parts;
         let violated: Vec<_> =
             parts.iter().filter(|part| matches!(part.answer, Answer::Violated { .. })).collect();
@@ -178,19 +177,6 @@ fn every_object_of_a_run_is_judged_from_its_file() {
     }
 }
 
-fn options() -> ForeignOptions<'static> {
-    ForeignOptions {
-        workload: Workload::Register,
-        keyed: false,
-        failed_cas_tells: false,
-        model: Model::STRICT_SERIALIZABLE,
-        clock: ClockError::default(),
-        negative_balances: false,
-        limits: Limits::default(),
-        threads: 1,
-    }
-}
-
 proptest! {
     #[test]
     fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400), keep in 0..200_usize) {
@@ -198,6 +184,6 @@ proptest! {
         let mut mixed = file[..keep.min(file.len())].to_vec();
         mixed.append(&mut bytes);
         let _ = read_all::<List>(&mixed);
-        drop(judge_bin(mixed.as_slice(), &options()));
+        drop(judge_bin(mixed.as_slice(), &ForeignOptions::of(Workload::Register)));
     }
 }

@@ -47,6 +47,25 @@ pub enum MicroOp<'a> {
     ReadUnknown { key: u32 },
 }
 
+/// A [`MicroOp`] that owns what it saw, while a transaction is read.
+pub(crate) enum Step {
+    Write(u32, u64),
+    ReadUnknown(u32),
+    ReadList(u32, Vec<u64>),
+    ReadRegister(u32, Option<u64>),
+}
+
+impl Step {
+    pub fn micro(&self) -> MicroOp<'_> {
+        match self {
+            Self::Write(key, value) => MicroOp::Write { key: *key, value: *value },
+            Self::ReadUnknown(key) => MicroOp::ReadUnknown { key: *key },
+            Self::ReadList(key, elements) => MicroOp::ReadList { key: *key, elements },
+            Self::ReadRegister(key, value) => MicroOp::ReadRegister { key: *key, value: *value },
+        }
+    }
+}
+
 /// A history of transactions. [`OpId`]s are given in order of [`push`](TxnHistory::push).
 #[derive(Clone, Debug)]
 pub struct TxnHistory {

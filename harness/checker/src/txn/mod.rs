@@ -28,6 +28,7 @@ use self::cycles::Hops;
 use self::deps::Deps;
 use self::findings::{Evidence, Findings};
 use self::graph::GraphBuilder;
+pub(crate) use self::history::Step;
 pub use self::history::{MicroOp, Objects, Outcome, Span, TxnHistory};
 use self::index::Index;
 use self::lists::ListKeys;

@@ -5,20 +5,9 @@ use std::fmt::Write;
 use super::calls;
 use crate::answer::Answer;
 use crate::foreign::{ForeignOptions, Format, Judgement, Workload, WorkloadError, judge};
-use crate::linear::{ClockError, Limits};
-use crate::txn::Model;
 
 fn options(workload: &str) -> ForeignOptions<'static> {
-    ForeignOptions {
-        workload: Workload::parse(workload).expect("a known workload"),
-        keyed: false,
-        failed_cas_tells: false,
-        model: Model::STRICT_SERIALIZABLE,
-        clock: ClockError::default(),
-        negative_balances: false,
-        limits: Limits::default(),
-        threads: 1,
-    }
+    ForeignOptions::of(Workload::parse(workload).expect("a known workload"))
 }
 
 /// `0 write 3` invokes, `0 ok write 3` completes, `0 ok add 1 -> 7` with a reply; one a line or parted by `;`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Converter, process, value};
 use crate::linear::NIL;
 use crate::record::{Datum, OpKind, Outcome};
-use crate::txn::{self, MicroOp, Objects, Span, TxnHistory};
+use crate::txn::{self, Objects, Span, Step, TxnHistory};
 
 /// A history of transactions, and the record's operations that they came from.
 pub struct Txns {
@@ -51,13 +51,6 @@ impl Converter<'_> {
     }
 }
 
-enum Step {
-    Write(u32, u64),
-    ReadUnknown(u32),
-    ReadList(u32, Vec<u64>),
-    ReadRegister(u32, Option<u64>),
-}
-
 fn step<'a>(
     micro: &'a Datum,
     objects: Objects,
@@ -73,15 +66,4 @@ fn step<'a>(
         (_, Objects::Lists) => Step::ReadList(key, seen.items().iter().map(value).collect()),
         (_, Objects::Registers) => Step::ReadRegister(key, Some(value(seen)).filter(|&seen| seen != NIL)),
     })
-}
-
-impl Step {
-    fn micro(&self) -> MicroOp<'_> {
-        match self {
-            Self::Write(key, value) => MicroOp::Write { key: *key, value: *value },
-            Self::ReadUnknown(key) => MicroOp::ReadUnknown { key: *key },
-            Self::ReadList(key, elements) => MicroOp::ReadList { key: *key, elements },
-            Self::ReadRegister(key, value) => MicroOp::ReadRegister { key: *key, value: *value },
-        }
-    }
 }
