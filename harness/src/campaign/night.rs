@@ -139,6 +139,11 @@ impl Night {
 }
 
 impl StoredNight {
+    /// What became of a task.
+    pub fn outcome(&self, task: u64) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.task.number == task)
+    }
+
     /// What is to be made in a night's folder.
     pub fn plan(path: &Path) -> anyhow::Result<(NightInfo, CampaignFile)> {
         let info: NightInfo = from_json(&path.join("night.json"))?;

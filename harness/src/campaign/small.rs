@@ -116,8 +116,7 @@ pub fn shrink_all(
 
 /// The run to begin with: the first one that shows it.
 fn first_of<'a>(night: &'a StoredNight, finding: &Finding) -> Option<&'a Outcome> {
-    let task = finding.tasks.first()?;
-    night.outcomes.iter().find(|outcome| outcome.task.number == *task && outcome.folder.is_some())
+    night.outcome(*finding.tasks.first()?).filter(|outcome| outcome.folder.is_some())
 }
 
 struct Limits {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use anyhow::Context;
 
+use super::interrupt;
 use super::run::fresh_seed;
 use super::simulate::watch_interrupts;
 use super::{BROKEN, Failure};
@@ -278,7 +279,9 @@ fn go_on(mut night: Night) -> Result<u8, Failure> {
     index.night(&id, &night.info)?;
     let stop = run_local(async {
         let interrupted = Rc::new(Cell::new(false));
-        tokio::task::spawn_local(listen(Rc::clone(&interrupted)));
+        // No more runs, and those that run are ended; `resume` makes them again.
+        let asked = Rc::clone(&interrupted);
+        tokio::task::spawn_local(interrupt::listen("ending the runs", move || asked.replace(true)));
         let screen = Screen::default();
         runner::run(&mut night, &screen, interrupted, |night, outcome| {
             // The folders are the truth: an index that cannot be written is made anew later.
@@ -377,26 +380,6 @@ fn results_of(night: &Path) -> anyhow::Result<PathBuf> {
         "a night lies in RESULTS/campaigns"
     );
     Ok(results.to_owned())
-}
-
-/// Ctrl-C or SIGTERM: no more runs, those that run are ended (and made again by `resume`); the second ends at once.
-async fn listen(interrupted: Rc<Cell<bool>>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if interrupted.replace(true) {
-            std::process::exit(130);
-        }
-        eprintln!("slotstorm: ending the runs; once more ends at once");
-    }
 }
 
 /// One line a run.

@@ -19,6 +19,7 @@ mod doctor;
 mod faults;
 mod history;
 mod hunt;
+mod interrupt;
 pub mod redis_cli;
 mod repro;
 mod run;

@@ -15,7 +15,7 @@ use slotstorm_checker::record::{Expect, NodeInfo, RunInfo};
 use super::simulate::{self, SimulateArgs};
 use super::terminal::Terminal;
 use super::{BROKEN, Failure};
-use super::{faults, screen};
+use super::{faults, interrupt, screen};
 use crate::backend::process::folder::Utc;
 use crate::backend::process::sut::{self, Sut};
 use crate::backend::process::{
@@ -404,23 +404,12 @@ struct Interrupt {
 
 impl Interrupt {
     async fn listen(self: Rc<Self>) {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if self.flag.replace(true) {
-                std::process::exit(130);
-            }
-            eprintln!("slotstorm: healing, stopping, judging what there is; once more ends at once");
+        let ask = || {
+            let before = self.flag.replace(true);
             self.told.notify_waiters();
-        }
+            before
+        };
+        interrupt::listen("healing, stopping, judging what there is", ask).await;
     }
 
     async fn happened(&self) {

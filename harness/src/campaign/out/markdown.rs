@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{again, number, percent};
+use super::{again, counted, number, percent};
 use crate::campaign::night::StoredNight;
 use crate::campaign::summary::Summary;
 
@@ -18,18 +18,8 @@ pub fn page(night: &StoredNight, summary: &Summary) -> String {
     let mut text = format!("## {}: {word}\n\n{}.\n\n", cell(&summary.campaign), cell(&summary.sentence));
     let _ = writeln!(
         text,
-        "{} runs in {:.0} min: {} valid, {} invalid, {} unknown, {} hung, {} broken, {} starved; canaries {} of {}; \
-         {} acknowledged, {} failovers, {} lost.\n",
-        counts.runs,
-        summary.ran_s / 60.0,
-        counts.valid,
-        counts.invalid,
-        counts.unknown,
-        counts.hung,
-        counts.broken,
-        counts.starved,
-        summary.canaries.caught,
-        summary.canaries.runs,
+        "{}; {} acknowledged, {} failovers, {} lost.\n",
+        counted(summary),
         counts.acknowledged,
         counts.failovers,
         counts.lost,
@@ -38,10 +28,7 @@ pub fn page(night: &StoredNight, summary: &Summary) -> String {
         text.push_str("| failure | server | state | tonight | rate (95 %) | nights | first seen | again |\n|---|---|---|---|---|---|---|---|\n");
     }
     for finding in &summary.findings {
-        let first = finding
-            .tasks
-            .first()
-            .and_then(|task| night.outcomes.iter().find(|outcome| outcome.task.number == *task));
+        let first = finding.tasks.first().and_then(|&task| night.outcome(task));
         let _ = writeln!(
             text,
             "| {} | {} | {}{} | {} of {} | {} to {} | {} of {} | {} | {} |",

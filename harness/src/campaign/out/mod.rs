@@ -56,6 +56,24 @@ fn again(night: &Path, outcome: &Outcome) -> String {
     format!("slotstorm run {backend}{}/{}/repro.toml", night.display(), place(outcome))
 }
 
+/// How many runs there were, and how they ended.
+fn counted(summary: &Summary) -> String {
+    let counts = &summary.counts;
+    format!(
+        "{} runs in {:.0} min: {} valid, {} invalid, {} unknown, {} hung, {} broken, {} starved; canaries {} of {}",
+        counts.runs,
+        summary.ran_s / 60.0,
+        counts.valid,
+        counts.invalid,
+        counts.unknown,
+        counts.hung,
+        counts.broken,
+        counts.starved,
+        summary.canaries.caught,
+        summary.canaries.runs
+    )
+}
+
 /// What a run was, in one line.
 fn name(outcome: &Outcome) -> String {
     let cell = &outcome.task.cell;

@@ -134,12 +134,12 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
 }
 
 fn findings(tonight: &StoredNight, summary: &Summary) -> Vec<FindingRow> {
-    let find = |task: &u64| tonight.outcomes.iter().find(|outcome| outcome.task.number == *task);
     summary
         .findings
         .iter()
         .map(|finding| {
-            let runs: Vec<&Outcome> = finding.tasks.iter().filter_map(find).collect();
+            let runs: Vec<&Outcome> =
+                finding.tasks.iter().filter_map(|&task| tonight.outcome(task)).collect();
             FindingRow {
                 state: finding.state.word(),
                 badge: match finding.state {

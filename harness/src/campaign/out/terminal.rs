@@ -2,29 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{again, number, percent};
+use super::{again, counted, number, percent};
 use crate::campaign::night::StoredNight;
 use crate::campaign::summary::Summary;
 
 /// The lines.
 pub fn screen(night: &StoredNight, summary: &Summary) -> String {
-    let counts = &summary.counts;
     let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{}  {} runs in {:.0} min: {} valid, {} invalid, {} unknown, {} hung, {} broken, {} starved; canaries {} of {}",
-        summary.campaign,
-        counts.runs,
-        summary.ran_s / 60.0,
-        counts.valid,
-        counts.invalid,
-        counts.unknown,
-        counts.hung,
-        counts.broken,
-        counts.starved,
-        summary.canaries.caught,
-        summary.canaries.runs
-    );
+    let _ = writeln!(text, "{}  {}", summary.campaign, counted(summary));
     for finding in &summary.findings {
         let _ = writeln!(
             text,
@@ -39,8 +24,7 @@ pub fn screen(night: &StoredNight, summary: &Summary) -> String {
             finding.first_seen,
             if finding.known { "  known" } else { "" }
         );
-        let first = finding.tasks.first();
-        if let Some(outcome) = first.and_then(|task| night.outcomes.iter().find(|o| o.task.number == *task)) {
+        if let Some(outcome) = finding.tasks.first().and_then(|&task| night.outcome(task)) {
             let _ = writeln!(text, "           {}", again(&night.path, outcome));
         }
         if let Some(small) = &finding.smallest {
