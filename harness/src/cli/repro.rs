@@ -15,6 +15,7 @@ use super::run::{self, Backend};
 use super::simulate::watch_interrupts;
 use super::terminal::Terminal;
 use crate::backend::process::run_local;
+use crate::campaign::statistics::wilson;
 use crate::hunt::{self, Judged, Trial, signature};
 use crate::plan::{Plan, StormFile};
 use crate::verdict;
@@ -288,13 +289,8 @@ pub(super) fn proportion(seen: u32, tried: u32) -> String {
 
 /// Wilson's interval of a proportion at 95%, in percent.
 fn interval(seen: u32, tried: u32) -> (f64, f64) {
-    if tried == 0 {
-        return (0.0, 100.0);
-    }
-    let (k, n, z) = (f64::from(seen), f64::from(tried), 1.96_f64);
-    let middle = (k + z * z / 2.0) / (n + z * z);
-    let half = z / (n + z * z) * (k * (n - k) / n + z * z / 4.0).sqrt();
-    ((middle - half).max(0.0) * 100.0, (middle + half).min(1.0) * 100.0)
+    let (low, high) = wilson(seen.into(), tried.into());
+    (low * 100.0, high * 100.0)
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ use tokio::net::TcpListener;
 
 use inside::Inside;
 
+/// The icon of every page: browsers ask for it unasked, also beside a bare picture or text file.
+const ICON: &str = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>\
+    <rect width='16' height='16' rx='3' fill='#1f4e79'/>\
+    <path d='M9.5 2 4 9h3.5L6 14l6-7.5H8.5z' fill='#ffd24d'/></svg>";
+
 /// What every handler knows.
 #[derive(Clone)]
 struct Site {
@@ -56,6 +61,7 @@ fn router(results: Inside, address: SocketAddr) -> Router {
     let site = Site { results: Arc::new(results), hosts: Arc::new(hosts) };
     Router::new()
         .route("/", get(pages::home))
+        .route("/favicon.ico", get(([(header::CONTENT_TYPE, "image/svg+xml")], ICON)))
         .route("/files/", get(pages::root))
         .route("/files/{*path}", get(pages::file))
         .route("/run/{*path}", get(pages::run))

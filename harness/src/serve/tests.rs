@@ -81,6 +81,8 @@ fn what_is_there_is_shown_and_what_is_outside_is_not() {
         ask(address, "/files/").body.contains("runs/") && ask(address, "/files/runs/").body.contains("one/")
     );
     assert_eq!(ask(address, "/files/runs").status, 308);
+    let icon = ask(address, "/favicon.ico");
+    assert!(icon.status == 200 && icon.head.contains("image/svg+xml"), "browsers ask for it unasked");
     for outside in [
         "/files/../secret",
         "/files/%2e%2e/secret",

@@ -1,6 +1,5 @@
-//! A night's result in every shape that somebody reads: terminal, JSON lines, JUnit, Markdown, pictures, a
-//! latency log, a page. All are made from
-//! the summary and the outcomes, and can be made again.
+//! A night's result in every shape that somebody reads: terminal, JSON lines, JUnit, Markdown, pictures, a latency log, a
+//! page. All are made from the summary and the outcomes, and can be made again.
 
 mod junit;
 mod latency;
