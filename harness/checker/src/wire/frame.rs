@@ -307,11 +307,19 @@ fn be(bytes: &[u8], at: usize, len: usize) -> u64 {
     bytes[at..at + len].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
-/// A bitmap's slots as inclusive ranges.
+/// A bitmap's slots as inclusive ranges: a byte at a time, since nearly all are empty or full.
 pub(super) fn ranges(bitmap: &[u8]) -> Vec<(u16, u16)> {
-    slots::ranges_of(
-        (0..slots::SLOTS).filter(|slot| {
-            bitmap.get(usize::from(slot / 8)).is_some_and(|byte| byte & (1 << (slot % 8)) != 0)
-        }),
-    )
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    let mut add = |first: u16, last: u16| match ranges.last_mut() {
+        Some((_, end)) if *end + 1 == first => *end = last,
+        _ => ranges.push((first, last)),
+    };
+    for (first, &byte) in (0..slots::SLOTS).step_by(8).zip(bitmap) {
+        match byte {
+            0 => {}
+            0xff => add(first, first + 7),
+            _ => (first..first + 8).filter(|slot| byte & (1 << (slot % 8)) != 0).for_each(|slot| add(slot, slot)),
+        }
+    }
+    ranges
 }

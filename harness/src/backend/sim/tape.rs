@@ -1,8 +1,6 @@
 //! What a simulated run leaves behind: the text of a run's folder, or, where thousands of storms are only judged, the
 //! judge's own form of it.
 
-use std::io::Write;
-
 use slotstorm_checker::record::{BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, View};
 use slotstorm_fabric::BusTape;
 
@@ -33,11 +31,19 @@ enum Form {
 /// The growing files of a run's folder.
 #[derive(Default)]
 struct Text {
-    history: Vec<u8>,
-    views: Vec<u8>,
-    stream: Vec<u8>,
-    bus: Vec<u8>,
+    history: Pieces,
+    views: Pieces,
+    stream: Pieces,
+    bus: Pieces,
 }
+
+/// A text that grows without being moved: fresh memory costs more than what is written to it.
+#[derive(Default)]
+struct Pieces(Vec<Vec<u8>>);
+
+const PIECE_BYTES: usize = 256 * 1024;
+/// Longer than nearly every line.
+const LINE_BYTES: usize = 8 * 1024;
 
 impl Tape {
     pub fn new(keep: Keep, info: &RunInfo) -> Self {
@@ -87,15 +93,15 @@ impl Tape {
         self.put_bus_lines();
     }
 
-    /// The files of a run's folder, name and content; none if only the record was kept.
-    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
+    /// The files of a run's folder, name and content in pieces; none if only the record was kept.
+    pub fn files(&self) -> Vec<(&'static str, &[Vec<u8>])> {
         match &self.form {
             Form::Record(_) => Vec::new(),
             Form::Text(text) => vec![
-                ("history.jsonl", &text.history),
-                ("views.jsonl", &text.views),
-                ("stream.jsonl", &text.stream),
-                ("bus.jsonl", &text.bus),
+                ("history.jsonl", &text.history.0),
+                ("views.jsonl", &text.views.0),
+                ("stream.jsonl", &text.stream.0),
+                ("bus.jsonl", &text.bus.0),
             ],
         }
     }
@@ -118,9 +124,18 @@ impl Tape {
     }
 }
 
-fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+fn put(out: &mut Pieces, value: &impl serde::Serialize) {
+    let out = out.with_room();
     serde_json::to_writer(&mut *out, value)
         .unwrap_or_else(|error| unreachable!("lines have only string keys: {error}"));
-    // Writing to memory does not fail.
-    let _ = out.write_all(b"\n");
+    out.push(b'\n');
+}
+
+impl Pieces {
+    fn with_room(&mut self) -> &mut Vec<u8> {
+        if self.0.last().is_none_or(|piece| piece.capacity() - piece.len() < LINE_BYTES) {
+            self.0.push(Vec::with_capacity(PIECE_BYTES));
+        }
+        self.0.last_mut().unwrap_or_else(|| unreachable!("there is one now"))
+    }
 }

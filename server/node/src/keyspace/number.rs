@@ -1,6 +1,6 @@
 //! Integers as Redis reads and writes them: decimal, no plus sign, no leading zeros, no spaces.
 
-/// Text of an `i64`, on the stack.
+/// Text of an integer, on the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct IntText {
     bytes: [u8; 20],
@@ -21,9 +21,19 @@ impl IntText {
     }
 
     fn longer(value: i64) -> Self {
+        let mut text = Self::unsigned(value.unsigned_abs());
+        if value < 0 {
+            text.start -= 1;
+            text.bytes[usize::from(text.start)] = b'-';
+        }
+        text
+    }
+
+    /// The decimal text of what may be greater than any `i64`.
+    pub fn unsigned(value: u64) -> Self {
         let mut bytes = [0; 20];
         let mut start = bytes.len();
-        let mut rest = value.unsigned_abs();
+        let mut rest = value;
         loop {
             start -= 1;
             bytes[start] = b'0' + (rest % 10) as u8;
@@ -31,10 +41,6 @@ impl IntText {
             if rest == 0 {
                 break;
             }
-        }
-        if value < 0 {
-            start -= 1;
-            bytes[start] = b'-';
         }
         Self { bytes, start: start as u8 }
     }
