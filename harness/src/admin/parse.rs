@@ -327,7 +327,15 @@ fn replica_line(line: &str) -> Option<Result<ReplicaLine, ParseError>> {
 
 /// One `name:value` line of an INFO-shaped text.
 pub fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_end)
+    let mut rest = text;
+    loop {
+        let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len());
+        let line = &rest[..end];
+        if let Some(value) = line.strip_prefix(name).and_then(|line| line.strip_prefix(':')) {
+            return Some(value.trim_end());
+        }
+        rest = rest.get(end + 1..)?;
+    }
 }
 
 /// An INFO-shaped text whose missing fields are errors. Fields are best asked for in the order in which they stand there:

@@ -266,7 +266,11 @@ impl<W: World> Poller<W> {
                         let answers = std::mem::take(&mut line.answers);
                         let texts: [_; 3] = std::array::from_fn(|at| text_of(&answers[at]));
                         let run_id = line.run_id.as_deref().unwrap_or_default();
-                        let read = self.reader.read(texts.each_ref().map(|text| &**text), run_id, &self.shared.names);
+                        let read = self.reader.read(
+                            texts.each_ref().map(|text| &**text),
+                            run_id,
+                            &self.shared.names,
+                        );
                         return match read {
                             Ok(seen) => Polled::Answered(Box::new(seen)),
                             Err(error) => Polled::Silent(error.to_string()),

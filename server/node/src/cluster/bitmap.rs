@@ -27,7 +27,13 @@ impl SlotBitmap {
         let given = wire.len().min(Self::BYTES);
         bytes[..given].copy_from_slice(&wire[..given]);
         let (words, _) = bytes.as_chunks::<8>();
-        let count = words.iter().map(|word| u64::from_le_bytes(*word).count_ones() as u16).sum();
+        // Most words are empty or full, and not every processor counts bits by itself.
+        let count = words.iter().map(|word| match u64::from_le_bytes(*word) {
+            0 => 0,
+            u64::MAX => 64,
+            word => word.count_ones() as u16,
+        });
+        let count = count.sum();
         Self { bytes, count }
     }
 

@@ -72,16 +72,16 @@ impl NodeFlags {
     }
 
     /// Appends the comma list.
-    pub fn put_words(self, text: &mut String) {
+    pub fn put_words(self, text: &mut Vec<u8>) {
         let before = text.len();
         for (_, word) in Self::WORDS.iter().filter(|(flag, _)| self.any(*flag)) {
             if text.len() > before {
-                text.push(',');
+                text.push(b',');
             }
-            text.push_str(word);
+            text.extend_from_slice(word.as_bytes());
         }
         if text.len() == before {
-            text.push_str("noflags");
+            text.extend_from_slice(b"noflags");
         }
     }
 
@@ -118,8 +118,8 @@ impl BitOrAssign for NodeFlags {
 
 impl fmt::Display for NodeFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = String::new();
+        let mut words = Vec::new();
         self.put_words(&mut words);
-        f.write_str(&words)
+        f.write_str(std::str::from_utf8(&words).unwrap_or_default())
     }
 }

@@ -1,6 +1,6 @@
 //! The table as clients see it: CLUSTER NODES, SLOTS, SHARDS, INFO, LINKS.
 
-use std::fmt::Write;
+use std::io::Write;
 
 use super::bus::PacketType;
 use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeIdx, Reply, Turn};
@@ -13,45 +13,45 @@ const INFO_BYTES: usize = 768;
 impl Cluster {
     /// CLUSTER NODES; `handshakes`: with nodes that are still being met (not in nodes.conf).
     pub fn nodes_text(&self, handshakes: bool, turn: &Turn<'_>) -> String {
-        let mut text = String::with_capacity(self.nodes.len() * LINE_BYTES);
+        let mut text = Vec::with_capacity(self.nodes.len() * LINE_BYTES);
         for idx in self.nodes.by_id() {
             if handshakes || !self.nodes.get(idx).in_handshake() {
                 self.put_node_line(&mut text, idx, turn);
-                text.push('\n');
+                text.push(b'\n');
             }
         }
-        text
+        as_text(text)
     }
 
     /// One line of CLUSTER NODES, without its end.
     pub(super) fn node_line(&self, idx: NodeIdx, turn: &Turn<'_>) -> String {
-        let mut line = String::with_capacity(LINE_BYTES);
+        let mut line = Vec::with_capacity(LINE_BYTES);
         self.put_node_line(&mut line, idx, turn);
-        line
+        as_text(line)
     }
 
     /// Without the formatting machinery: monitors ask for the table all the time.
-    fn put_node_line(&self, line: &mut String, idx: NodeIdx, turn: &Turn<'_>) {
+    fn put_node_line(&self, line: &mut Vec<u8>, idx: NodeIdx, turn: &Turn<'_>) {
         let node = self.nodes.get(idx);
-        line.push_str(node.id.as_str());
-        line.push(' ');
-        line.push_str(&node.ip);
+        line.extend_from_slice(node.id.as_bytes());
+        line.push(b' ');
+        line.extend_from_slice(node.ip.as_bytes());
         put(line, ":", node.port.into());
         put(line, "@", node.cport.into());
         if !node.hostname.is_empty() {
-            line.push(',');
-            line.push_str(&node.hostname);
+            line.push(b',');
+            line.extend_from_slice(node.hostname.as_bytes());
         }
-        line.push(' ');
+        line.push(b' ');
         node.flags.put_words(line);
         let master = node.master.map(|master| self.nodes.get(master));
-        line.push(' ');
-        line.push_str(master.map_or("-", |master| master.id.as_str()));
+        line.push(b' ');
+        line.extend_from_slice(master.map_or(&b"-"[..], |master| master.id.as_bytes()));
         put(line, " ", turn.wall_ms(node.ping_sent));
         put(line, " ", turn.wall_ms(node.pong_received));
         put(line, " ", master.unwrap_or(node).config_epoch);
         let connected = idx == MYSELF || node.outbound.is_some();
-        line.push_str(if connected { " connected" } else { " disconnected" });
+        line.extend_from_slice(if connected { &b" connected"[..] } else { b" disconnected" });
         for (first, last) in node.slots.runs() {
             put(line, " ", first.into());
             if first != last {
@@ -81,8 +81,12 @@ impl Cluster {
             }
         }
         let assigned = self.slots.assigned();
-        let mut text = String::with_capacity(INFO_BYTES);
-        text.push_str(if self.state.is_ok() { "cluster_state:ok" } else { "cluster_state:fail" });
+        let mut text = Vec::with_capacity(INFO_BYTES);
+        text.extend_from_slice(if self.state.is_ok() {
+            &b"cluster_state:ok"[..]
+        } else {
+            b"cluster_state:fail"
+        });
         put(&mut text, "\r\ncluster_slots_assigned:", assigned.into());
         put(&mut text, "\r\ncluster_slots_ok:", (assigned - pfail - fail).into());
         put(&mut text, "\r\ncluster_slots_pfail:", pfail.into());
@@ -91,29 +95,30 @@ impl Cluster {
         put(&mut text, "\r\ncluster_size:", self.state.size() as u64);
         put(&mut text, "\r\ncluster_current_epoch:", self.current_epoch);
         put(&mut text, "\r\ncluster_my_epoch:", self.my_config_epoch());
-        text.push_str("\r\n");
+        text.extend_from_slice(b"\r\n");
         for (word, counts) in [("sent", &self.stats.sent), ("received", &self.stats.received)] {
             for (packet_type, count) in PacketType::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
                 for part in ["cluster_stats_messages_", packet_type.name(), "_", word] {
-                    text.push_str(part);
+                    text.extend_from_slice(part.as_bytes());
                 }
                 put(&mut text, ":", *count);
-                text.push_str("\r\n");
+                text.extend_from_slice(b"\r\n");
             }
             let total: u64 = counts.iter().sum();
-            text.push_str("cluster_stats_messages_");
-            text.push_str(word);
+            text.extend_from_slice(b"cluster_stats_messages_");
+            text.extend_from_slice(word.as_bytes());
             put(&mut text, ":", total);
-            text.push_str("\r\n");
+            text.extend_from_slice(b"\r\n");
         }
         put(&mut text, "total_cluster_links_buffer_limit_exceeded:", self.stats.over_limit);
-        text.push_str("\r\n");
-        text
+        text.extend_from_slice(b"\r\n");
+        as_text(text)
     }
 
     /// CLUSTER SLOTS.
     pub(super) fn slots_reply(&self, turn: &Turn<'_>) -> Reply {
-        let owners = self.nodes.by_id().flat_map(|idx| self.nodes.get(idx).slots.runs().map(move |run| (run, idx)));
+        let owners =
+            self.nodes.by_id().flat_map(|idx| self.nodes.get(idx).slots.runs().map(move |run| (run, idx)));
         let mut runs: Vec<_> = owners.collect();
         runs.sort_unstable();
         let entry = |((first, last), owner): ((u16, u16), NodeIdx)| {
@@ -220,8 +225,12 @@ impl Cluster {
 }
 
 /// A text and a number behind it.
-fn put(text: &mut String, before: &str, number: u64) {
-    text.push_str(before);
-    // Digits are text.
-    text.push_str(std::str::from_utf8(&IntText::unsigned(number)).unwrap_or_default());
+fn put(text: &mut Vec<u8>, before: &str, number: u64) {
+    text.extend_from_slice(before.as_bytes());
+    text.extend_from_slice(&IntText::unsigned(number));
+}
+
+/// What was put together from texts and numbers.
+fn as_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
 }

@@ -34,16 +34,24 @@ impl IntText {
         let mut bytes = [0; 20];
         let mut start = bytes.len();
         let mut rest = value;
-        loop {
+        while rest >= 100 {
+            start -= 2;
+            bytes[start..start + 2].copy_from_slice(&two_digits((rest % 100) as u8));
+            rest /= 100;
+        }
+        start -= 1;
+        let [tens, ones] = two_digits(rest as u8);
+        bytes[start] = ones;
+        if rest >= 10 {
             start -= 1;
-            bytes[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+            bytes[start] = tens;
         }
         Self { bytes, start: start as u8 }
     }
+}
+
+const fn two_digits(below_100: u8) -> [u8; 2] {
+    [b'0' + below_100 / 10, b'0' + below_100 % 10]
 }
 
 impl std::ops::Deref for IntText {
