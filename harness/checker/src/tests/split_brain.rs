@@ -192,6 +192,14 @@ fn a_slot_on_the_move_is_claimed_by_both_ends_until_the_source_is_told() {
     let verdict = judge(&handed_over(1.0, true).finish());
     let split = &verdict.checks.split_brain;
     assert_eq!((split.valid, split.two_claims.len()), (Validity::Valid, 0), "{:?}", split.two_claims);
-    let not_moving = judge(&handed_over(1.0, false).finish());
+    let not_moving = judge(&handed_over(2.0, false).finish());
     assert_eq!(not_moving.checks.split_brain.lasting.len(), 1, "{:?}", not_moving.checks.split_brain);
+}
+
+/// Nobody broadcasts it: the old owner is told by the next ping, within half the node timeout.
+#[test]
+fn a_claim_that_an_operator_made_is_heard_later_than_one_that_was_won() {
+    let brain = judge(&handed_over(1.0, false).finish()).checks.split_brain;
+    assert_eq!((brain.lasting.len(), brain.two_claims.len()), (0, 1), "{brain:#?}");
+    assert_eq!(brain.two_claims[0].window, "W13");
 }
