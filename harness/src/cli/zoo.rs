@@ -12,11 +12,11 @@ use slotstorm_sim::zoo::{SPECIMENS, Specimen, Zoo};
 
 use super::Failure;
 use super::crowd;
+use super::interrupt::Interrupt;
 use super::repro::on_processes;
-use super::simulate::watch_interrupts;
 use crate::backend::process::binary_sha256;
 use crate::hunt::zoo::{self, Hunt, Page, Small, Storm};
-use crate::hunt::{self, Trial, swarm};
+use crate::hunt::{self, Origin, Trial, swarm};
 use crate::plan::{Plan, StormFile};
 
 /// The node without any bug.
@@ -88,7 +88,7 @@ pub fn run(args: &ZooArgs) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (binary, storms) = (binary_sha256().context("cannot read this binary")?, swarm::sha256());
     println!("storms {storms} (the SHA-256 of the first {} of them)", swarm::HASHED);
-    let stop = watch_interrupts();
+    let stop = Interrupt::listen().flag();
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|one| one == name);
     let all = SPECIMENS.iter().map(Some).chain([None]);
     let mut pages = Vec::new();
@@ -225,7 +225,7 @@ impl Kept<'_> {
         let plan = storm(name, found.seed).map_err(Failure::Usage)?;
         let mut shows = |plan: &Plan| {
             let judged = hunt::judge(plan, self.stop).ok()?;
-            (!self.stop.load(Ordering::Relaxed) && judged.signatures.contains(&signature)).then_some(judged)
+            (!self.stop.load(Ordering::Relaxed) && judged.shows(&signature)).then_some(judged)
         };
         let Some(first) = shows(&plan) else { return Ok(()) };
         let trial = Trial { budget: self.args.shrink, shows: &mut shows, progress: &mut |_, _| {} };
@@ -235,7 +235,7 @@ impl Kept<'_> {
         }
         let file = format!("{}.toml", self.page.bug);
         let path = self.path.with_file_name(&file);
-        fs::write(&path, small.text(&signature))
+        fs::write(&path, small.text(&signature, &Origin::default()))
             .with_context(|| format!("cannot write {}", path.display()))?;
         let faults: Vec<String> =
             small.plan.faults.iter().map(|fault| fault.kind.name().to_owned()).collect();
@@ -256,7 +256,7 @@ impl Kept<'_> {
             let judged = on_processes(&plan, &self.args.out)?;
             let tally = &mut self.page.on_processes;
             tally.tried += 1;
-            tally.seen += u32::from(judged.signatures.contains(&small.signature));
+            tally.seen += u32::from(judged.shows(&small.signature));
             self.save()?;
         }
         if self.page.on_processes.tried > before {

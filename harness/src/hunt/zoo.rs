@@ -199,11 +199,11 @@ mod tests {
     fn a_bug_is_found_by_a_check_that_the_catalogue_names_and_by_no_other() {
         let mut hunt = Hunt::new(1, 5);
         assert_eq!(hunt.next_seed(), STRIDE + 5);
-        let wanted = ["lost writes", "split brain"];
+        let wanted = ["lost-writes", "split-brain"];
         assert!(!hunt.note(judged(&[]), &wanted));
-        assert!(!hunt.note(judged(&["convergence: not whole"]), &wanted));
+        assert!(!hunt.note(judged(&["convergence: no-convergence"]), &wanted));
         assert!(!hunt.note(Storm::Broken, &wanted));
-        assert!(hunt.note(judged(&["convergence: not whole", "split brain: lasting"]), &wanted));
+        assert!(hunt.note(judged(&["convergence: no-convergence", "split-brain: lasting"]), &wanted));
         let found = hunt.found.clone().unwrap();
         assert_eq!((found.storm, found.seed, hunt.others, hunt.broken), (4, STRIDE + 8, 1, 1));
     }
