@@ -41,7 +41,7 @@ pub struct ZooArgs {
     /// Storms at once [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Storms to make each finding small with, at most
+    /// Storms to make each finding small with, at most; 0: they stay as they are
     #[arg(long, value_name = "N", default_value_t = 300)]
     shrink: u32,
     /// Replay each small finding so often on real processes
@@ -218,7 +218,8 @@ impl Kept<'_> {
 
     /// Shrinks the first finding.
     fn make_small(&mut self) -> Result<(), Failure> {
-        let Some(found) = self.page.found().filter(|_| self.page.small.is_none()) else { return Ok(()) };
+        let wanted_small = self.page.small.is_none() && self.args.shrink > 0;
+        let Some(found) = self.page.found().filter(|_| wanted_small) else { return Ok(()) };
         let wanted = zoo::wanted(self.specimen);
         let Some(signature) = zoo::right(&found.signatures, &wanted).cloned() else { return Ok(()) };
         let name = self.specimen.map(|specimen| specimen.name);

@@ -58,6 +58,8 @@ struct Shared {
     halted: Cell<bool>,
     /// Work is dropped where it stands.
     abandoned: Cell<bool>,
+    /// A bug of the zoo, see [`Orders::source_first`].
+    source_first: Cell<bool>,
 }
 
 /// What came of a piece of work.
@@ -95,6 +97,11 @@ impl<W: World> Jobs<W> {
             shared.running.set(shared.running.get() - 1);
         });
         what
+    }
+
+    /// A bug of the zoo: slots are moved in the wrong order from now on.
+    pub fn tell_source_first(&self) {
+        self.shared.source_first.set(true);
     }
 
     /// Does it here and now.
@@ -324,7 +331,13 @@ async fn carry_slots<W: World>(
         give_up_at: Some(World::now(world) + ms(60_000)),
         ..CarryOptions::default()
     };
-    let orders = Orders { carry, fresh: true, tell: &|_| {}, halt: &|| shared.halted.get() };
+    let orders = Orders {
+        carry,
+        fresh: true,
+        tell: &|_| {},
+        halt: &|| shared.halted.get(),
+        source_first: shared.source_first.get(),
+    };
     let report = move_slots(fleet, moves, &orders).await;
     let why = report.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!(
