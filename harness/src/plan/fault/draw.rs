@@ -35,18 +35,18 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    fn new(target: Selector, kind: Kind) -> Self {
+    pub(super) fn new(target: Selector, kind: Kind) -> Self {
         Self { at_s: 0.0, on: None, delay_s: 0.0, careful: true, target, kind }
     }
 
     /// So much later.
-    fn after(mut self, at_s: f64) -> Self {
+    pub(super) fn after(mut self, at_s: f64) -> Self {
         self.at_s = at_s;
         self
     }
 
     /// When this happens, from the begin on.
-    fn on(mut self, moment: &str) -> Self {
+    pub(super) fn on(mut self, moment: &str) -> Self {
         self.on = Some(moment.parse().expect("a moment of this file"));
         self
     }
@@ -69,7 +69,7 @@ impl Draw<'_> {
     }
 
     /// Long enough for a failover: PFAIL at up to 1.5 NT + 0.2 s, an election of 0.5 to 1 s and gossip.
-    fn long(&mut self) -> Span {
+    pub(super) fn long(&mut self) -> Span {
         rounded(self.between(2.4, 3.0) * self.node_timeout_s + 0.5)
     }
 
@@ -177,7 +177,7 @@ impl Draw<'_> {
 
 const HOLE: Policy = Policy::Blackhole { on_heal: OnHeal::Resume };
 
-fn dead(back_after: Span) -> Kind {
+pub(super) fn dead(back_after: Span) -> Kind {
     Kind::Down { how: Down::Kill, restart: Restart::After(back_after), wipe: false, damage: None }
 }
 
