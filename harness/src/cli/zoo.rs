@@ -273,11 +273,21 @@ fn storm(bug: Option<&str>, seed: u64) -> Result<Plan, String> {
     Plan::from_file(StormFile { mutation: bug.map(str::to_owned), ..swarm::storm(seed) }, seed)
 }
 
+/// What a storm shows of the bug: what the node without it shows in the same storm is none of it.
 fn fired(bug: Option<&str>, seed: u64, stop: &Arc<AtomicBool>) -> Storm {
-    let judged =
-        storm(bug, seed).and_then(|plan| hunt::judge(&plan, stop).map_err(|error| error.to_string()));
-    match judged {
-        Ok(judged) => Storm::Judged(judged.signatures),
+    let signatures = |bug: Option<&str>| -> Result<Vec<String>, String> {
+        let judged = hunt::judge(&storm(bug, seed)?, stop).map_err(|error| error.to_string())?;
+        Ok(judged.signatures)
+    };
+    let shown = signatures(bug).and_then(|mut shown| {
+        if bug.is_some() && !shown.is_empty() {
+            let without = signatures(None)?;
+            shown.retain(|signature| !without.contains(signature));
+        }
+        Ok(shown)
+    });
+    match shown {
+        Ok(signatures) => Storm::Judged(signatures),
         Err(error) => {
             tracing::debug!("seed {seed}: {error}");
             Storm::Broken

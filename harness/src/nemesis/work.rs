@@ -272,16 +272,7 @@ async fn reshard<W: World>(
     (slots, slot): (u16, Option<u16>),
 ) -> String {
     let moved = async {
-        let mut fleet = fleet(world, &[]).await?;
-        let mut closed = 0;
-        if !open_slots(&fleet).is_empty() {
-            let report = close(&mut fleet).await.map_err(|error| error.to_string())?;
-            if !report.complete() {
-                return Err(format!("slots stand open: {} closed first, not all", report.closed.len()));
-            }
-            closed = report.closed.len();
-            fleet.refresh().await;
-        }
+        let (mut fleet, closed) = sound_fleet(world).await?;
         let source = place(world, &fleet, from)?;
         let masters = fleet.masters();
         let target = match to {
@@ -298,15 +289,28 @@ async fn reshard<W: World>(
             Some(slot) => vec![SlotMove { slot, road }],
             None => plan_reshard(&fleet, &[source], target, usize::from(slots)),
         };
-        let told = carry_slots(world, shared, &mut fleet, &moves).await;
-        Ok::<_, String>(if closed > 0 { format!("{told}; {closed} closed first") } else { told })
+        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
     };
     moved.await.unwrap_or_else(|why| why)
 }
 
+/// The fleet, its open slots closed, as an operator would before moving more; and what to say of that.
+async fn sound_fleet<W: World>(world: &W) -> Result<(Fleet<W>, String), String> {
+    let mut fleet = fleet(world, &[]).await?;
+    if open_slots(&fleet).is_empty() {
+        return Ok((fleet, String::new()));
+    }
+    let report = close(&mut fleet).await.map_err(|error| error.to_string())?;
+    if !report.complete() {
+        return Err(format!("slots stand open: {} closed first, not all", report.closed.len()));
+    }
+    fleet.refresh().await;
+    Ok((fleet, format!("; {} closed first", report.closed.len())))
+}
+
 async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
     let moved = async {
-        let mut fleet = fleet(world, &[]).await?;
+        let (mut fleet, closed) = sound_fleet(world).await?;
         let options = RebalanceOptions { weights: Vec::new(), use_empty: false, threshold: 2.0 };
         let plan = plan_rebalance(&fleet, &options).map_err(|error| error.to_string())?;
         let moves: Vec<SlotMove> = plan
@@ -314,7 +318,7 @@ async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
             .iter()
             .flat_map(|it| it.slots.iter().map(|slot| SlotMove { slot: *slot, road: it.road }))
             .collect();
-        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await)
+        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
     };
     moved.await.unwrap_or_else(|why| why)
 }

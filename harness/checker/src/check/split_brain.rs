@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::LISTED;
 use crate::record::verdict::{Overlap, SplitBrain, Validity};
-use crate::record::{Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
+use crate::record::{Action, Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{MILLI, SECOND, Term, Timeline};
 use crate::voids::SPLIT_BRAIN_BOUND;
@@ -107,7 +107,7 @@ fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 if slots.is_empty() {
                     continue;
                 }
-                let allowed = allowed_until(timeline, older.0, since, claimed.sent);
+                let allowed = allowed_until(record, timeline, (older.0, newer.0), since, claimed.sent);
                 let entry = found.entry((older, newer, since)).or_insert_with(|| {
                     let overlap = Overlap {
                         from: claimed.sent,
@@ -192,10 +192,33 @@ fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant,
 
 /// Until when the older master may still serve what the newer one was seen to hold from `since` on, as far as windows that
 /// began by `at` say, and which of them.
-fn allowed_until(timeline: &Timeline, older: NodeId, since: Nanos, at: Nanos) -> (Nanos, String) {
-    let by_claim = (timeline.widen(since, since + CLAIM_SLACK), String::new());
+fn allowed_until(
+    record: &Record,
+    timeline: &Timeline,
+    (older, newer): (NodeId, NodeId),
+    since: Nanos,
+    at: Nanos,
+) -> (Nanos, String) {
+    let mut slack = CLAIM_SLACK;
+    if claimed_by_hand(record, newer, since) {
+        // Nobody is told at once: each node pings each other one after half a node timeout at the latest.
+        slack += timeline.node_timeout() / 2;
+    }
+    let by_claim = (timeline.widen(since, since + slack), String::new());
     let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
     by_window.filter(|(until, _)| *until > by_claim.0).unwrap_or(by_claim)
+}
+
+/// True if an operator told this node, and nobody else, that slots are its own, shortly before it was seen to hold them.
+fn claimed_by_hand(record: &Record, node: NodeId, seen: Nanos) -> bool {
+    let told = |action: &Action| match action {
+        Action::Asked { node: asked, command, answer } => {
+            *asked == record.node_name(node) && command.starts_with("CLUSTER SETSLOT") && answer == "OK"
+        }
+        _ => false,
+    };
+    let mut shortly = record.faults.iter().filter(|it| it.time <= seen && it.time + POLLS_APART >= seen);
+    shortly.any(|it| it.step.actions.iter().any(told))
 }
 
 fn widen_allowed(overlap: &mut Overlap, (until, window): (Nanos, String)) {
@@ -263,7 +286,8 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 gains(timeline, pair.1).into_iter().find(|(_, gained)| slots::contains(gained, slot));
             let since = gained.map_or(rival.term.seen, |(since, _)| since);
             // It was executed at some moment of its time: it lasts if no window has any of that.
-            let allowed = allowed_until(timeline, term.node, since, op.latest_effect());
+            let both = (term.node, rival.term.node);
+            let allowed = allowed_until(record, timeline, both, since, op.latest_effect());
             found.lasts |= op.invoked > allowed.0;
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);

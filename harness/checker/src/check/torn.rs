@@ -1,11 +1,12 @@
 //! W11: the mark of a slot on the move is each node's own. A failover on one side takes it away: from then on a key that is
 //! on the other side is out of sight, and a write makes a second copy of it, until an operator closes the slot and keeps one
-//! of the two.
+//! of the two. If failovers took the marks of both sides, nobody knows of the slot any more: the copy that is not its owner's
+//! stays out of sight.
 
 use std::collections::BTreeSet;
 
 use crate::record::{Action, KeyId, Nanos, NodeId, Outcome, Record};
-use crate::timeline::{Span, Timeline, seconds};
+use crate::timeline::{SECOND, Span, Timeline, seconds};
 
 /// Why a write of this key, executed by `executed_by`, may be gone though both sides had kept all that they took; in words.
 pub(super) fn kept_one_of_two(
@@ -20,8 +21,12 @@ pub(super) fn kept_one_of_two(
         from: spans.iter().map(|(_, span)| span.from).min()?,
         to: spans.iter().map(|(_, span)| span.to).max()?,
     };
-    let closed = closed_at(record, open).filter(|&at| executed_by <= at)?;
+    if executed_by > open.to.saturating_add(SECOND) {
+        return None;
+    }
     let ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
+    let by_operator = closed_at(record, open.from.max(executed_by));
+    let closed = by_operator.or_else(|| marks_are_gone(timeline, open.from, &ends).then_some(record.end))?;
     // The failover is what tears the slot: without it an open slot loses nothing.
     let failover = timeline.promotions.iter().find(|it| {
         let of_slot = crate::slots::contains(&it.slots, slot);
@@ -33,20 +38,31 @@ pub(super) fn kept_one_of_two(
         op.key == key && op.is_write() && op.outcome == Outcome::Ok && meanwhile
     })?;
     let name = |node| record.node_name(node);
+    let end = if by_operator.is_some() {
+        format!("one copy was kept when the slot was closed ({})", seconds(closed))
+    } else {
+        "failovers took the marks of the other side, too: its copy is out of sight".to_owned()
+    };
     Some(format!(
-        "slot {slot} stood open from {} on when {} became master ({}), which tore it; {} took a write of the key at {}, and one \
-         copy was kept when the slot was closed ({})",
+        "slot {slot} stood open from {} on when {} became master ({}), which tore it; {} took a write of the key at {}, and \
+         {end}",
         seconds(open.from),
         name(failover.node),
         seconds(failover.time),
         op.node.map_or("a node", name),
         seconds(op.invoked),
-        seconds(closed)
     ))
 }
 
-/// When open slots were closed by an operator after this one had been opened.
-fn closed_at(record: &Record, open: Span) -> Option<Nanos> {
+/// True if every node that was seen with a mark of the slot was replaced since.
+fn marks_are_gone(timeline: &Timeline, since: Nanos, ends: &BTreeSet<NodeId>) -> bool {
+    let replaced =
+        |node: &NodeId| timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= since);
+    ends.iter().all(replaced)
+}
+
+/// When open slots were closed by an operator next after this moment.
+fn closed_at(record: &Record, since: Nanos) -> Option<Nanos> {
     let closed = |action: &Action| match action {
         Action::Work { what, outcome: Some(outcome) } => {
             what.contains("stood open") || outcome.contains("closed first")
@@ -54,5 +70,5 @@ fn closed_at(record: &Record, open: Span) -> Option<Nanos> {
         _ => false,
     };
     let steps = record.faults.iter().filter(|event| event.step.actions.iter().any(closed));
-    steps.map(|event| event.time).find(|&at| at >= open.from)
+    steps.map(|event| event.time).find(|&at| at >= since)
 }
