@@ -280,8 +280,13 @@ async fn finish_move<R: Reach>(
 ) -> Result<(), Unmended> {
     let owner_id = fleet.nodes[from].id.clone();
     know_owner(fleet, to, slot, &owner_id).await?;
-    let carry = options.carrying(Winner::Source);
-    let orders = Orders { carry, fresh: false, tell: options.tell, halt: &|| false };
+    let orders = Orders {
+        carry: options.carrying(Winner::Source),
+        fresh: false,
+        tell: options.tell,
+        halt: &|| false,
+        source_first: false,
+    };
     let report = move_slots(fleet, &[SlotMove { slot, road: Road { from, to } }], &orders).await;
     if report.complete() { Ok(()) } else { Err(Unmended::Move(Box::new(report))) }
 }

@@ -512,6 +512,42 @@ fn w11_what_one_side_has_is_out_of_sight_at_the_other() {
 }
 
 #[test]
+fn w11_a_slot_of_which_nobody_knows_any_more_that_it_was_open() {
+    let torn = |forgotten: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").add(&key, 2, "n2").at(2.5);
+        scene.kill("n1").at(5.0).promote("n4").at(5.5).add(&key, 3, "n4").at(6.0);
+        if forgotten {
+            // The mark of the other end goes with it.
+            scene.kill("n2").at(8.0).promote("n5").at(8.5);
+        }
+        scene.finish()
+    };
+    let verdict = judge(&torn(true));
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.by_class["W11"], lost.by_class["unexplained"]), (2, 0), "{:#?}", lost.losses);
+    assert!(lost.losses[0].proof.contains("its copy is out of sight"), "{}", lost.losses[0].proof);
+    assert_eq!(judge(&torn(false)).checks.lost_writes.by_class["unexplained"], 2);
+}
+
+#[test]
+fn w11_lasts_until_the_slot_is_really_closed() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5);
+    scene.kill("n1").at(5.0).promote("n4").at(5.2);
+    let some =
+        Action::Work { what: "slots go".into(), outcome: Some("stand open: 3 closed first, not all".into()) };
+    scene.fault("reshard", vec![some]).at(5.5).add(&key, 3, "n4").at(5.8);
+    let last = Action::Work { what: "slots stood open".into(), outcome: Some("1 closed".into()) };
+    scene.fault("fix", vec![last]).forgets("n4", &key, 3);
+    let verdict = judge(&scene.at(6.0).finish());
+    let lost = &verdict.checks.lost_writes;
+    assert_eq!((lost.by_class["W11"], lost.by_class["unexplained"]), (2, 0), "{:#?}", lost.losses);
+}
+
+#[test]
 fn w11_two_copies_of_a_key_since_a_failover_tore_its_slot() {
     let verdict = judge(&torn(true, true));
     let lost = &verdict.checks.lost_writes;

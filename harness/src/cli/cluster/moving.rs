@@ -173,7 +173,7 @@ pub fn reshard(args: &ReshardArgs, auth: &Auth) -> Done {
         }
         let carry = args.carrying.options(args.within.map(|within| fleet.reach.now() + ms(within * 1000)));
         let halt = halt_on_interrupt()?;
-        let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get() };
+        let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get(), source_first: false };
         let report = move_slots(fleet, &moves, &orders).await;
         screen.end_of_move(0);
         finish(fleet, entry, &report, &tell).await
@@ -366,7 +366,8 @@ pub fn rebalance(args: &RebalanceArgs, auth: &Auth) -> Done {
                 continue;
             }
             let carry = args.carrying.options(give_up_at);
-            let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get() };
+            let orders =
+                Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get(), source_first: false };
             let road = transfer.road;
             let moves: Vec<SlotMove> =
                 transfer.slots.iter().map(|slot| SlotMove { slot: *slot, road }).collect();

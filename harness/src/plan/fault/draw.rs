@@ -143,11 +143,15 @@ impl Draw<'_> {
             _ => self.whole(Selector::It, Shape::Around, HOLE).kind,
         };
         work.push(if trouble < 4 {
-            let at_s = self.between(0.05, 0.6) * self.node_timeout_s;
+            // Small moves are over within some tens of milliseconds, big ones take seconds.
+            let at_s = match trouble {
+                2 => self.between(0.002, 0.06),
+                _ => self.between(0.05, 0.6) * self.node_timeout_s,
+            };
             Drawn::new(Selector::RandomMaster, kind).after(at_s)
         } else {
             let target = if self.rng.random() { Selector::Sender } else { Selector::Receiver };
-            let nth = 1 << self.rng.random_range(0..6);
+            let nth = *[1, 1, 1, 2, 3, 8].choose(self.rng).expect("six");
             let mut fault = Drawn::new(target, kind).on(&format!("{nth} RESTORE-ASKING on migrate"));
             fault.delay_s = if self.rng.random() { 0.0 } else { self.between(0.0, 0.03) };
             fault
@@ -459,7 +463,7 @@ pub(super) fn add_node(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn reshard(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    let kind = Kind::Reshard { slots: draw.rng.random_range(20..=400), slot: None, to: None };
+    let kind = Kind::Reshard { slots: draw.rng.random_range(20..=1500), slot: None, to: None };
     draw.disturbed(vec![Drawn::new(Selector::RandomMaster, kind)])
 }
 
