@@ -72,3 +72,39 @@ fn a_hunt_goes_on_where_it_stopped() {
     let second = hunt("0..5");
     assert!(second.contains("3 storms were run already") && second.contains("2 storms in"), "{second}");
 }
+
+#[test]
+fn a_hunt_that_a_service_manager_ends_keeps_what_it_has() {
+    let out = tempfile::tempdir().unwrap();
+    let results = out.path().to_str().unwrap();
+    let words = [
+        "hunt",
+        "--preset",
+        "kill",
+        "--duration",
+        "15",
+        "--seeds",
+        "0..1000000",
+        "--jobs",
+        "1",
+        "--out",
+        results,
+    ];
+    let hunt = Command::new(env!("CARGO_BIN_EXE_slotstorm"))
+        .args(words)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // It saves its progress every few seconds.
+    let progress = out.path().join("hunts/kill-set/progress.json");
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !progress.exists() {
+        assert!(std::time::Instant::now() < patience, "it saves nothing");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(hunt.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let output = hunt.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("storms in"), "{output:?}");
+}

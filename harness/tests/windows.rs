@@ -16,14 +16,24 @@ struct Ended {
     _folder: tempfile::TempDir,
 }
 
-/// Carries out `harness/storms/NAME.toml`.
-fn storm(name: &str, sut: &str) -> Ended {
+/// Carries out `harness/storms/NAME.toml` until something is lost in this window: a machine whose processors others keep
+/// busy misses such moments now and then.
+fn storm_into(name: &str, class: &str) -> Ended {
+    let made = |_| {
+        let ended = storm(name);
+        (!ended.lost(class).is_empty()).then_some(ended)
+    };
+    (0..3).find_map(made).unwrap_or_else(|| panic!("three storms {name} made no {class}"))
+}
+
+/// Carries it out on redis-server.
+fn storm(name: &str) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("storms").join(format!("{name}.toml"));
     let output = Command::new(env!("CARGO_BIN_EXE_slotstorm"))
         .arg("run")
         .arg(file)
-        .args(["--sut", sut, "--seed", "1", "--json"])
+        .args(["--sut", common::REDIS_SERVER, "--seed", "1", "--json"])
         .current_dir(folder.path())
         .output()
         .expect("the binary starts");
@@ -50,13 +60,11 @@ impl Ended {
         self.verdict["checks"]["lost_writes"]["losses"].as_array().unwrap()
     }
 
-    /// Losses that are counted at this window; there are some, and none is unexplained.
+    /// Losses that are counted at this window; none is unexplained.
     fn lost(&self, class: &str) -> Vec<&Value> {
         let by_class = &self.verdict["checks"]["lost_writes"]["by_class"];
         assert_eq!(by_class["unexplained"], 0, "{}", self.verdict["reason"]);
-        let of_class: Vec<&Value> = self.losses().iter().filter(|loss| loss["class"] == class).collect();
-        assert!(!of_class.is_empty(), "no {class}: {by_class}");
-        of_class
+        self.losses().iter().filter(|loss| loss["class"] == class).collect()
     }
 
     /// Every element that passed on a replication link.
@@ -130,8 +138,7 @@ impl Ended {
 }
 
 fn proven_by_offsets(name: &str, class: &str) -> Ended {
-    let ended = storm(name, common::REDIS_SERVER);
-    ended.lost(class);
+    let ended = storm_into(name, class);
     let (lost, held) = ended.agree_with_the_streams();
     assert!(lost > 0 && held > 100, "{lost} lost and {held} kept writes were compared");
     ended
@@ -157,7 +164,7 @@ fn w2_wait_was_answered_by_the_replica_that_was_not_promoted() {
 fn w3_and_w5_a_master_in_isolation_writes_on_and_again_after_a_restart() {
     let _lock = common::lock::real_processes();
     proven_by_offsets("w03-minority-master", "W3");
-    storm("w05-restarted-in-isolation", common::REDIS_SERVER).lost("W5");
+    storm_into("w05-restarted-in-isolation", "W5");
 }
 
 #[test]
@@ -169,15 +176,15 @@ fn w4_what_a_resumed_master_answers_before_it_hears_of_its_successor() {
 #[test]
 fn w6_and_w7_a_master_in_reach_that_has_not_heard_of_its_successor() {
     let _lock = common::lock::real_processes();
-    storm("w06-overtaken-in-reach", common::REDIS_SERVER).lost("W6");
+    storm_into("w06-overtaken-in-reach", "W6");
     proven_by_offsets("w07-takeover", "W7");
 }
 
 #[test]
 fn w9_and_w10_a_master_that_comes_back_empty_and_a_slot_that_a_claim_took() {
     let _lock = common::lock::real_processes();
-    storm("f21-empty-master-returns", common::REDIS_SERVER).lost("W9");
-    let taken = storm("f27-stolen-slot", common::REDIS_SERVER);
+    storm_into("f21-empty-master-returns", "W9");
+    let taken = storm_into("f27-stolen-slot", "W10");
     let losses = taken.lost("W10");
     assert!(losses.iter().all(|loss| loss["slot"] == 3590), "{losses:?}");
 }
@@ -185,7 +192,7 @@ fn w9_and_w10_a_master_that_comes_back_empty_and_a_slot_that_a_claim_took() {
 #[test]
 fn w12_a_key_that_was_handed_over_to_a_master_whose_replica_never_got_it() {
     let _lock = common::lock::real_processes();
-    let ended = storm("w12-lost-on-the-way", common::REDIS_SERVER);
+    let ended = storm_into("w12-lost-on-the-way", "W12");
     for loss in ended.lost("W12") {
         assert_eq!((&loss["slot"], &loss["acked_by"]), (&Value::from(3590), &Value::from("n1")), "{loss}");
     }

@@ -43,6 +43,8 @@ pub struct Orders<'a> {
     pub tell: Teller<'a>,
     /// Asked before each group: true ends the work there.
     pub halt: &'a dyn Fn() -> bool,
+    /// A bug of the zoo: the source and the others are told of the new owner before the owner itself.
+    pub source_first: bool,
 }
 
 /// How far a slot came that is neither where it was nor where it should be.
@@ -295,6 +297,10 @@ async fn walk<R: Reach>(
     guard(fleet, road, list).await?;
     *stage = Stage::Carried;
 
+    if orders.source_first {
+        let _ = set_slots(fleet, road.from, list, &["NODE", &target_id]).await;
+        tell_others(fleet, road, list, &target_id, report).await;
+    }
     match set_slots(fleet, road.to, list, &["NODE", &target_id]).await {
         Ok(()) => {}
         Err(AskError::Server { address, command, text }) => {
@@ -315,9 +321,23 @@ async fn walk<R: Reach>(
         Err(AskError::Server { text, .. }) if text.contains("SETSLOT only with masters") => {}
         Err(error) => return Err(error.into()),
     }
+    tell_others(fleet, road, list, &target_id, report).await;
+    gauge.slots = before + list.len() as u64;
+    (orders.tell)(Note::Moved(*gauge));
+    Ok(())
+}
+
+/// The masters at neither end; who does not take it learns it by gossip.
+async fn tell_others<R: Reach>(
+    fleet: &mut Fleet<R>,
+    road: Road,
+    list: &[u16],
+    owner: &str,
+    report: &mut MoveReport,
+) {
     let others: Vec<usize> =
         fleet.masters().into_iter().filter(|master| ![road.from, road.to].contains(master)).collect();
-    for (index, answer) in fleet.pipeline_to(&others, &set_slot_commands(list, &["NODE", &target_id])).await {
+    for (index, answer) in fleet.pipeline_to(&others, &set_slot_commands(list, &["NODE", owner])).await {
         let trouble = match answer {
             Err(error) => Some(error.to_string()),
             Ok(replies) => {
@@ -328,9 +348,6 @@ async fn walk<R: Reach>(
             report.untold.insert(fleet.nodes[index].label(), why);
         }
     }
-    gauge.slots = before + list.len() as u64;
-    (orders.tell)(Note::Moved(*gauge));
-    Ok(())
 }
 
 /// A node that holds the cluster down (it just started, joined or came back) refuses keys: it is waited for.

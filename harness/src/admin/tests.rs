@@ -132,7 +132,7 @@ fn moved(tricks: &[(u16, &'static str, Trick)]) -> (MoveReport, Vec<String>) {
         let mut fleet = Fleet::discover(&world, entry, 1000).await.expect("the model answers");
         assert_eq!(fleet.nodes[1].dial, world.address(2, SeenBy::Controller), "never through the proxy");
         let carry = CarryOptions { timeout_ms: 500, ..CarryOptions::default() };
-        let orders = Orders { carry, fresh: true, tell: &|_| (), halt: &|| false };
+        let orders = Orders { carry, fresh: true, tell: &|_| (), halt: &|| false, source_first: false };
         move_slots(&mut fleet, &[SlotMove { slot: SLOT, road: Road { from: 0, to: 1 } }], &orders).await
     };
     let report = executor.run(flow).expect("no deadlock");

@@ -1,7 +1,7 @@
 //! Nights: many runs of one campaign file, and what is new in the morning.
 //!
 //! `file` the campaign file · `matrix` which run comes when · `night` a night's folder · `attempt` a task's folder while it is
-//! worked in · `outcome` what is kept of one run · `signature` what a run's failure is called · `guard` whether the host is
+//! worked in · `outcome` what is kept of one run · `guard` whether the host is
 //! calm enough · `child` one run as a child process · `runner` all of a night's · `engine` on more than one machine ·
 //! `retain` what stays on the disk · `index` the nights as tables · `findings` new, ongoing, rare, gone, back · `small`
 //! failures made small · `statistics` and `regression` rates and numbers over nights · `summary` one night's result ·
@@ -25,7 +25,6 @@ pub mod outcome;
 pub mod regression;
 pub mod retain;
 pub mod runner;
-pub mod signature;
 pub mod small;
 pub mod statistics;
 pub mod summary;

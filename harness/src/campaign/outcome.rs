@@ -17,7 +17,7 @@ use slotstorm_checker::record::{Body, Event, Nanos, RunInfo};
 
 use super::file::GuardFile;
 use super::matrix::Task;
-use super::signature::{self, HUNG};
+use crate::verdict::signature::{self, HUNG};
 
 /// The file's name.
 pub const OUTCOME: &str = "outcome.json";
@@ -193,7 +193,7 @@ impl Outcome {
             self.end = End::Unknown;
         }
         self.reason.clone_from(&verdict.reason);
-        self.signatures = signature::signatures(&verdict);
+        self.signatures = signature::of(&verdict);
         self.numbers = numbers(&verdict);
         self.numbers.latency_ms = latency(&run.join("latency.hlog"))?;
         let marks = Marks::of(&run.join("history.jsonl"))?;

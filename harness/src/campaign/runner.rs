@@ -1,10 +1,10 @@
 //! Makes the runs of a night: some side by side, each within its time. Real clusters start only while the host is calm;
 //! simulated runs fill what is left of the processors, and give way to them.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -66,7 +66,7 @@ pub trait Listener {
 pub async fn run(
     night: &mut Night,
     listener: &dyn Listener,
-    interrupted: Rc<Cell<bool>>,
+    interrupted: Arc<AtomicBool>,
     mut on_outcome: impl FnMut(&Night, &Outcome),
 ) -> anyhow::Result<Stop> {
     let guard = Guard::start().context("no thread for the guard")?;
@@ -77,7 +77,7 @@ pub async fn run(
     let mut broken_in_a_row = 0;
     let mut started = Instant::now();
     let stop = loop {
-        if interrupted.get() {
+        if interrupted.load(Ordering::Relaxed) {
             break Stop::Interrupted;
         }
         let more = clock.more(night) && queue.fill();
@@ -130,7 +130,7 @@ pub async fn run(
         let (task, attempt, ended) = ended.context("a run's watcher panicked")?;
         let ended = ended.context("a run cannot be started")?;
         busy.remove(task.cell.is_simulated());
-        if interrupted.get() {
+        if interrupted.load(Ordering::Relaxed) {
             break Stop::Interrupted; // it may have been ended by the same signal: it will be made again
         }
         let outcome = Outcome::of(task, attempt.dir(), ended, &night.file.guard);

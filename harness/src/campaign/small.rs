@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use slotstorm_checker::record::verdict::Verdict;
 
 use super::child::{self, Manner};
 use super::file::CampaignFile;
 use super::findings::{Finding, State};
 use super::matrix::Task;
 use super::night::{StoredNight, task_dir};
-use super::outcome::{Outcome, from_json, write_whole};
-use super::signature::signatures;
+use super::outcome::{Outcome, from_json, run_folder, write_whole};
 use crate::backend::process::run_local;
-use crate::hunt::{self, shrink};
+use crate::hunt::{self, Judged, Origin, Trial};
 use crate::plan::{Plan, StormFile};
+use crate::verdict::{self, signature};
 
 /// The folder in a night's.
 const SMALL: &str = "small";
@@ -72,8 +73,12 @@ impl Small {
 
     /// How to see it again.
     pub fn again(&self, night: &Path) -> Option<String> {
-        let backend = if self.backend == "sim" { "--backend sim " } else { "" };
-        self.path().map(|path| format!("slotstorm run {backend}{}", night.join(path).display()))
+        let option = if self.is_simulated() { "" } else { "--backend process " };
+        self.path().map(|path| format!("slotstorm repro {option}{}", night.join(path).display()))
+    }
+
+    fn is_simulated(&self) -> bool {
+        self.backend == "sim"
     }
 }
 
@@ -155,15 +160,16 @@ fn make(night: &StoredNight, finding: &Finding, outcome: &Outcome, limits: &Limi
         took_s: 0.0,
         note: String::new(),
     };
-    let shows_in_sim =
-        |plan: &Plan| simulated(plan, limits).is_some_and(|all| all.contains(&finding.signature));
+    let signature = finding.signature.as_str();
+    let shows_in_sim = |plan: &Plan| simulated(plan, limits).filter(|judged| judged.shows(signature));
     let mut trials = 0;
-    let best = if cell.server == "embedded" && shows_in_sim(&plan) {
-        let mut fails = |plan: &Plan| {
+    let first = if cell.server == "embedded" { shows_in_sim(&plan) } else { None };
+    let best = if let Some(first) = first {
+        let shows = &mut |plan: &Plan| {
             trials += 1;
-            !limits.are_reached() && shows_in_sim(plan)
+            if limits.are_reached() { None } else { shows_in_sim(plan) }
         };
-        Some(shrink::shrink(&plan, limits.trials, &mut fails, &mut |_, _| {}))
+        Some(hunt::small(&plan, first, Trial { budget: limits.trials, shows, progress: &mut |_, _| {} }))
     } else if cell.is_simulated() {
         small.note = if limits.are_reached() {
             "there was no time to see it again".into()
@@ -174,21 +180,24 @@ fn make(night: &StoredNight, finding: &Finding, outcome: &Outcome, limits: &Limi
     } else {
         small.backend = "process".into();
         let scratch = night.path.join(SMALL).join(".trials");
-        let mut fails = |plan: &Plan| {
+        let shows = &mut |plan: &Plan| {
             if limits.are_reached() {
-                return false;
+                return None;
             }
             trials += 1;
-            real(plan, &night.file, &outcome.task, &scratch, limits).contains(&finding.signature)
+            real(plan, &night.file, &outcome.task, &scratch, limits).filter(|judged| judged.shows(signature))
         };
-        let best = shrink::shrink(&plan, limits.trials, &mut fails, &mut |_, _| {});
+        // The run of the night is the first that shows it; one whose large files were removed is made again.
+        let first = judged(&folder).ok().or_else(|| shows(&plan));
+        let best = first.map(|first| {
+            hunt::small(&plan, first, Trial { budget: limits.trials, shows, progress: &mut |_, _| {} })
+        });
         let _ = fs::remove_dir_all(&scratch);
-        if best == plan {
+        let best = best.filter(|best| best.plan != plan);
+        if best.is_none() {
             small.note = "no smaller storm showed it within the budget".into();
-            None
-        } else {
-            Some(best)
         }
+        best
     };
     if limits.are_reached() {
         small.note =
@@ -197,13 +206,9 @@ fn make(night: &StoredNight, finding: &Finding, outcome: &Outcome, limits: &Limi
     small.trials = trials;
     small.took_s = begun.elapsed().as_secs_f64();
     let text = best.map(|best| {
-        small.faults = best.schedule().len();
-        let again = if small.backend == "sim" { "--backend sim " } else { "" };
-        let comment = format!(
-            "{} on {}, made small from seed {} of the night {}\nSee it again: slotstorm run {again}THIS-FILE",
-            finding.signature, finding.server, outcome.task.seed, night.id
-        );
-        best.to_file().to_toml(&comment)
+        small.faults = best.plan.schedule().len();
+        let of = format!("on {}, from seed {} of the night {}", finding.server, outcome.task.seed, night.id);
+        best.text(signature, &Origin { on_processes: !small.is_simulated(), of })
     });
     Ok(Made { small, text })
 }
@@ -215,7 +220,7 @@ fn plan_of(path: &Path) -> anyhow::Result<Plan> {
 }
 
 /// What a storm shows in the simulator; `None`: it could not be made, or not in time.
-fn simulated(plan: &Plan, limits: &Limits) -> Option<Vec<String>> {
+fn simulated(plan: &Plan, limits: &Limits) -> Option<Judged> {
     let plan = Plan { sut: "embedded".into(), ..plan.clone() };
     let (stop, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let watch = {
@@ -235,12 +240,12 @@ fn simulated(plan: &Plan, limits: &Limits) -> Option<Vec<String>> {
     let _ = watch.join();
     // A storm that was cut short says nothing.
     let whole = !stop.load(Ordering::Relaxed);
-    judged.ok().filter(|_| whole).map(|judged| signatures(&judged.verdict))
+    judged.ok().filter(|_| whole)
 }
 
-/// What a storm shows on real processes; nothing, if it could not be made.
-fn real(plan: &Plan, file: &CampaignFile, task: &Task, scratch: &Path, limits: &Limits) -> Vec<String> {
-    let trial = || -> anyhow::Result<Vec<String>> {
+/// What a storm shows on real processes; `None`: it could not be made, or the host let it not run.
+fn real(plan: &Plan, file: &CampaignFile, task: &Task, scratch: &Path, limits: &Limits) -> Option<Judged> {
+    let trial = || -> anyhow::Result<Option<Judged>> {
         let _ = fs::remove_dir_all(scratch);
         fs::create_dir_all(scratch)?;
         let storm = scratch.join("storm.toml");
@@ -252,19 +257,26 @@ fn real(plan: &Plan, file: &CampaignFile, task: &Task, scratch: &Path, limits: &
         let manner = Manner { limit: child::limit(file, task).min(left), aside: None };
         let ended = run_local(child::make(&words, scratch, manner))??;
         let outcome = Outcome::of(task.clone(), scratch, ended, &file.guard);
-        Ok(if outcome.counts() { outcome.signatures } else { Vec::new() })
+        let folder = run_folder(scratch).filter(|_| outcome.fails());
+        folder.map(|folder| judged(&folder)).transpose()
     };
     trial().unwrap_or_else(|error| {
         tracing::warn!("a smaller storm could not be tried: {error:#}");
-        Vec::new()
+        None
     })
+}
+
+/// What the folder of a run on real processes holds.
+fn judged(folder: &Path) -> anyhow::Result<Judged> {
+    let verdict: Verdict = from_json(&folder.join("verdict.json"))?;
+    Ok(Judged::of(verdict, verdict::read_folder(folder)?))
 }
 
 /// Writes the storm first: a record without it would say that it is done.
 fn keep(night: &Path, made: &Made) -> anyhow::Result<()> {
     let dir = night.join(SMALL);
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let name = hunt::signature::slug(&format!("{} {}", made.small.server, made.small.signature));
+    let name = signature::slug(&format!("{} {}", made.small.server, made.small.signature));
     let mut small = made.small.clone();
     if let Some(text) = &made.text {
         let file = format!("{name}.toml");

@@ -9,6 +9,7 @@ use super::findings::{Finding, NightSeen, Seen, Smallest, State, compare};
 use super::night::StoredNight;
 use super::outcome::{End, Outcome};
 use super::regression::{MEASURES, Trend, trends};
+use crate::verdict::signature;
 
 /// A night, summed up.
 #[derive(Clone, Debug, Serialize)]
@@ -61,7 +62,7 @@ pub struct Canaries {
 pub fn summarise(nights: &[StoredNight], trouble: Option<String>) -> Option<Summary> {
     let tonight = nights.last()?;
     let seen: Vec<NightSeen> = nights.iter().map(seen).collect();
-    let known: BTreeSet<String> = tonight.file.known.iter().cloned().collect();
+    let known: BTreeSet<String> = tonight.file.known.iter().map(|name| signature::of_today(name)).collect();
     let mut summary = Summary {
         night: tonight.id.clone(),
         campaign: tonight.info.campaign.clone(),

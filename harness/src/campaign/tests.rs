@@ -12,7 +12,7 @@ use super::index::{INDEX, Index};
 use super::matrix::{Sequence, Task};
 use super::night::{Night, NightInfo, StoredNight, nights_of, task_dir};
 use super::outcome::{End, Numbers, Outcome, latencies};
-use super::{out, retain, signature, small, summary};
+use super::{out, retain, small, summary};
 use crate::plan::{Plan, StormFile};
 
 const SMALL: &str = "name = 'small'\n[matrix]\nserver = ['embedded', '/usr/bin/redis-server']\n\
@@ -241,7 +241,11 @@ fn a_failure_is_made_small_by_the_simulator_and_the_small_storm_still_shows_it()
     let text = std::fs::read_to_string(nights_of(results.path()).join(&smallest.path)).unwrap();
     let plan = Plan::from_file(StormFile::parse("small", &text).unwrap(), 0).unwrap();
     let judged = crate::hunt::judge(&plan, &Arc::default()).unwrap();
-    assert_eq!(signature::signatures(&judged.verdict), ["availability"]);
+    assert_eq!(judged.signatures, ["availability"]);
+    let (again, finding) = (&smallest.again, "# availability");
+    assert!(text.starts_with(finding) && text.contains("# What happened:"), "{text}");
+    assert!(text.contains("FOUND availability: shard 0 answers nobody for"), "{text}");
+    assert!(text.contains("of the night") && again.starts_with("slotstorm repro /"), "{again}: {text}");
     // What is small already is not shrunk again.
     let mut again = 0;
     small::shrink_all(&nights, &summary.findings, &Arc::default(), |_| again += 1).unwrap();

@@ -3,13 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
 
 use anyhow::Context;
 
-use super::interrupt;
+use super::interrupt::Interrupt;
 use super::run::fresh_seed;
-use super::simulate::watch_interrupts;
 use super::{BROKEN, Failure};
 use crate::backend::process::folder::Utc;
 use crate::backend::process::{binary_sha256, host_line, run_local};
@@ -278,10 +276,8 @@ fn go_on(mut night: Night) -> Result<u8, Failure> {
     night.info.over = None;
     index.night(&id, &night.info)?;
     let stop = run_local(async {
-        let interrupted = Rc::new(Cell::new(false));
-        // No more runs, and those that run are ended; `resume` makes them again.
-        let asked = Rc::clone(&interrupted);
-        tokio::task::spawn_local(interrupt::listen("ending the runs", move || asked.replace(true)));
+        // Asked to end it makes no more runs, and ends those that run; `resume` makes them again.
+        let interrupted = Interrupt::listen().flag();
         let screen = Screen::default();
         runner::run(&mut night, &screen, interrupted, |night, outcome| {
             // The folders are the truth: an index that cannot be written is made anew later.
@@ -340,7 +336,7 @@ fn nights_up_to(path: &Path) -> anyhow::Result<Vec<StoredNight>> {
 fn make_small(path: &Path) -> anyhow::Result<()> {
     let nights = nights_up_to(path)?;
     let summary = summary::summarise(&nights, None).context("there is no night")?;
-    small::shrink_all(&nights, &summary.findings, &watch_interrupts(), |small| {
+    small::shrink_all(&nights, &summary.findings, &Interrupt::listen().flag(), |small| {
         println!(
             "  small   {} on {}: {} of {} faults, {} storms in {:.0} s{}{}",
             small.signature,

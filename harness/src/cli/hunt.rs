@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::crowd::{self, Answer};
-use super::simulate::watch_interrupts;
+use super::interrupt::Interrupt;
 use crate::backend::process::binary_sha256;
 use crate::hunt::swarm::{self, SWARM};
-use crate::hunt::{self, repro_text, signature};
+use crate::hunt::{self, Origin, repro_text};
 use crate::plan::{Directive, Plan, StormFile};
+use crate::verdict::signature;
 
 const EXAMPLES: &str = "Examples:
   slotstorm hunt                                       1000 storms of all presets
@@ -182,7 +183,7 @@ pub fn run(args: &HuntArgs) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut progress = load(args, &folder)?;
     let before = progress.storms();
-    let stop = watch_interrupts();
+    let stop = Interrupt::listen().flag();
     let found_before: u64 = progress.found.values().map(|seeds| seeds.len() as u64).sum();
     if before > 0 {
         println!("going on: {before} storms were run already ({})", folder.display());
@@ -291,7 +292,7 @@ fn keep(args: &HuntArgs, folder: &Path, seed: u64, signature: &str, fingerprint:
         return Ok(());
     }
     let plan = args.plan(seed).map_err(anyhow::Error::msg)?;
-    fs::write(&path, repro_text(&plan, signature, Some(fingerprint)))
+    fs::write(&path, repro_text(&plan, signature, Some(fingerprint), &Origin::default()))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -11,14 +11,14 @@ use anyhow::Context;
 use slotstorm_checker::JudgeOptions;
 
 use super::Failure;
+use super::interrupt::Interrupt;
 use super::run::{self, Backend};
-use super::simulate::watch_interrupts;
 use super::terminal::Terminal;
 use crate::backend::process::run_local;
 use crate::campaign::statistics::wilson;
-use crate::hunt::{self, Judged, Trial, signature};
+use crate::hunt::{self, Judged, Origin, Trial};
 use crate::plan::{Plan, StormFile};
-use crate::verdict;
+use crate::verdict::{self, signature};
 
 /// Replay a finding, and say how often it shows
 #[derive(clap::Args)]
@@ -82,7 +82,8 @@ impl Finding {
             .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
         let file = StormFile::parse(&path.display().to_string(), &text)
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let (signature, fingerprint) = (file.signature.clone(), file.fingerprint.clone());
+        let signature = file.signature.as_deref().map(signature::of_today);
+        let fingerprint = file.fingerprint.clone();
         let plan = Plan::from_file(file, 0).map_err(Failure::Usage)?;
         Ok(Self { plan, signature, fingerprint })
     }
@@ -130,7 +131,7 @@ impl Stage<'_> {
 pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
     let mut finding = Finding::read(&args.file)?;
     finding.run_on(args.sut.as_deref(), args.backend)?;
-    let stage = Stage { backend: args.backend, results: &args.out, stop: watch_interrupts() };
+    let stage = Stage { backend: args.backend, results: &args.out, stop: Interrupt::listen().flag() };
     let (mut seen, mut tried) = (0, 0);
     let mut fingerprints = Vec::new();
     for time in 1..=args.times {
@@ -164,14 +165,14 @@ pub fn repro(args: &ReproArgs) -> Result<ExitCode, Failure> {
 pub fn shrink(args: &ShrinkArgs) -> Result<ExitCode, Failure> {
     let mut finding = Finding::read(&args.path)?;
     finding.run_on(args.sut.as_deref(), args.backend)?;
-    let stage = Stage { backend: args.backend, results: &args.out, stop: watch_interrupts() };
+    let stage = Stage { backend: args.backend, results: &args.out, stop: Interrupt::listen().flag() };
     let Some((first, voters)) = first_look(&finding, &stage, args.times.max(1))? else {
         return Ok(ExitCode::SUCCESS);
     };
     let signature = finding.signature.take().unwrap_or_else(|| first.signatures[0].clone());
     println!("shrinking: {signature} ({} faults)", finding.plan.schedule().len());
     let mut shows = |plan: &Plan| {
-        let once = || stage.run(plan).ok().filter(|judged| judged.signatures.contains(&signature));
+        let once = || stage.run(plan).ok().filter(|judged| judged.shows(&signature));
         voters.decide(&stage.stop, once)
     };
     let small = hunt::small(
@@ -184,7 +185,8 @@ pub fn shrink(args: &ShrinkArgs) -> Result<ExitCode, Failure> {
         },
     );
     let output = args.output.clone().unwrap_or_else(|| small_name(&args.path));
-    let text = small.text(&signature);
+    let origin = Origin { on_processes: args.backend == Backend::Process, ..Origin::default() };
+    let text = small.text(&signature, &origin);
     fs::write(&output, &text).with_context(|| format!("cannot write {}", output.display()))?;
     println!("\n{text}\nwritten to {}", output.display());
     Ok(ExitCode::from(1))
@@ -277,8 +279,7 @@ pub(super) fn on_processes(plan: &Plan, results: &Path) -> Result<Judged, Failur
     let record = verdict::read_folder(&done.folder)?;
     let verdict = verdict::judge_record(&done.folder, &record, &options)?;
     verdict::write(&done.folder, &verdict)?;
-    let signatures = signature::of(&verdict);
-    Ok(Judged { verdict, signatures, fingerprint: String::new(), record })
+    Ok(Judged::of(verdict, record))
 }
 
 /// So many of so many, as a sentence.

@@ -1,6 +1,5 @@
 //! `slotstorm run`: plan, cluster, storm, verdict, report.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,10 +11,11 @@ use slotstorm_checker::JudgeOptions;
 use slotstorm_checker::record::verdict::Verdict;
 use slotstorm_checker::record::{Expect, NodeInfo, RunInfo};
 
+use super::interrupt::Interrupt;
 use super::simulate::{self, SimulateArgs};
 use super::terminal::Terminal;
 use super::{BROKEN, Failure};
-use super::{faults, interrupt, screen};
+use super::{faults, screen};
 use crate::backend::process::folder::Utc;
 use crate::backend::process::sut::{self, Sut};
 use crate::backend::process::{
@@ -278,8 +278,7 @@ pub(super) async fn storm(
     let set: Vec<String> = plan.directives.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let directives =
         sut::directives(plan.node_timeout_ms, &set).map_err(|error| Failure::Usage(error.to_string()))?;
-    let interrupt = Rc::new(Interrupt::default());
-    tokio::task::spawn_local(Rc::clone(&interrupt).listen());
+    let interrupt = Interrupt::listen();
 
     let world = ProcessWorld::open(ProcessOptions {
         masters: plan.masters,
@@ -300,7 +299,7 @@ pub(super) async fn storm(
     write_plan(world.run_path(), &plan, storm_text)?;
     let created = tokio::select! {
         created = world.bring_up(|progress| terminal.creating(&progress)) => created,
-        () = interrupt.happened() => {
+        () = interrupt.asked() => {
             world.stop().await;
             world.discard_folder()?;
             return Ok(None);
@@ -326,13 +325,13 @@ pub(super) async fn storm(
         .context("cannot write run.json")?;
     terminal.ready(&info, created.took);
 
-    let (asked, watched) = (Rc::clone(&interrupt), world.clone());
+    let (asked, watched) = (interrupt.clone(), world.clone());
     let run = Run {
         world: world.clone(),
         plan: Rc::clone(&plan),
         nodes: info.nodes,
         listener: Rc::clone(terminal) as Rc<dyn crate::driver::Listener>,
-        interrupted: Rc::new(move || asked.flag.get() || watched.broken().is_some()),
+        interrupted: Rc::new(move || asked.is_asked() || watched.broken().is_some()),
     };
     let showing = tokio::task::spawn_local(show_violations(world.clone(), Rc::clone(terminal)));
     let carried_out = run.carry_out().await;
@@ -345,7 +344,7 @@ pub(super) async fn storm(
         terminal.line(&format!("  the cluster did not become whole: {missing}"));
     }
     let broken = carried_out.err().map(|error| error.to_string()).or_else(|| world.broken());
-    Ok(Some(Done { folder, interrupted: interrupt.flag.get(), broken, live: world.live_verdict() }))
+    Ok(Some(Done { folder, interrupted: interrupt.is_asked(), broken, live: world.live_verdict() }))
 }
 
 /// Tells of broken rules when they are seen.
@@ -393,29 +392,4 @@ pub(super) fn of_this_process(info: RunInfo) -> anyhow::Result<RunInfo> {
         command: std::env::args().collect(),
         ..info
     })
-}
-
-/// Ctrl-C (or SIGTERM): the first asks, the second ends at once and leaves the cleaning to the keeper.
-#[derive(Default)]
-struct Interrupt {
-    flag: Cell<bool>,
-    told: tokio::sync::Notify,
-}
-
-impl Interrupt {
-    async fn listen(self: Rc<Self>) {
-        let ask = || {
-            let before = self.flag.replace(true);
-            self.told.notify_waiters();
-            before
-        };
-        interrupt::listen("healing, stopping, judging what there is", ask).await;
-    }
-
-    async fn happened(&self) {
-        let told = self.told.notified();
-        if !self.flag.get() {
-            told.await;
-        }
-    }
 }

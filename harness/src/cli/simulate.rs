@@ -4,11 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
+use super::interrupt::Interrupt;
 use super::run::{Done, of_this_process, start_failure, write_plan};
 use super::terminal::Terminal;
 use super::{Failure, crowd, determinism};
@@ -36,13 +35,13 @@ pub fn storm(
     }
     terminal.begin(plan);
     let (started, before) = (Utc::now(), crowd::processor_time());
-    let asked = watch_interrupts();
-    let told = Arc::clone(&asked);
+    let interrupt = Interrupt::listen();
+    let asked = interrupt.clone();
     let simulated = simulate(SimStorm {
         plan: Rc::clone(plan),
         keep: Keep::Folder,
         listener: Rc::clone(terminal) as Rc<dyn Listener>,
-        interrupted: Rc::new(move || told.load(Ordering::Relaxed)),
+        interrupted: Rc::new(move || asked.is_asked()),
     })
     .map_err(start_failure)?;
     let took_s = crowd::processor_time().saturating_sub(before).as_secs_f64();
@@ -78,23 +77,5 @@ pub fn storm(
     };
     write().context("cannot write the run's folder")?;
     let folder = folder.finish(false).context("cannot finish the run's folder")?;
-    Ok(Done { folder, interrupted: asked.load(Ordering::Relaxed), broken: simulated.broken, live: None })
-}
-
-/// True once the user wants it to end; a second time ends at once.
-pub fn watch_interrupts() -> Arc<AtomicBool> {
-    let asked = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-                eprintln!("slotstorm: ending, judging what there is; once more ends at once");
-            }
-        });
-    });
-    asked
+    Ok(Done { folder, interrupted: interrupt.is_asked(), broken: simulated.broken, live: None })
 }

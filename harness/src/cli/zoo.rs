@@ -12,11 +12,11 @@ use slotstorm_sim::zoo::{SPECIMENS, Specimen, Zoo};
 
 use super::Failure;
 use super::crowd;
+use super::interrupt::Interrupt;
 use super::repro::on_processes;
-use super::simulate::watch_interrupts;
 use crate::backend::process::binary_sha256;
 use crate::hunt::zoo::{self, Hunt, Page, Small, Storm};
-use crate::hunt::{self, Trial, swarm};
+use crate::hunt::{self, Origin, Trial, swarm};
 use crate::plan::{Plan, StormFile};
 
 /// The node without any bug.
@@ -41,7 +41,7 @@ pub struct ZooArgs {
     /// Storms at once [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Storms to make each finding small with, at most
+    /// Storms to make each finding small with, at most; 0: they stay as they are
     #[arg(long, value_name = "N", default_value_t = 300)]
     shrink: u32,
     /// Replay each small finding so often on real processes
@@ -88,7 +88,7 @@ pub fn run(args: &ZooArgs) -> Result<ExitCode, Failure> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (binary, storms) = (binary_sha256().context("cannot read this binary")?, swarm::sha256());
     println!("storms {storms} (the SHA-256 of the first {} of them)", swarm::HASHED);
-    let stop = watch_interrupts();
+    let stop = Interrupt::listen().flag();
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|one| one == name);
     let all = SPECIMENS.iter().map(Some).chain([None]);
     let mut pages = Vec::new();
@@ -218,14 +218,15 @@ impl Kept<'_> {
 
     /// Shrinks the first finding.
     fn make_small(&mut self) -> Result<(), Failure> {
-        let Some(found) = self.page.found().filter(|_| self.page.small.is_none()) else { return Ok(()) };
+        let wanted_small = self.page.small.is_none() && self.args.shrink > 0;
+        let Some(found) = self.page.found().filter(|_| wanted_small) else { return Ok(()) };
         let wanted = zoo::wanted(self.specimen);
         let Some(signature) = zoo::right(&found.signatures, &wanted).cloned() else { return Ok(()) };
         let name = self.specimen.map(|specimen| specimen.name);
         let plan = storm(name, found.seed).map_err(Failure::Usage)?;
         let mut shows = |plan: &Plan| {
             let judged = hunt::judge(plan, self.stop).ok()?;
-            (!self.stop.load(Ordering::Relaxed) && judged.signatures.contains(&signature)).then_some(judged)
+            (!self.stop.load(Ordering::Relaxed) && judged.shows(&signature)).then_some(judged)
         };
         let Some(first) = shows(&plan) else { return Ok(()) };
         let trial = Trial { budget: self.args.shrink, shows: &mut shows, progress: &mut |_, _| {} };
@@ -235,7 +236,7 @@ impl Kept<'_> {
         }
         let file = format!("{}.toml", self.page.bug);
         let path = self.path.with_file_name(&file);
-        fs::write(&path, small.text(&signature))
+        fs::write(&path, small.text(&signature, &Origin::default()))
             .with_context(|| format!("cannot write {}", path.display()))?;
         let faults: Vec<String> =
             small.plan.faults.iter().map(|fault| fault.kind.name().to_owned()).collect();
@@ -256,7 +257,7 @@ impl Kept<'_> {
             let judged = on_processes(&plan, &self.args.out)?;
             let tally = &mut self.page.on_processes;
             tally.tried += 1;
-            tally.seen += u32::from(judged.signatures.contains(&small.signature));
+            tally.seen += u32::from(judged.shows(&small.signature));
             self.save()?;
         }
         if self.page.on_processes.tried > before {
@@ -272,11 +273,21 @@ fn storm(bug: Option<&str>, seed: u64) -> Result<Plan, String> {
     Plan::from_file(StormFile { mutation: bug.map(str::to_owned), ..swarm::storm(seed) }, seed)
 }
 
+/// What a storm shows of the bug: what the node without it shows in the same storm is none of it.
 fn fired(bug: Option<&str>, seed: u64, stop: &Arc<AtomicBool>) -> Storm {
-    let judged =
-        storm(bug, seed).and_then(|plan| hunt::judge(&plan, stop).map_err(|error| error.to_string()));
-    match judged {
-        Ok(judged) => Storm::Judged(judged.signatures),
+    let signatures = |bug: Option<&str>| -> Result<Vec<String>, String> {
+        let judged = hunt::judge(&storm(bug, seed)?, stop).map_err(|error| error.to_string())?;
+        Ok(judged.signatures)
+    };
+    let shown = signatures(bug).and_then(|mut shown| {
+        if bug.is_some() && !shown.is_empty() {
+            let without = signatures(None)?;
+            shown.retain(|signature| !without.contains(signature));
+        }
+        Ok(shown)
+    });
+    match shown {
+        Ok(signatures) => Storm::Judged(signatures),
         Err(error) => {
             tracing::debug!("seed {seed}: {error}");
             Storm::Broken

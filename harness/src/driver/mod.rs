@@ -23,6 +23,8 @@ mod tally;
 pub use tally::Tally;
 
 const MS: Nanos = 1_000_000;
+/// The bug of the zoo that is none of a node: see [`Runner::tell_source_first`].
+pub const TELLS_SOURCE_FIRST: &str = "tells-source-first";
 
 /// What the terminal wants to hear while a run goes on.
 pub trait Listener {
@@ -125,6 +127,9 @@ impl<W: World> Run<W> {
         let interrupted = || (self.interrupted)();
         let adapter = Adapter(&*self.listener);
         let mut runner = Runner::new(world, &observer, &adapter);
+        if plan.mutation.as_deref() == Some(TELLS_SOURCE_FIRST) {
+            runner.tell_source_first();
+        }
         let stormed = runner.run(&mut nemesis, storm_until, &interrupted).await;
 
         *shared.closing.borrow_mut() = true;

@@ -1,18 +1,16 @@
 //! Looking for failures in many simulated storms, and making the found ones small.
 //!
-//! `swarm` which storms · `signature` what a failure is called · `shrink` fewer and simpler
-//! faults · `moments` events in place of times · `story` what happened, in words · `small` these three · `zoo` what became
-//! of the bugs that were put in on purpose.
+//! `swarm` which storms · `shrink` fewer and simpler faults · `moments` events in place of times · `story` what happened, in
+//! words · `small` these three · `zoo` what became of the bugs that were put in on purpose.
 
 mod moments;
-pub mod shrink;
-pub mod signature;
+mod shrink;
 mod small;
 mod story;
 pub mod swarm;
 pub mod zoo;
 
-pub use small::{Trial, repro_text, small};
+pub use small::{Origin, Trial, repro_text, small};
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,14 +24,28 @@ use crate::backend::process::StartError;
 use crate::backend::sim::{Keep, SimStorm, simulate};
 use crate::driver::Silent;
 use crate::plan::Plan;
+use crate::verdict::signature;
 
-/// A simulated storm and its verdict.
+/// A storm and its verdict.
 pub struct Judged {
     pub verdict: Verdict,
     /// What the checks found, the gravest first; empty: nothing.
     pub signatures: Vec<String>,
+    /// Of the simulated run; empty: it was a real one.
     pub fingerprint: String,
     pub record: Record,
+}
+
+impl Judged {
+    /// A real run's.
+    pub fn of(verdict: Verdict, record: Record) -> Self {
+        Self { signatures: signature::of(&verdict), verdict, fingerprint: String::new(), record }
+    }
+
+    /// True if this is among what the checks found.
+    pub fn shows(&self, signature: &str) -> bool {
+        self.signatures.iter().any(|one| one == signature)
+    }
 }
 
 /// Runs `plan` in the simulator, in memory, and judges it.
@@ -49,6 +61,5 @@ pub fn judge(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Judged, StartError> 
     let options = JudgeOptions { harness_error: simulated.broken, ..JudgeOptions::default() };
     let record = simulated.tape.into_record().unwrap_or_default();
     let verdict = slotstorm_checker::judge_with(&record, &options);
-    let signatures = signature::of(&verdict);
-    Ok(Judged { verdict, signatures, fingerprint, record })
+    Ok(Judged { fingerprint, ..Judged::of(verdict, record) })
 }

@@ -55,11 +55,20 @@ pub fn small(plan: &Plan, judged: Judged, trial: Trial<'_>) -> Small {
     last
 }
 
+/// Where a failure was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Else in the simulator.
+    pub on_processes: bool,
+    /// What it is a part of, such as a night; empty: of nothing.
+    pub of: String,
+}
+
 impl Small {
     /// The file of it: all that a replay needs, and what happened.
-    pub fn text(&self, signature: &str) -> String {
+    pub fn text(&self, signature: &str, origin: &Origin) -> String {
         let fingerprint = Some(self.judged.fingerprint.as_str()).filter(|print| !print.is_empty());
-        let mut text = repro_text(&self.plan, signature, fingerprint);
+        let mut text = repro_text(&self.plan, signature, fingerprint, origin);
         text.push_str("\n# What happened:\n");
         for line in story::tell(&self.judged.record, &self.judged.verdict) {
             text.extend(["# ", &line, "\n"]);
@@ -69,15 +78,21 @@ impl Small {
 }
 
 /// A finding's file: all that a replay needs.
-pub fn repro_text(plan: &Plan, signature: &str, fingerprint: Option<&str>) -> String {
+pub fn repro_text(plan: &Plan, signature: &str, fingerprint: Option<&str>, origin: &Origin) -> String {
     let file = StormFile {
         signature: Some(signature.to_owned()),
         fingerprint: fingerprint.map(str::to_owned),
         ..plan.to_file()
     };
+    let (option, place) = if origin.on_processes {
+        ("--backend process ", "on real processes")
+    } else {
+        ("", "in its simulator")
+    };
+    let of = if origin.of.is_empty() { String::new() } else { format!(", {}", origin.of) };
     let comment = format!(
-        "{signature}\nReplay it: slotstorm repro THIS-FILE\nMake it smaller: slotstorm shrink THIS-FILE\n\
-         Found by slotstorm {} in its simulator.",
+        "{signature}\nReplay it: slotstorm repro {option}THIS-FILE\n\
+         Make it smaller: slotstorm shrink {option}THIS-FILE\nFound by slotstorm {} {place}{of}.",
         env!("CARGO_PKG_VERSION")
     );
     file.to_toml(&comment)

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use slotstorm_checker::record::verdict::{Finding, Verdict};
+use slotstorm_checker::record::verdict::{Anomaly, Validity, Verdict};
 use slotstorm_checker::record::{Action, BusWhat, FaultPhase, Nanos, Record};
 use slotstorm_checker::timeline::Timeline;
 
 /// Lines of a story; what is most telling stays if there are more.
 const MAX_LINES: usize = 60;
+/// Findings of one check in it.
+const TOLD: usize = 5;
+/// What the judge calls a loss that lies in no documented window.
+const UNEXPLAINED: &str = "unexplained";
 
 struct Line {
     at: Nanos,
@@ -105,31 +109,55 @@ fn promotions(record: &Record, lines: &mut Vec<Line>) {
 
 fn findings(verdict: &Verdict, lines: &mut Vec<Line>) {
     let checks = &verdict.checks;
-    let mut finding = |check: &str, finding: &Finding| {
-        if !finding.excused {
-            let text = format!("FOUND {check}: {}: {}", finding.what, finding.text);
-            lines.push(Line { at: finding.from, rank: 0, text });
-        }
+    let mut found = |at: Nanos, text: String| {
+        lines.push(Line { at, rank: 0, text: format!("FOUND {text}") });
     };
-    checks.invariants.violations.iter().take(5).for_each(|one| finding("invariants", one));
-    checks.elements.findings.iter().take(5).for_each(|one| finding("elements", one));
-    checks.convergence.findings.iter().take(5).for_each(|one| finding("convergence", one));
-    for overlap in checks.split_brain.lasting.iter().take(3) {
+    for (check, findings) in [
+        ("invariants", &checks.invariants.violations),
+        ("elements", &checks.elements.findings),
+        ("convergence", &checks.convergence.findings),
+    ] {
+        let told = findings.iter().filter(|finding| !finding.excused).take(TOLD);
+        told.for_each(|one| found(one.from, format!("{check}: {}: {}", one.what, one.text)));
+    }
+    for anomaly in checks.consistency.findings.iter().filter(|anomaly| !anomaly.excused).take(TOLD) {
+        let Anomaly { what, text, object, key, .. } = anomaly;
+        found(anomaly.from, format!("consistency: {what} ({object} {key}): {text}"));
+    }
+    for overlap in checks.split_brain.lasting.iter().take(TOLD) {
         let text = format!(
-            "FOUND split brain: {} (epoch {}) and {} (epoch {}) both master until {:.3} s",
+            "split-brain: {} (epoch {}) and {} (epoch {}) both master until {:.3} s",
             overlap.nodes.0,
             overlap.epochs.0,
             overlap.nodes.1,
             overlap.epochs.1,
             overlap.to as f64 / 1e9
         );
-        lines.push(Line { at: overlap.from, rank: 0, text });
+        found(overlap.from, text);
     }
-    for loss in checks.lost_writes.losses.iter().filter(|loss| loss.class == "unexplained").take(5) {
+    // Where some are unexplained, the documented ones are none of the story.
+    let lost = &checks.lost_writes;
+    let unexplained = lost.losses.iter().any(|loss| loss.class == UNEXPLAINED);
+    let counts = |class: &str| class == UNEXPLAINED || !unexplained;
+    let failed = lost.valid == Validity::Invalid;
+    for loss in lost.losses.iter().filter(|loss| failed && counts(&loss.class)).take(TOLD) {
         let text = format!(
-            "FOUND lost write: e{} of {} (slot {}), acknowledged by {}: {}",
-            loss.element, loss.key, loss.slot, loss.acked_by, loss.proof
+            "lost-writes: e{} of {} (slot {}), acknowledged by {}: {}: {}",
+            loss.element, loss.key, loss.slot, loss.acked_by, loss.class, loss.proof
         );
-        lines.push(Line { at: loss.acked, rank: 0, text });
+        found(loss.acked, text);
+    }
+    if checks.availability.valid == Validity::Invalid {
+        let longest = checks
+            .availability
+            .shards
+            .iter()
+            .flat_map(|shard| {
+                shard.outages.iter().map(move |outage| (outage.1 - outage.0, outage.0, shard.shard))
+            })
+            .max();
+        if let Some((lasted, at, shard)) = longest {
+            found(at, format!("availability: shard {shard} answers nobody for {:.3} s", lasted as f64 / 1e9));
+        }
     }
 }

@@ -187,6 +187,7 @@ pub const TABLE: &str = "| bug | source | must fire | storms needed: median (eac
 
 #[cfg(test)]
 mod tests {
+    use slotstorm_checker::record::verdict::{Validity, Verdict};
     use slotstorm_sim::zoo::SPECIMENS;
 
     use super::*;
@@ -199,13 +200,33 @@ mod tests {
     fn a_bug_is_found_by_a_check_that_the_catalogue_names_and_by_no_other() {
         let mut hunt = Hunt::new(1, 5);
         assert_eq!(hunt.next_seed(), STRIDE + 5);
-        let wanted = ["lost writes", "split brain"];
+        let wanted = ["lost-writes", "split-brain"];
         assert!(!hunt.note(judged(&[]), &wanted));
-        assert!(!hunt.note(judged(&["convergence: not whole"]), &wanted));
+        assert!(!hunt.note(judged(&["convergence: no-convergence"]), &wanted));
         assert!(!hunt.note(Storm::Broken, &wanted));
-        assert!(hunt.note(judged(&["convergence: not whole", "split brain: lasting"]), &wanted));
+        assert!(hunt.note(judged(&["convergence: no-convergence", "split-brain: lasting"]), &wanted));
         let found = hunt.found.clone().unwrap();
         assert_eq!((found.storm, found.seed, hunt.others, hunt.broken), (4, STRIDE + 8, 1, 1));
+    }
+
+    #[test]
+    fn the_resharders_bug_is_in_the_table_under_the_name_by_which_the_driver_knows_it() {
+        use slotstorm_sim::zoo::Mutation;
+        let found = SPECIMENS.iter().find(|one| one.mutation == Mutation::TellsSourceFirst).unwrap();
+        assert_eq!(found.name, crate::driver::TELLS_SOURCE_FIRST);
+    }
+
+    #[test]
+    fn every_bug_must_be_shown_by_a_check_that_has_this_name() {
+        let invalid = Verdict { valid: Validity::Invalid, ..Verdict::default() };
+        let checks = serde_json::to_value(&invalid.checks).unwrap();
+        let names: Vec<String> =
+            checks.as_object().unwrap().keys().map(|name| name.replace('_', "-")).collect();
+        for one in SPECIMENS {
+            for check in wanted(Some(one)) {
+                assert!(names.iter().any(|name| name == check), "{}: {check}", one.name);
+            }
+        }
     }
 
     #[test]

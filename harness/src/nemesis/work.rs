@@ -58,6 +58,8 @@ struct Shared {
     halted: Cell<bool>,
     /// Work is dropped where it stands.
     abandoned: Cell<bool>,
+    /// A bug of the zoo, see [`Orders::source_first`].
+    source_first: Cell<bool>,
 }
 
 /// What came of a piece of work.
@@ -95,6 +97,11 @@ impl<W: World> Jobs<W> {
             shared.running.set(shared.running.get() - 1);
         });
         what
+    }
+
+    /// A bug of the zoo: slots are moved in the wrong order from now on.
+    pub fn tell_source_first(&self) {
+        self.shared.source_first.set(true);
     }
 
     /// Does it here and now.
@@ -153,10 +160,12 @@ impl<W: World> Jobs<W> {
     }
 }
 
-/// Closes slots that stand open, as an operator would: of two copies of a key the one that is brought to the owner stays.
+/// Closes slots that stand open, as an operator would. Of two copies of a key the owner's stays: it is the one that clients
+/// have seen and written since.
 async fn close<W: World>(fleet: &mut Fleet<W>) -> Result<FixReport, AskError> {
     let options = FixOptions {
-        carry: CarryOptions { timeout_ms: MIGRATE_MS, replace: true, ..CarryOptions::default() },
+        carry: CarryOptions { timeout_ms: MIGRATE_MS, ..CarryOptions::default() },
+        owner_wins: true,
         despite_unreachable: false,
         search_owners: false,
         confirm: &|_| true,
@@ -265,16 +274,7 @@ async fn reshard<W: World>(
     (slots, slot): (u16, Option<u16>),
 ) -> String {
     let moved = async {
-        let mut fleet = fleet(world, &[]).await?;
-        let mut closed = 0;
-        if !open_slots(&fleet).is_empty() {
-            let report = close(&mut fleet).await.map_err(|error| error.to_string())?;
-            if !report.complete() {
-                return Err(format!("slots stand open: {} closed first, not all", report.closed.len()));
-            }
-            closed = report.closed.len();
-            fleet.refresh().await;
-        }
+        let (mut fleet, closed) = sound_fleet(world).await?;
         let source = place(world, &fleet, from)?;
         let masters = fleet.masters();
         let target = match to {
@@ -291,15 +291,28 @@ async fn reshard<W: World>(
             Some(slot) => vec![SlotMove { slot, road }],
             None => plan_reshard(&fleet, &[source], target, usize::from(slots)),
         };
-        let told = carry_slots(world, shared, &mut fleet, &moves).await;
-        Ok::<_, String>(if closed > 0 { format!("{told}; {closed} closed first") } else { told })
+        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
     };
     moved.await.unwrap_or_else(|why| why)
 }
 
+/// The fleet, its open slots closed, as an operator would before moving more; and what to say of that.
+async fn sound_fleet<W: World>(world: &W) -> Result<(Fleet<W>, String), String> {
+    let mut fleet = fleet(world, &[]).await?;
+    if open_slots(&fleet).is_empty() {
+        return Ok((fleet, String::new()));
+    }
+    let report = close(&mut fleet).await.map_err(|error| error.to_string())?;
+    if !report.complete() {
+        return Err(format!("slots stand open: {} closed first, not all", report.closed.len()));
+    }
+    fleet.refresh().await;
+    Ok((fleet, format!("; {} closed first", report.closed.len())))
+}
+
 async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
     let moved = async {
-        let mut fleet = fleet(world, &[]).await?;
+        let (mut fleet, closed) = sound_fleet(world).await?;
         let options = RebalanceOptions { weights: Vec::new(), use_empty: false, threshold: 2.0 };
         let plan = plan_rebalance(&fleet, &options).map_err(|error| error.to_string())?;
         let moves: Vec<SlotMove> = plan
@@ -307,7 +320,7 @@ async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
             .iter()
             .flat_map(|it| it.slots.iter().map(|slot| SlotMove { slot: *slot, road: it.road }))
             .collect();
-        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await)
+        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
     };
     moved.await.unwrap_or_else(|why| why)
 }
@@ -324,7 +337,13 @@ async fn carry_slots<W: World>(
         give_up_at: Some(World::now(world) + ms(60_000)),
         ..CarryOptions::default()
     };
-    let orders = Orders { carry, fresh: true, tell: &|_| {}, halt: &|| shared.halted.get() };
+    let orders = Orders {
+        carry,
+        fresh: true,
+        tell: &|_| {},
+        halt: &|| shared.halted.get(),
+        source_first: shared.source_first.get(),
+    };
     let report = move_slots(fleet, moves, &orders).await;
     let why = report.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!(

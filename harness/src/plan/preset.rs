@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::fault::{Draw, Drawn, Fault, KINDS, Page, When, rounded};
+use super::fault::{Draw, Drawn, Fault, KINDS, Page, When, aimed, rounded};
 use super::seed;
 
 /// A preset's name and what it does, for people.
@@ -51,7 +51,11 @@ pub const PRESETS: [Preset; 10] = [
                 what a broken promise of the disk explains is listed, not invalid)",
     },
     Preset { name: "clocks", about: "wall clocks that jump and drift, with failovers in between" },
-    Preset { name: "everything", about: "all kinds of faults (also those outside the model, see disk)" },
+    Preset {
+        name: "everything",
+        about: "all kinds of faults (also those outside the model, see disk), many of them in the middle of an election, a \
+                promotion, a full sync or a slot's migration",
+    },
 ];
 
 /// Presets of earlier versions.
@@ -93,8 +97,12 @@ const WORK_S: f64 = 5.0;
 impl Preset {
     /// What its storms are made of.
     fn pages(&self) -> Vec<&'static Page> {
-        let all = self.name == "everything";
+        let all = self.is_everything();
         KINDS.iter().filter(|page| all || page.presets.contains(&self.name)).collect()
+    }
+
+    fn is_everything(&self) -> bool {
+        self.name == "everything"
     }
 
     /// Makes the schedule: rounds of the preset's kinds, each round in a random order, until the next would
@@ -117,7 +125,11 @@ impl Preset {
             let mut round = pages.clone();
             round.shuffle(&mut rng);
             for page in round {
-                let episode = (page.draw)(&mut Draw { rng: &mut rng, node_timeout_s, plain });
+                let mut draw = Draw { rng: &mut rng, node_timeout_s, plain };
+                let mut episode = (page.draw)(&mut draw);
+                if self.is_everything() {
+                    episode = aimed(&mut draw, episode);
+                }
                 let lasts_s =
                     episode.iter().map(|one| ends_s(one, frame.node_timeout_ms)).fold(0.0, f64::max);
                 // A storm too short for even one fault gets one all the same: its end is healed with

@@ -8,12 +8,14 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::Html;
 use serde::{Deserialize, Deserializer};
-use slotstorm_checker::record::{Body, Event, FaultPhase, Kind, Op, Process, Speaker};
+use slotstorm_checker::record::{Body, Call, Datum, Event, FaultPhase, Kind, Op, OpKind, Process, Speaker};
 
 use super::{Site, Trouble, reading};
 
 /// Rows of one page.
 const ROWS: usize = 500;
+/// Elements of one answer that are shown.
+const LAST: usize = 8;
 
 /// What is wanted.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -139,23 +141,35 @@ impl Wanted {
         if !self.kind.is_empty() && self.kind != word(event.kind) {
             return false;
         }
-        match operation(&event.body) {
-            Some((_, op)) => {
-                (self.key.is_empty() || self.key == op.key)
-                    && (self.process.is_empty() || self.process == name(event.process))
-            }
-            // Faults and phases say where one is, whatever key is followed.
-            None => self.process.is_empty() || self.process == name(event.process),
-        }
+        // Faults and phases say where one is, whatever key is followed.
+        (self.process.is_empty() || self.process == name(event.process))
+            && (self.key.is_empty() || event.body.op().is_none() || touches(&event.body, &self.key))
     }
 }
 
-fn operation(body: &Body) -> Option<(&'static str, &Op)> {
-    match body {
-        Body::Add(op) => Some(("add", op)),
-        Body::Append(op) => Some(("append", op)),
-        Body::Read(op) => Some(("read", op)),
-        _ => None,
+/// Whether an operation is about this key: its own, one that its arguments name, or one of those that it works on together
+/// (an object of several keys is recorded under what their names begin with, before a colon).
+fn touches(body: &Body, key: &str) -> bool {
+    let Some(op) = body.op() else { return false };
+    if op.key == key {
+        return true;
+    }
+    let Body::Call(call) = body else { return false };
+    let named = |datum: &Datum| datum.text() == Some(key);
+    match call.f {
+        OpKind::Move => named(&call.asked),
+        OpKind::TxnAppend | OpKind::TxnRegister => {
+            call.asked.items().iter().any(|step| step.items().get(1).is_some_and(named))
+        }
+        OpKind::Transfer
+        | OpKind::Balances
+        | OpKind::WriteAll
+        | OpKind::GetAll
+        | OpKind::Acquire
+        | OpKind::Release
+        | OpKind::Guarded
+        | OpKind::Get => key.strip_prefix(&op.key).is_some_and(|member| member.starts_with(':')),
+        _ => false,
     }
 }
 
@@ -171,19 +185,13 @@ fn row(event: &Event) -> Row {
         node: String::new(),
         note: String::new(),
     };
-    if let Some((what, op)) = operation(&event.body) {
-        row.what = what;
+    if let (Some(what), Some(op)) = (event.body.kind(), event.body.op()) {
+        row.what = what.name();
         row.key.clone_from(&op.key);
         row.node = op.node.clone().unwrap_or_default();
-        row.value = match (&op.value, &op.elements) {
-            (Some(value), _) => format!("e{value}"),
-            (None, Some(elements)) => {
-                let shown: Vec<String> =
-                    elements.iter().rev().take(8).rev().map(|e| format!("e{e}")).collect();
-                let more = if elements.len() > shown.len() { "... " } else { "" };
-                format!("{} elements {more}{}", elements.len(), shown.join(" "))
-            }
-            (None, None) => String::new(),
+        row.value = match &event.body {
+            Body::Call(call) => called(call, event.kind),
+            _ => grown(op),
         };
         row.note = op.error.clone().unwrap_or_default();
         return row;
@@ -210,10 +218,43 @@ fn row(event: &Event) -> Row {
                 compare.replica, compare.master, compare.differing, compare.keys
             );
         }
-        #[allow(unreachable_patterns)] // kinds of events that come later
-        _ => row.what = "other",
+        Body::Add(_) | Body::Append(_) | Body::Read(_) | Body::Call(_) => {}
     }
     row
+}
+
+/// What an operation on a growing object wrote or saw.
+fn grown(op: &Op) -> String {
+    match (&op.value, &op.elements) {
+        (Some(value), _) => format!("e{value}"),
+        (None, Some(elements)) => {
+            let last = last_of(elements, |element| format!("e{element}"));
+            format!("{} elements {last}", elements.len())
+        }
+        (None, None) => String::new(),
+    }
+}
+
+/// What another operation asked, and what it was answered.
+fn called(call: &Call, kind: Kind) -> String {
+    let asked = if call.asked.is_nil() { String::new() } else { shown(&call.asked) };
+    if kind != Kind::Ok {
+        return asked;
+    }
+    format!("{asked} \u{2192} {}", shown(&call.answer)).trim_start().to_owned()
+}
+
+fn shown(datum: &Datum) -> String {
+    match datum.items() {
+        [] => datum.to_string(),
+        items => format!("[{}]", last_of(items, Datum::to_string)),
+    }
+}
+
+/// The last few, which are the newest.
+fn last_of<T>(items: &[T], word: impl Fn(&T) -> String) -> String {
+    let last: Vec<String> = items[items.len().saturating_sub(LAST)..].iter().map(word).collect();
+    format!("{}{}", if items.len() > LAST { "... " } else { "" }, last.join(" "))
 }
 
 const fn word(kind: Kind) -> &'static str {

@@ -142,6 +142,65 @@ fn a_history_can_be_followed_by_key_process_kind_and_time() {
     assert!(page.contains("n1 &#60;master&#62;") || page.contains("n1 &lt;master&gt;"), "text is not markup");
 }
 
+/// One of each shape that operations have, as the recorder writes them.
+const CALLS: &str = r#"{"index":0,"time":1,"type":"invoke","process":1,"f":"cas","value":[null,5],"key":"register:{r1}"}
+{"index":1,"time":2,"type":"ok","process":1,"f":"cas","value":[null,5],"answer":4,"key":"register:{r1}","node":"n2"}
+{"index":2,"time":3,"type":"ok","process":1,"f":"dequeue","value":null,"key":"queue:{q1}","node":"n2"}
+{"index":3,"time":4,"type":"ok","process":2,"f":"move","value":"queue:{q1}:done","answer":6,"key":"queue:{q1}","node":"n3"}
+{"index":4,"time":5,"type":"ok","process":2,"f":"rest","value":null,"answer":[1,2,3,4,5,6,7,8,9],"key":"queue:{q1}:done"}
+{"index":5,"time":6,"type":"info","process":3,"f":"txn-append","value":[["append","txn:{t0}:1",11],["r","txn:{t0}:2",null]],"key":"txn:{t0}","error":"cut off"}
+{"index":6,"time":7,"type":"ok","process":4,"f":"transfer","value":[0,2,15],"answer":[-15,15],"key":"account:{a3}"}
+{"index":7,"time":8,"type":"ok","process":5,"f":"acquire","value":[8,300],"answer":2,"key":"lock:{l1}"}
+{"index":8,"time":9,"type":"info","process":"nemesis","f":"fault","name":"kill","phase":"start"}
+"#;
+
+#[test]
+fn operations_of_every_workload_have_their_word_and_are_found_by_any_key_they_touch() {
+    let (_whole, results) = results();
+    std::fs::write(results.join("runs/one/history.jsonl"), CALLS).unwrap();
+    let address = serving(&results);
+    let rows = |query: &str| {
+        let body = ask(address, &format!("/history/runs/one?{query}")).body;
+        let rows: Vec<String> = body
+            .split("<tr><td>")
+            .skip(1)
+            .map(|row| row.split("</tr>").next().unwrap().replace("</td>", "").replace("<td>", "|"))
+            .collect();
+        rows
+    };
+    let all = rows("");
+    assert_eq!(all.len(), 9);
+    for (at, told) in [
+        (0, "|cas|"),
+        (0, "|[nil 5]|"),
+        (1, "|[nil 5] \u{2192} 4|n2|"),
+        (2, "|\u{2192} nil|"),
+        (3, "|queue:{q1}:done \u{2192} 6|"),
+        (4, "|\u{2192} [... 2 3 4 5 6 7 8 9]|"),
+        (5, "|[[append txn:{t0}:1 11] [r txn:{t0}:2 nil]]||cut off"),
+        (6, "|[0 2 15] \u{2192} [-15 15]|"),
+        (7, "|acquire|"),
+    ] {
+        assert!(all[at].contains(told), "{told}: {}", all[at]);
+    }
+    assert!(!all.iter().any(|row| row.contains("other")));
+    // Each beside the fault.
+    let found = |key: &str| -> Vec<String> {
+        let mut rows = rows(&format!("key={}", key.replace('{', "%7B").replace('}', "%7D")));
+        assert!(rows.pop().is_some_and(|last| last.contains("fault")));
+        rows.iter().map(|row| row.split('|').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(found("register:{r1}"), ["0", "1"]);
+    assert_eq!(found("queue:{q1}"), ["2", "3"]);
+    assert_eq!(found("queue:{q1}:done"), ["3", "4"]);
+    assert_eq!(found("txn:{t0}"), ["5"]);
+    assert_eq!(found("txn:{t0}:2"), ["5"]);
+    assert_eq!(found("txn:{t0}:3"), [""; 0]);
+    assert_eq!(found("account:{a3}:2"), ["6"]);
+    assert_eq!(found("account:{a30}"), [""; 0]);
+    assert_eq!(found("lock:{l1}:fence"), ["7"]);
+}
+
 #[test]
 fn a_running_storm_is_told_as_it_happens() {
     let (_whole, results) = results();

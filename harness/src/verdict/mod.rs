@@ -11,6 +11,7 @@ use slotstorm_checker::record::Record;
 use slotstorm_checker::record::verdict::Verdict;
 
 mod latency;
+pub mod signature;
 
 /// Judges what a run's folder holds; `options` tell what the record does not: how the run ended. Writes `history.bin` beside
 /// it, since the record is at hand.

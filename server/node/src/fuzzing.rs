@@ -11,12 +11,13 @@ use crate::keyspace::stream::{Keep, NewId, NodeLimits, Stream, StreamId, Trim};
 use crate::keyspace::{Env, Value};
 use crate::rdb::{RdbDecoder, VERSION, crc64, dump};
 use crate::resp::{RequestLimits, RequestParser, write_command};
+pub use crate::script::fuzzing::script_values;
 
 /// A target's name and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. A folder of this name in `tests/corpora` holds a target's kept inputs.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("bus_frame", bus_frame),
     ("bus_node", bus_node),
     ("nodes_conf", nodes_conf),
@@ -26,6 +27,7 @@ pub const TARGETS: [Target; 9] = [
     ("aof_manifest", aof_manifest),
     ("aof", aof),
     ("config", config),
+    ("script_values", script_values),
 ];
 
 /// A stream of the bus: cut into frames, decoded, encoded, decoded again the same; nothing held that did not come.

@@ -167,16 +167,13 @@ fn slots_that_change_hands_in_batches_are_overlaps_of_their_own() {
 
 /// n2 takes one slot of n1, whose answers still name it for `still` seconds.
 fn handed_over(still: f64, on_the_move: bool) -> Scene {
+    handed_over_by("CLUSTER BUMPEPOCH", still, on_the_move)
+}
+
+fn handed_over_by(command: &str, still: f64, on_the_move: bool) -> Scene {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
-    scene
-        .at(2.0)
-        .add(&key, 1, "n1")
-        .kill("n6")
-        .at(3.0)
-        .asks("n2", "CLUSTER BUMPEPOCH")
-        .claims("n2", &key)
-        .at(6.0);
+    scene.at(2.0).add(&key, 1, "n1").kill("n6").at(3.0).asks("n2", command).claims("n2", &key).at(6.0);
     let (from, to) = (3 * SECOND, 3 * SECOND + (still * SECOND as f64) as Nanos);
     let of_n1 = scene.views.iter_mut().filter(|view| view.node == "n1" && (from..to).contains(&view.sent));
     for seen in of_n1.filter_map(|view| view.seen.as_mut()) {
@@ -192,6 +189,20 @@ fn a_slot_on_the_move_is_claimed_by_both_ends_until_the_source_is_told() {
     let verdict = judge(&handed_over(1.0, true).finish());
     let split = &verdict.checks.split_brain;
     assert_eq!((split.valid, split.two_claims.len()), (Validity::Valid, 0), "{:?}", split.two_claims);
-    let not_moving = judge(&handed_over(1.0, false).finish());
+    let not_moving = judge(&handed_over(2.0, false).finish());
     assert_eq!(not_moving.checks.split_brain.lasting.len(), 1, "{:?}", not_moving.checks.split_brain);
+}
+
+/// Nobody broadcasts it: the old owner is told by the next ping, after half the node timeout (1 s here) at the latest.
+#[test]
+fn a_slot_that_an_operator_gave_its_new_owner_alone_is_told_by_pings() {
+    let brain = |still| {
+        let slot = slot_of(Scene::key(0, 1).as_bytes());
+        let scene = &mut handed_over_by(&format!("CLUSTER SETSLOT {slot} NODE x"), still, false);
+        judge(&scene.finish()).checks.split_brain
+    };
+    let heard = brain(1.0);
+    assert_eq!((heard.lasting.len(), heard.two_claims.len()), (0, 1), "{heard:#?}");
+    assert_eq!(heard.two_claims[0].window, "W13");
+    assert_eq!(brain(2.0).lasting.len(), 1);
 }

@@ -10,7 +10,7 @@ use crate::admin::fix::{FixOptions, fix as mend};
 use crate::admin::fleet::{Fleet, portrait};
 use crate::admin::health::{self, CheckOptions, check};
 use crate::admin::import::{ImportPlan, import as bring};
-use crate::admin::migrate::{CarryOptions, Road};
+use crate::admin::migrate::{CarryOptions, Road, Winner};
 use crate::admin::mover::{MoveReport, Orders, SlotMove, move_slots};
 use crate::admin::note::{Note, Teller, line, step};
 use crate::admin::parse::SLOTS;
@@ -45,7 +45,7 @@ impl Carrying {
         CarryOptions {
             timeout_ms: self.timeout_ms,
             keys: self.pipeline,
-            replace: self.replace,
+            winner: if self.replace { Winner::Source } else { Winner::Nobody },
             give_up_at,
             ..CarryOptions::default()
         }
@@ -173,7 +173,7 @@ pub fn reshard(args: &ReshardArgs, auth: &Auth) -> Done {
         }
         let carry = args.carrying.options(args.within.map(|within| fleet.reach.now() + ms(within * 1000)));
         let halt = halt_on_interrupt()?;
-        let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get() };
+        let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get(), source_first: false };
         let report = move_slots(fleet, &moves, &orders).await;
         screen.end_of_move(0);
         finish(fleet, entry, &report, &tell).await
@@ -366,7 +366,8 @@ pub fn rebalance(args: &RebalanceArgs, auth: &Auth) -> Done {
                 continue;
             }
             let carry = args.carrying.options(give_up_at);
-            let orders = Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get() };
+            let orders =
+                Orders { carry, fresh: true, tell: &tell, halt: &|| halt.get(), source_first: false };
             let road = transfer.road;
             let moves: Vec<SlotMove> =
                 transfer.slots.iter().map(|slot| SlotMove { slot: *slot, road }).collect();
@@ -399,6 +400,7 @@ pub fn fix(args: &FixArgs, auth: &Auth) -> Done {
             fleet,
             &FixOptions {
                 carry: args.carrying.options(None),
+                owner_wins: false,
                 despite_unreachable: args.unreachable,
                 search_owners: args.search_owners,
                 confirm: &|question| agreed(question, yes).unwrap_or(false),

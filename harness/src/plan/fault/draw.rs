@@ -35,18 +35,18 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    fn new(target: Selector, kind: Kind) -> Self {
+    pub(super) fn new(target: Selector, kind: Kind) -> Self {
         Self { at_s: 0.0, on: None, delay_s: 0.0, careful: true, target, kind }
     }
 
     /// So much later.
-    fn after(mut self, at_s: f64) -> Self {
+    pub(super) fn after(mut self, at_s: f64) -> Self {
         self.at_s = at_s;
         self
     }
 
     /// When this happens, from the begin on.
-    fn on(mut self, moment: &str) -> Self {
+    pub(super) fn on(mut self, moment: &str) -> Self {
         self.on = Some(moment.parse().expect("a moment of this file"));
         self
     }
@@ -69,7 +69,7 @@ impl Draw<'_> {
     }
 
     /// Long enough for a failover: PFAIL at up to 1.5 NT + 0.2 s, an election of 0.5 to 1 s and gossip.
-    fn long(&mut self) -> Span {
+    pub(super) fn long(&mut self) -> Span {
         rounded(self.between(2.4, 3.0) * self.node_timeout_s + 0.5)
     }
 
@@ -143,11 +143,15 @@ impl Draw<'_> {
             _ => self.whole(Selector::It, Shape::Around, HOLE).kind,
         };
         work.push(if trouble < 4 {
-            let at_s = self.between(0.05, 0.6) * self.node_timeout_s;
+            // Small moves are over within some tens of milliseconds, big ones take seconds.
+            let at_s = match trouble {
+                2 => self.between(0.002, 0.06),
+                _ => self.between(0.05, 0.6) * self.node_timeout_s,
+            };
             Drawn::new(Selector::RandomMaster, kind).after(at_s)
         } else {
             let target = if self.rng.random() { Selector::Sender } else { Selector::Receiver };
-            let nth = 1 << self.rng.random_range(0..6);
+            let nth = *[1, 1, 1, 2, 3, 8].choose(self.rng).expect("six");
             let mut fault = Drawn::new(target, kind).on(&format!("{nth} RESTORE-ASKING on migrate"));
             fault.delay_s = if self.rng.random() { 0.0 } else { self.between(0.0, 0.03) };
             fault
@@ -173,7 +177,7 @@ impl Draw<'_> {
 
 const HOLE: Policy = Policy::Blackhole { on_heal: OnHeal::Resume };
 
-fn dead(back_after: Span) -> Kind {
+pub(super) fn dead(back_after: Span) -> Kind {
     Kind::Down { how: Down::Kill, restart: Restart::After(back_after), wipe: false, damage: None }
 }
 
@@ -459,7 +463,7 @@ pub(super) fn add_node(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn reshard(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    let kind = Kind::Reshard { slots: draw.rng.random_range(20..=400), slot: None, to: None };
+    let kind = Kind::Reshard { slots: draw.rng.random_range(20..=1500), slot: None, to: None };
     draw.disturbed(vec![Drawn::new(Selector::RandomMaster, kind)])
 }
 

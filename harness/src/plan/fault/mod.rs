@@ -9,11 +9,13 @@ use super::selector::Selector;
 use super::span::Span;
 use crate::backend::{ClockShift, Damage, Disk};
 
+mod aimed;
 mod draw;
 mod kinds;
 mod raw;
 mod trigger;
 
+pub use aimed::aimed;
 pub use draw::{Draw, Drawn, rounded};
 pub use kinds::{KINDS, Page, page};
 use raw::RawFault;

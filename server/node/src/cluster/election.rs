@@ -187,9 +187,10 @@ impl Cluster {
 
     fn schedule_election(&mut self, manual: bool, turn: &mut Turn<'_>) {
         // A node that was deaf may hear an old FAIL: it takes the time to hear the rest, too.
-        let fast = self.is_fast() && self.election.master_failed && !self.was_deaf(turn);
+        let hasty = self.settings.zoo.has(Mutation::NoRankNoDelay);
+        let fast = self.is_fast() && self.election.master_failed && !self.was_deaf(turn) && !hasty;
         self.election.called = (fast && !manual).then_some(turn.now.mono);
-        let (rank, delay) = if manual {
+        let (rank, delay) = if manual || hasty {
             (0, 0)
         } else if fast {
             (self.my_rank(turn), self.fast_start(turn.now.mono, turn).ms_since(turn.now.mono))
@@ -325,7 +326,7 @@ impl Cluster {
     /// A sibling turned out to be better: wait longer.
     fn follow_rank(&mut self, turn: &mut Turn<'_>) {
         let rank = self.my_rank(turn);
-        if rank <= self.election.rank {
+        if rank <= self.election.rank || self.settings.zoo.has(Mutation::NoRankNoDelay) {
             return;
         }
         let added = (rank - self.election.rank) * RANK_MS;

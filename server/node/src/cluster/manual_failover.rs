@@ -90,7 +90,9 @@ impl Cluster {
         self.reset_manual_failover(turn);
         self.manual.deadline = Some(turn.now.mono.plus_ms(TIMEOUT_MS));
         self.manual.replica = Some(replica);
-        turn.actions.push(Action::PauseWrites { until: turn.now.mono.plus_ms(PAUSE_MS) });
+        if !self.settings.zoo.has(Mutation::FailoverWithoutPause) {
+            turn.actions.push(Action::PauseWrites { until: turn.now.mono.plus_ms(PAUSE_MS) });
+        }
         let id = self.nodes.get(replica).id;
         turn.log(LogLevel::Warning, format!("Manual failover requested by replica {id}."));
         // It learns my offset from this.
@@ -103,7 +105,9 @@ impl Cluster {
             return;
         }
         let hurries = self.settings.zoo.has(Mutation::FailoverWithoutCatchingUp);
-        if self.manual.master_offset == Some(turn.facts.replication_offset()) || hurries {
+        let is_old = self.settings.zoo.has(Mutation::OldOffsetSatisfies)
+            && self.manual.master_offset <= Some(turn.facts.replication_offset());
+        if self.manual.master_offset == Some(turn.facts.replication_offset()) || hurries || is_old {
             self.manual.can_start = true;
             turn.log(
                 LogLevel::Warning,
@@ -124,6 +128,7 @@ impl Cluster {
         if self.manual.replica.is_some() {
             turn.actions.push(Action::ResumeWrites);
         }
-        self.manual = ManualFailover::default();
+        let old = self.manual.master_offset.filter(|_| self.settings.zoo.has(Mutation::OldOffsetSatisfies));
+        self.manual = ManualFailover { master_offset: old, ..ManualFailover::default() };
     }
 }

@@ -69,6 +69,8 @@ pub struct Turn<'a> {
     /// Writes are held back (a manual failover, CLIENT PAUSE): nothing may be sent or deleted. What arrives is
     /// looked at when [`Migrations::resume`] says so.
     pub held: bool,
+    /// A bug of the zoo: keys are deleted when they are sent.
+    pub deletes_on_send: bool,
     /// Values.
     pub payload: Payload<'a>,
     /// The number of the next connection asked for; advanced by two for each.
@@ -388,6 +390,10 @@ impl Flight {
             let tail = if replace { &b"\r\n$7\r\nREPLACE\r\n"[..] } else { b"\r\n" };
             self.send(conn, tail.to_vec(), turn);
             self.expected.push_back(Expected::Restore(index));
+            if turn.deletes_on_send && !self.start.request.copy {
+                let keys = vec![self.start.request.keys[index].clone()];
+                turn.actions.push(Action::Arrived { db: self.start.db, keys });
+            }
         }
     }
 

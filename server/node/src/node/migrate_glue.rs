@@ -10,6 +10,7 @@ use crate::config::Key;
 use crate::io::{ConnId, Effect};
 use crate::migrate::{Action, Migrations, Start, Turn};
 use crate::resp::Args;
+use crate::zoo::Mutation;
 
 impl Node {
     /// `MIGRATE`: answers at once, or blocks the client until the target has spoken.
@@ -92,6 +93,7 @@ impl Node {
         let mut turn = Turn {
             now: self.now.mono,
             held,
+            deletes_on_send: self.config.zoo.has(Mutation::DeletesOnSend),
             payload: &payload,
             next_conn: &mut self.next_conn,
             actions: &mut actions,

@@ -11,6 +11,8 @@ mod api;
 mod bits;
 mod convert;
 mod flags;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod interpreter;
 mod json;
 mod library;

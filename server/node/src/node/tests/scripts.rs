@@ -38,6 +38,14 @@ fn what_a_script_writes_is_handed_on_as_one_transaction_of_its_effects() {
 }
 
 #[test]
+fn a_protected_call_gives_back_as_many_values_as_there_are() {
+    let mut bench = Bench::new(&[("cluster-enabled", "no")]);
+    let client = bench.connect();
+    let script = "return select('#', pcall(cmsgpack.unpack, string.rep(string.char(195), 100)))";
+    assert_eq!(bench.ask(client, &format!("EVAL \"{script}\" 0")), ":101|");
+}
+
+#[test]
 fn a_long_script_is_left_and_gone_on_with_and_others_wait_and_then_are_told_busy() {
     let mut bench = Bench::new(&[("cluster-enabled", "no"), ("busy-reply-threshold", "200")]);
     let [runner, other] = [(); 2].map(|()| bench.connect());
