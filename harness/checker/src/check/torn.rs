@@ -4,6 +4,7 @@
 //! stays out of sight.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use crate::record::{Action, KeyId, Nanos, NodeId, Outcome, Record};
 use crate::timeline::{SECOND, Span, Timeline, seconds};
@@ -21,12 +22,12 @@ pub(super) fn kept_one_of_two(
         from: spans.iter().map(|(_, span)| span.from).min()?,
         to: spans.iter().map(|(_, span)| span.to).max()?,
     };
-    if executed_by > open.to.saturating_add(SECOND) {
-        return None;
-    }
     let ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
-    let by_operator = closed_at(record, open.from.max(executed_by));
-    let closed = by_operator.or_else(|| marks_are_gone(timeline, open.from, &ends).then_some(record.end))?;
+    let by_operator = closed_at(record, open.from.max(executed_by)..=open.to.saturating_add(SECOND));
+    // What was written after that met one copy only.
+    let forgotten =
+        || marks_gone(timeline, open.from, &ends).filter(|&at| executed_by <= at).map(|_| record.end);
+    let closed = by_operator.or_else(forgotten)?;
     // The failover is what tears the slot: without it an open slot loses nothing.
     let failover = timeline.promotions.iter().find(|it| {
         let of_slot = crate::slots::contains(&it.slots, slot);
@@ -54,15 +55,17 @@ pub(super) fn kept_one_of_two(
     ))
 }
 
-/// True if every node that was seen with a mark of the slot was replaced since.
-fn marks_are_gone(timeline: &Timeline, since: Nanos, ends: &BTreeSet<NodeId>) -> bool {
-    let replaced =
-        |node: &NodeId| timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= since);
-    ends.iter().all(replaced)
+/// When the last of the nodes that were seen with a mark of the slot was replaced; `None`: one still has it.
+fn marks_gone(timeline: &Timeline, since: Nanos, ends: &BTreeSet<NodeId>) -> Option<Nanos> {
+    let replaced = |node: &NodeId| {
+        timeline.promotions.iter().find(|it| it.from == Some(*node) && it.time >= since).map(|it| it.time)
+    };
+    let all: Option<Vec<Nanos>> = ends.iter().map(replaced).collect();
+    all?.into_iter().max()
 }
 
-/// When open slots were closed by an operator next after this moment.
-fn closed_at(record: &Record, since: Nanos) -> Option<Nanos> {
+/// When an operator closed open slots, the last time in this interval: before that some may have stayed open.
+fn closed_at(record: &Record, within: RangeInclusive<Nanos>) -> Option<Nanos> {
     let closed = |action: &Action| match action {
         Action::Work { what, outcome: Some(outcome) } => {
             what.contains("stood open") || outcome.contains("closed first")
@@ -70,5 +73,5 @@ fn closed_at(record: &Record, since: Nanos) -> Option<Nanos> {
         _ => false,
     };
     let steps = record.faults.iter().filter(|event| event.step.actions.iter().any(closed));
-    steps.map(|event| event.time).find(|&at| at >= since)
+    steps.map(|event| event.time).filter(|at| within.contains(at)).last()
 }
