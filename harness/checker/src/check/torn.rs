@@ -73,5 +73,5 @@ fn closed_at(record: &Record, within: RangeInclusive<Nanos>) -> Option<Nanos> {
         _ => false,
     };
     let steps = record.faults.iter().filter(|event| event.step.actions.iter().any(closed));
-    steps.map(|event| event.time).filter(|at| within.contains(at)).last()
+    steps.map(|event| event.time).filter(|at| within.contains(at)).next_back()
 }
