@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Reach;
 use super::fleet::Fleet;
 use super::health::{self, count_keys, many_owners_of, open_slots, uncovered};
-use super::migrate::{CarryError, CarryOptions, Pace, Road, carry};
+use super::migrate::{CarryError, CarryOptions, Pace, Road, Winner, carry};
 use super::mover::{MoveReport, Orders, SlotMove, move_slots, set_slots};
 use super::note::{Note, Teller, line, step};
 use super::resp::{AskError, Reply};
@@ -14,6 +14,8 @@ use super::resp::{AskError, Reply};
 /// What may be done.
 pub struct FixOptions<'a> {
     pub carry: CarryOptions,
+    /// Of two different values of a key the owner's stays, whatever `carry` says.
+    pub owner_wins: bool,
     /// Go on though masters do not answer: what they hold is out of sight.
     pub despite_unreachable: bool,
     /// Search every master for keys of slots that are not its own.
@@ -24,6 +26,13 @@ pub struct FixOptions<'a> {
     pub halt: &'a dyn Fn() -> bool,
     /// Milliseconds that the nodes may take to agree at the end.
     pub settle_ms: u64,
+}
+
+impl FixOptions<'_> {
+    /// How keys are carried if the owner is on this side.
+    fn carrying(&self, owner: Winner) -> CarryOptions {
+        if self.owner_wins { CarryOptions { winner: owner, ..self.carry } } else { self.carry }
+    }
 }
 
 /// What was mended.
@@ -272,7 +281,7 @@ async fn finish_move<R: Reach>(
     let owner_id = fleet.nodes[from].id.clone();
     know_owner(fleet, to, slot, &owner_id).await?;
     let orders = Orders {
-        carry: options.carry,
+        carry: options.carrying(Winner::Source),
         fresh: false,
         tell: options.tell,
         halt: &|| false,
@@ -301,14 +310,15 @@ async fn gather<R: Reach>(
         .chain(scene.keys.iter().filter(|(_, keys)| **keys > 0).map(|(it, _)| *it))
         .filter(|it| *it != owner)
         .collect();
-    let mut pace = Pace::new(&options.carry);
+    let carrying = options.carrying(Winner::Target);
+    let mut pace = Pace::new(&carrying);
     for node in strangers {
         let (from, to) = (fleet.nodes[node].label(), fleet.nodes[owner].label());
         know_owner(fleet, node, slot, &owner_id).await?;
         // Only a node that imports a slot may MIGRATE keys of a slot that it does not own.
         set_slots(fleet, node, &[slot], &["IMPORTING", &owner_id]).await?;
         (options.tell)(Note::Moving { slot, from: from.clone(), to });
-        carry(fleet, Road { from: node, to: owner }, &[slot], &options.carry, &mut pace, &mut |_| ()).await?;
+        carry(fleet, Road { from: node, to: owner }, &[slot], &carrying, &mut pace, &mut |_| ()).await?;
         step(options.tell, format!("Setting {slot} as STABLE in {from}"));
         set_slots(fleet, node, &[slot], &["STABLE"]).await?;
     }

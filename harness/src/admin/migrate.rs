@@ -22,6 +22,18 @@ const QUICK_MS: u64 = 5;
 /// Between two attempts, milliseconds.
 const RETRY_PAUSE_MS: u64 = 200;
 
+/// Which of two different values of a key stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Winner {
+    /// Neither goes: a person decides.
+    #[default]
+    Nobody,
+    /// The source's (MIGRATE .. REPLACE).
+    Source,
+    /// The target's; the source's is deleted.
+    Target,
+}
+
 /// How keys are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CarryOptions {
@@ -29,8 +41,8 @@ pub struct CarryOptions {
     pub timeout_ms: u64,
     /// Keys of one MIGRATE; `None`: tuned.
     pub keys: Option<u32>,
-    /// The source's value wins over another value on the target.
-    pub replace: bool,
+    /// If source and target hold different values.
+    pub winner: Winner,
     /// Attempts after a lost connection or an IOERR.
     pub retries: u32,
     /// Given up at this time.
@@ -39,7 +51,7 @@ pub struct CarryOptions {
 
 impl Default for CarryOptions {
     fn default() -> Self {
-        Self { timeout_ms: 60_000, keys: None, replace: false, retries: 3, give_up_at: None }
+        Self { timeout_ms: 60_000, keys: None, winner: Winner::Nobody, retries: 3, give_up_at: None }
     }
 }
 
@@ -286,7 +298,7 @@ pub fn migrate_command(
     let mut words: Vec<Key> =
         vec!["MIGRATE".into(), host.into(), port.to_string().into(), Key::new(), "0".into()];
     words.push(options.timeout_ms.to_string().into());
-    if options.replace {
+    if options.winner == Winner::Source {
         words.push("REPLACE".into());
     }
     words.extend(login.map(credentials).unwrap_or_default());
@@ -304,7 +316,7 @@ pub fn credentials(login: &Login) -> Vec<Key> {
 }
 
 /// The target already holds some of these keys. The same value, or what an attempt in doubt of ours left there, may be
-/// replaced; anything else is a person's to decide.
+/// replaced; otherwise the options say which one stays.
 async fn settle_busy<R: Reach>(
     fleet: &mut Fleet<R>,
     road: Road,
@@ -322,6 +334,9 @@ async fn settle_busy<R: Reach>(
         let same = there.is_none_or(|there| there == here);
         if same || in_doubt.contains(key) || equal_digests(fleet, road, key).await? {
             replaceable.push(key.clone());
+        } else if options.winner == Winner::Target {
+            // Asking: the source may be one that imports the slot.
+            fleet.pipeline(road.from, &[vec!["ASKING".into()], vec![Key::from("DEL"), key.clone()]]).await?;
         } else {
             different.push(String::from_utf8_lossy(key).into_owned());
         }
@@ -339,7 +354,7 @@ async fn settle_busy<R: Reach>(
     }
     let target = &fleet.nodes[road.to];
     let (host, port) = (target.host.clone(), target.port);
-    let replacing = CarryOptions { replace: true, ..*options };
+    let replacing = CarryOptions { winner: Winner::Source, ..*options };
     let command = migrate_command(&host, port, &replaceable, &replacing, fleet.reach.login().as_ref());
     let replies = send(fleet, road.from, &[command], options).await?;
     outcome(&replies[0]).map_err(|text| CarryError::Migrate {
@@ -418,7 +433,7 @@ mod tests {
     #[test]
     fn a_migrate_has_the_words_that_redis_cli_sends() {
         let login = Login { user: Some("u".into()), password: "p".into() };
-        let options = CarryOptions { replace: true, ..CarryOptions::default() };
+        let options = CarryOptions { winner: Winner::Source, ..CarryOptions::default() };
         let words = migrate_command("127.0.0.1", 7000, &[b"a".to_vec(), vec![0xff]], &options, Some(&login));
         let text: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         let expected = "MIGRATE 127.0.0.1 7000  0 60000 REPLACE AUTH2 u p KEYS a \u{fffd}";

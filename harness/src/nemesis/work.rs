@@ -160,10 +160,12 @@ impl<W: World> Jobs<W> {
     }
 }
 
-/// Closes slots that stand open, as an operator would: of two copies of a key the one that is brought to the owner stays.
+/// Closes slots that stand open, as an operator would. Of two copies of a key the owner's stays: it is the one that clients
+/// have seen and written since.
 async fn close<W: World>(fleet: &mut Fleet<W>) -> Result<FixReport, AskError> {
     let options = FixOptions {
-        carry: CarryOptions { timeout_ms: MIGRATE_MS, replace: true, ..CarryOptions::default() },
+        carry: CarryOptions { timeout_ms: MIGRATE_MS, ..CarryOptions::default() },
+        owner_wins: true,
         despite_unreachable: false,
         search_owners: false,
         confirm: &|_| true,

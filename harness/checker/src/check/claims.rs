@@ -5,7 +5,7 @@
 use super::migration::Migrations;
 use crate::record::{Action, Nanos, NodeId, Record, Seen, View};
 use crate::slots;
-use crate::timeline::{SECOND, Timeline, seconds};
+use crate::timeline::{MILLI, SECOND, Timeline, seconds};
 
 /// How long after it was made a claim may take to reach a node that no fault touches: it rides on the next ping, and a node
 /// that must wait to rejoin (up to 5 s) hears it then.
@@ -55,6 +55,20 @@ impl Claims {
             event.step.actions.iter().filter_map(move |action| cause(event.time, action, fix))
         });
         Self(causes.collect())
+    }
+
+    /// Until when a master that no fault touches may not have heard that slots, seen at another one at `since`, were claimed
+    /// by an operator's word: nobody broadcasts that. The claim rides on pings, which each node gets at least every half of
+    /// the node timeout (clusterCron), and comes with its round trip.
+    pub fn unheard_until(&self, timeline: &Timeline, slots: &[(u16, u16)], since: Nanos) -> Option<Nanos> {
+        let of_these = |cause: &&Cause| match cause.of {
+            Claimed::One(slot) => slots::contains(slots, slot),
+            Claimed::Any => true,
+        };
+        let made = self.0.iter().filter(|cause| cause.at <= since + MILLI * 200).filter(of_these);
+        let heard =
+            |cause: &Cause| timeline.widen(cause.at, cause.at + timeline.node_timeout() / 2 + 500 * MILLI);
+        made.map(heard).max()
     }
 
     /// How the slot of a key was taken from the node that executed a write asked for at `since`, if it was: in words.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lost_writes::Found;
-use super::{Index, LISTED};
+use super::{Index, LISTED, torn};
 use crate::record::verdict::{Elements, Finding, Validity};
 use crate::record::{Nanos, OpKind, Operation, Outcome, Record};
 use crate::timeline::Timeline;
@@ -238,10 +238,11 @@ impl Judge<'_> {
         self.find("stale", by.value.unwrap_or_default(), text, excuse, &[by, op]);
     }
 
-    /// True if the operation was executed by a master inside a W3 to W7 window.
+    /// True if the operation was executed by a master inside a W3 to W7 window, or at one side of a slot that was torn (W11).
     fn in_window(&self, op: &Operation) -> bool {
         let until = op.completed.unwrap_or(Nanos::MAX);
-        op.node.is_some_and(|node| self.timeline.windows.meeting(node, op.invoked, until).next().is_some())
+        let window = |node| self.timeline.windows.meeting(node, op.invoked, until).next().is_some();
+        op.node.is_some_and(window) || torn::saw_one_side(self.record, self.timeline, op).is_some()
     }
 
     /// Counts a finding, and lists it if there is room. `excused`: it does not count against the server.

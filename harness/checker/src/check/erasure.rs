@@ -157,11 +157,18 @@ impl<'a> Evidence<'a> {
         start >= from || !over
     }
 
-    /// Promotions of the suspect's slot after the one that made its node a master.
+    /// Promotions of the suspect's slot after the one that made its node a master; and those over its node, if that was
+    /// asked in the middle of the slot's way to it: what it had taken of the slot by then went with the rest.
     fn candidates(&self, suspect: &Suspect) -> Vec<usize> {
         let promotions = &self.timeline.promotions;
+        let open = self.timeline.open_slots.of_slot(suspect.slot);
+        let on_its_way = open.iter().any(|(_, span)| span.meets(suspect.invoked, suspect.executed_by));
         let of_slot: Vec<usize> = (0..promotions.len())
-            .filter(|&i| crate::slots::contains(&promotions[i].slots, suspect.slot))
+            .filter(|&i| {
+                let over_its_node =
+                    on_its_way && suspect.node.is_some() && promotions[i].from == suspect.node;
+                over_its_node || crate::slots::contains(&promotions[i].slots, suspect.slot)
+            })
             .collect();
         let own = of_slot.iter().rposition(|&i| {
             Some(promotions[i].node) == suspect.node && promotions[i].earliest <= suspect.executed_by

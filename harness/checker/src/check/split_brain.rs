@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::LISTED;
+use super::claims::Claims;
 use crate::record::verdict::{Overlap, SplitBrain, Validity};
-use crate::record::{Action, Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
+use crate::record::{Expect, Nanos, NodeId, Operation, Outcome, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{MILLI, SECOND, Term, Timeline};
 use crate::voids::SPLIT_BRAIN_BOUND;
@@ -19,8 +20,9 @@ const WITNESSES: usize = 20;
 
 /// Judges claims and writers.
 pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
-    let two_claims = two_claims(record, timeline);
-    let two_writers = two_writers(record, timeline);
+    let limits = Limits { timeline, by_hand: Claims::of(record) };
+    let two_claims = two_claims(record, &limits);
+    let two_writers = two_writers(record, &limits);
     let lasting: Vec<Overlap> = two_claims
         .iter()
         .chain(&two_writers)
@@ -86,7 +88,8 @@ fn claim(view: &View) -> Option<Claim<'_>> {
 
 /// For each pair of nodes that ever held a slot in common: polls of one between two claiming polls of the other. Slots that
 /// the newer one came by later (as they were moved to it one after the other) are an overlap of their own.
-fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
+fn two_claims(record: &Record, limits: &Limits<'_>) -> Vec<Found> {
+    let timeline = limits.timeline;
     let mut found: BTreeMap<(Claimant, Claimant, Nanos), Found> = BTreeMap::new();
     for (holder, other) in rivals(timeline) {
         let answers = &timeline.answers[usize::from(holder.0)].answered;
@@ -107,7 +110,7 @@ fn two_claims(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 if slots.is_empty() {
                     continue;
                 }
-                let allowed = allowed_until(record, timeline, (older.0, newer.0), since, claimed.sent);
+                let allowed = limits.allowed_until(older.0, &slots, since, claimed.sent);
                 let entry = found.entry((older, newer, since)).or_insert_with(|| {
                     let overlap = Overlap {
                         from: claimed.sent,
@@ -190,35 +193,25 @@ fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant,
     (one.0 != other.0).then(|| if key(one) <= key(other) { (one, other) } else { (other, one) })
 }
 
-/// Until when the older master may still serve what the newer one was seen to hold from `since` on, as far as windows that
-/// began by `at` say, and which of them.
-fn allowed_until(
-    record: &Record,
-    timeline: &Timeline,
-    (older, newer): (NodeId, NodeId),
-    since: Nanos,
-    at: Nanos,
-) -> (Nanos, String) {
-    let mut slack = CLAIM_SLACK;
-    if claimed_by_hand(record, newer, since) {
-        // Nobody is told at once: each node pings each other one after half a node timeout at the latest.
-        slack += timeline.node_timeout() / 2;
-    }
-    let by_claim = (timeline.widen(since, since + slack), String::new());
-    let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
-    by_window.filter(|(until, _)| *until > by_claim.0).unwrap_or(by_claim)
+/// How long two may hold one slot.
+struct Limits<'a> {
+    timeline: &'a Timeline,
+    by_hand: Claims,
 }
 
-/// True if an operator told this node, and nobody else, that slots are its own, shortly before it was seen to hold them.
-fn claimed_by_hand(record: &Record, node: NodeId, seen: Nanos) -> bool {
-    let told = |action: &Action| match action {
-        Action::Asked { node: asked, command, answer } => {
-            *asked == record.node_name(node) && command.starts_with("CLUSTER SETSLOT") && answer == "OK"
-        }
-        _ => false,
-    };
-    let mut shortly = record.faults.iter().filter(|it| it.time <= seen && it.time + POLLS_APART >= seen);
-    shortly.any(|it| it.step.actions.iter().any(told))
+impl Limits<'_> {
+    /// Until when the older master may still serve these slots, which the newer one was seen to hold from `since` on, as far
+    /// as windows that began by `at` say, and which of them.
+    fn allowed_until(&self, older: NodeId, slots: &[(u16, u16)], since: Nanos, at: Nanos) -> (Nanos, String) {
+        let by_claim = (self.timeline.widen(since, since + CLAIM_SLACK), String::new());
+        let by_window = self.timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
+        let by_hand =
+            self.by_hand.unheard_until(self.timeline, slots, since).map(|at| (at, "W13".to_owned()));
+        by_window
+            .into_iter()
+            .chain(by_hand)
+            .fold(by_claim, |best, one| if one.0 > best.0 { one } else { best })
+    }
 }
 
 fn widen_allowed(overlap: &mut Overlap, (until, window): (Nanos, String)) {
@@ -242,7 +235,8 @@ fn on_the_move(timeline: &Timeline, slot: u16, op: &Operation) -> bool {
 }
 
 /// Acknowledged writes of an older master that were asked for after an acknowledged write of a newer one was done.
-fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
+fn two_writers(record: &Record, limits: &Limits<'_>) -> Vec<Found> {
+    let timeline = limits.timeline;
     let writers: Vec<(u16, &Operation, &Term)> = record
         .ops
         .iter()
@@ -286,8 +280,7 @@ fn two_writers(record: &Record, timeline: &Timeline) -> Vec<Found> {
                 gains(timeline, pair.1).into_iter().find(|(_, gained)| slots::contains(gained, slot));
             let since = gained.map_or(rival.term.seen, |(since, _)| since);
             // It was executed at some moment of its time: it lasts if no window has any of that.
-            let both = (term.node, rival.term.node);
-            let allowed = allowed_until(record, timeline, both, since, op.latest_effect());
+            let allowed = limits.allowed_until(term.node, &[(slot, slot)], since, op.latest_effect());
             found.lasts |= op.invoked > allowed.0;
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);

@@ -4,68 +4,95 @@
 //! stays out of sight.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
-use crate::record::{Action, KeyId, Nanos, NodeId, Outcome, Record};
-use crate::timeline::{SECOND, Span, Timeline, seconds};
+use crate::record::{Action, Nanos, NodeId, Operation, Outcome, Record};
+use crate::timeline::{Promotion, SECOND, Span, Timeline, seconds};
 
-/// Why a write of this key, executed by `executed_by`, may be gone though both sides had kept all that they took; in words.
+/// A slot that stood open when one of its sides failed over, as it was at some moment.
+struct Tear<'t> {
+    slot: u16,
+    open: Span,
+    failover: &'t Promotion,
+    /// When an operator closed it; None: nobody did.
+    closed: Option<Nanos>,
+    /// No node knows of it any more.
+    forgotten: bool,
+}
+
+/// Why this write, executed by `executed_by`, may be gone though both sides had kept all that they took; in words.
 pub(super) fn kept_one_of_two(
     record: &Record,
     timeline: &Timeline,
-    key: KeyId,
+    write: &Operation,
     executed_by: Nanos,
 ) -> Option<String> {
-    let slot = record.key(key).slot;
-    let spans = timeline.open_slots.of_slot(slot);
-    let open = Span {
-        from: spans.iter().map(|(_, span)| span.from).min()?,
-        to: spans.iter().map(|(_, span)| span.to).max()?,
+    let tear = Tear::at(record, timeline, record.key(write.key).slot, executed_by)?;
+    if executed_by > tear.open.to.saturating_add(SECOND) {
+        return None;
+    }
+    let (until, end) = match tear.closed {
+        Some(at) => (at, format!("one copy was kept when the slot was closed ({})", seconds(at))),
+        None if tear.forgotten => (
+            record.end,
+            "failovers took the marks of the other side, too: its copy is out of sight".to_owned(),
+        ),
+        None => return None,
     };
-    let ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
-    let by_operator = closed_at(record, open.from.max(executed_by)..=open.to.saturating_add(SECOND));
-    // What was written after that met one copy only.
-    let forgotten =
-        || marks_gone(timeline, open.from, &ends).filter(|&at| executed_by <= at).map(|_| record.end);
-    let closed = by_operator.or_else(forgotten)?;
-    // The failover is what tears the slot: without it an open slot loses nothing.
-    let failover = timeline.promotions.iter().find(|it| {
-        let of_slot = crate::slots::contains(&it.slots, slot);
-        let of_end = ends.contains(&it.node) || it.from.is_some_and(|from| ends.contains(&from));
-        open.from <= it.time && it.earliest <= closed && (of_slot || of_end)
-    })?;
-    let op = record.ops.iter().find(|op| {
-        let meanwhile = op.latest_effect() >= failover.earliest && op.invoked <= closed;
-        op.key == key && op.is_write() && op.outcome == Outcome::Ok && meanwhile
-    })?;
-    let name = |node| record.node_name(node);
-    let end = if by_operator.is_some() {
-        format!("one copy was kept when the slot was closed ({})", seconds(closed))
-    } else {
-        "failovers took the marks of the other side, too: its copy is out of sight".to_owned()
-    };
+    let mut of_key =
+        record.ops.iter().filter(|op| op.key == write.key && op.is_write() && op.invoked <= until);
+    if of_key.clone().all(|op| std::ptr::eq(op, write)) {
+        return None; // of one write there are no two copies
+    }
+    let op = of_key.find(|op| op.outcome == Outcome::Ok && op.latest_effect() >= tear.failover.earliest)?;
     Some(format!(
-        "slot {slot} stood open from {} on when {} became master ({}), which tore it; {} took a write of the key at {}, and \
-         {end}",
-        seconds(open.from),
-        name(failover.node),
-        seconds(failover.time),
-        op.node.map_or("a node", name),
+        "{}; {} took a write of the key at {}, and {end}",
+        tear.sentence(record),
+        op.node.map_or("a node", |node| record.node_name(node)),
         seconds(op.invoked),
     ))
 }
 
-/// When the last of the nodes that were seen with a mark of the slot was replaced; `None`: one still has it.
-fn marks_gone(timeline: &Timeline, since: Nanos, ends: &BTreeSet<NodeId>) -> Option<Nanos> {
-    let replaced = |node: &NodeId| {
-        timeline.promotions.iter().find(|it| it.from == Some(*node) && it.time >= since).map(|it| it.time)
-    };
-    let all: Option<Vec<Nanos>> = ends.iter().map(replaced).collect();
-    all?.into_iter().max()
+/// Why the operation met one side of its key's slot only, what the other has of the key being out of sight; in words.
+pub(super) fn saw_one_side(record: &Record, timeline: &Timeline, op: &Operation) -> Option<String> {
+    let tear = Tear::at(record, timeline, record.key(op.key).slot, op.invoked)?;
+    let open = tear.forgotten || op.invoked <= tear.open.to.saturating_add(SECOND);
+    (open && op.latest_effect() >= tear.failover.earliest).then(|| tear.sentence(record))
 }
 
-/// When an operator closed open slots, the last time in this interval: before that some may have stayed open.
-fn closed_at(record: &Record, within: RangeInclusive<Nanos>) -> Option<Nanos> {
+impl<'t> Tear<'t> {
+    /// The failover is what tears the slot: without it an open slot loses nothing.
+    fn at(record: &Record, timeline: &'t Timeline, slot: u16, at: Nanos) -> Option<Self> {
+        let spans = timeline.open_slots.of_slot(slot);
+        let open = Span {
+            from: spans.iter().map(|(_, span)| span.from).min()?,
+            to: spans.iter().map(|(_, span)| span.to).max()?,
+        };
+        let closed = closed_in(record, open.from.max(at), open.to.saturating_add(SECOND));
+        let ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
+        let failover = timeline.promotions.iter().find(|it| {
+            let of_slot = crate::slots::contains(&it.slots, slot);
+            let of_end = ends.contains(&it.node) || it.from.is_some_and(|from| ends.contains(&from));
+            open.from <= it.time && it.earliest <= closed.unwrap_or(record.end) && (of_slot || of_end)
+        })?;
+        let replaced = |node: &NodeId| {
+            timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= open.from)
+        };
+        Some(Self { slot, open, failover, closed, forgotten: ends.iter().all(replaced) })
+    }
+
+    fn sentence(&self, record: &Record) -> String {
+        format!(
+            "slot {} stood open from {} on when {} became master ({}), which tore it",
+            self.slot,
+            seconds(self.open.from),
+            record.node_name(self.failover.node),
+            seconds(self.failover.time)
+        )
+    }
+}
+
+/// When an operator closed open slots for the last time in this interval: what was closed before may have left the slot open.
+fn closed_in(record: &Record, from: Nanos, to: Nanos) -> Option<Nanos> {
     let closed = |action: &Action| match action {
         Action::Work { what, outcome: Some(outcome) } => {
             what.contains("stood open") || outcome.contains("closed first")
@@ -73,5 +100,5 @@ fn closed_at(record: &Record, within: RangeInclusive<Nanos>) -> Option<Nanos> {
         _ => false,
     };
     let steps = record.faults.iter().filter(|event| event.step.actions.iter().any(closed));
-    steps.map(|event| event.time).filter(|at| within.contains(at)).next_back()
+    steps.map(|event| event.time).filter(|&at| from <= at && at <= to).max()
 }

@@ -157,6 +157,24 @@ fn w4_acknowledged_right_after_a_resume() {
 }
 
 #[test]
+fn w4_at_a_master_that_a_slot_was_on_its_way_to() {
+    let lost_at = |node: &str, successor: &str, open: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.9);
+        if open {
+            scene.migrate(&key, "n1", node);
+        }
+        scene.at(2.5).pause(node).at(5.0).promote(successor).at(7.0).resume(node).hold(node, Held::Unread);
+        only_loss(&scene.at(7.05).add(&key, 1, node).at(7.2).learns(node).at(8.0).finish()).1
+    };
+    let loss = lost_at("n2", "n5", true);
+    assert_eq!(loss.class, "W4", "{}", loss.proof);
+    let loss = lost_at("n2", "n5", false);
+    assert_eq!(loss.class, "unexplained", "{}", loss.proof);
+}
+
+#[test]
 fn acknowledged_long_after_a_resume_is_unexplained() {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
@@ -450,9 +468,7 @@ fn an_operators_word_does_not_explain_what_a_plain_failover_lost() {
 
 /// A slot is on its way from n1 to n2 when n1 dies; its replica knows of no move, and both sides take writes.
 fn torn(fixed: bool, promoted: bool) -> Record {
-    let mut scene = Scene::new("set");
-    let key = Scene::key(0, 1);
-    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").add(&key, 2, "n2").at(2.5);
+    let (mut scene, key) = on_its_way();
     if promoted {
         scene.kill("n1").at(5.0).promote("n4").at(5.5).add(&key, 3, "n4");
     } else {
@@ -460,10 +476,39 @@ fn torn(fixed: bool, promoted: bool) -> Record {
     }
     scene.at(6.0);
     if fixed {
-        let work = Action::Work { what: "slots stood open".into(), outcome: Some("1 closed".into()) };
-        scene.fault("fix", vec![work]);
+        closed(&mut scene);
     }
     scene.finish()
+}
+
+fn on_its_way() -> (Scene, String) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").add(&key, 2, "n2").at(2.5);
+    (scene, key)
+}
+
+fn closed(scene: &mut Scene) {
+    let work = Action::Work { what: "slots stood open".into(), outcome: Some("1 closed".into()) };
+    scene.fault("fix", vec![work]);
+}
+
+#[test]
+fn w11_what_one_side_has_is_out_of_sight_at_the_other() {
+    for promoted in [true, false] {
+        let (mut scene, key) = on_its_way();
+        scene.kill(if promoted { "n1" } else { "n6" }).at(5.0);
+        let owner = if promoted { "n4" } else { "n1" };
+        if promoted {
+            scene.promote("n4");
+        }
+        scene.at(5.5).read(&key, owner).at(6.0);
+        closed(&mut scene);
+        let verdict = judge(&scene.remembers(owner, &key, 1).remembers(owner, &key, 2).finish());
+        let stale = &verdict.checks.elements.findings;
+        assert!(!stale.is_empty() && stale.iter().all(|it| it.excused == promoted), "{stale:?}");
+        assert_eq!(verdict.exit_code == 0, promoted, "{}", verdict.reason);
+    }
 }
 
 #[test]

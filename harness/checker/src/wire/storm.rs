@@ -48,6 +48,11 @@ impl StormFacts {
             Action::ManualFailover { node, mode: FailoverMode::Takeover } => {
                 tell(Fact::Takeover { node: node.clone() });
             }
+            Action::Asked { node, command, answer } if command.eq_ignore_ascii_case("CLUSTER BUMPEPOCH") => {
+                if let Some(epoch) = answer.strip_prefix("BUMPED ").and_then(|epoch| epoch.parse().ok()) {
+                    tell(Fact::Bumped { node: node.clone(), epoch });
+                }
+            }
             _ => {}
         }
     }

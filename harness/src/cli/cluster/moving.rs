@@ -10,7 +10,7 @@ use crate::admin::fix::{FixOptions, fix as mend};
 use crate::admin::fleet::{Fleet, portrait};
 use crate::admin::health::{self, CheckOptions, check};
 use crate::admin::import::{ImportPlan, import as bring};
-use crate::admin::migrate::{CarryOptions, Road};
+use crate::admin::migrate::{CarryOptions, Road, Winner};
 use crate::admin::mover::{MoveReport, Orders, SlotMove, move_slots};
 use crate::admin::note::{Note, Teller, line, step};
 use crate::admin::parse::SLOTS;
@@ -45,7 +45,7 @@ impl Carrying {
         CarryOptions {
             timeout_ms: self.timeout_ms,
             keys: self.pipeline,
-            replace: self.replace,
+            winner: if self.replace { Winner::Source } else { Winner::Nobody },
             give_up_at,
             ..CarryOptions::default()
         }
@@ -400,6 +400,7 @@ pub fn fix(args: &FixArgs, auth: &Auth) -> Done {
             fleet,
             &FixOptions {
                 carry: args.carrying.options(None),
+                owner_wins: false,
                 despite_unreachable: args.unreachable,
                 search_owners: args.search_owners,
                 confirm: &|question| agreed(question, yes).unwrap_or(false),

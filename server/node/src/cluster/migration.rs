@@ -123,7 +123,7 @@ impl Cluster {
                 return Reply::err("Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
             }
         }
-        self.save.ask();
+        self.save.ask_before_answering();
         self.todo.update_state = true;
         Reply::ok()
     }

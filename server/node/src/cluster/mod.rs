@@ -27,7 +27,7 @@
 //! # Durability
 //!
 //! `SaveConfig` comes only out of `before_sleep` (and before any `Send` of the batch). A `Send` with
-//! `after_save` carries the ticket of the latest `SaveConfig`; a `SaveConfig` with `promise` also gates the
+//! `after_save` carries the ticket of the latest `SaveConfig`; a `SaveConfig` with `answers_wait` also gates the
 //! client replies of its batch. When a save fails, call `config_saved` with the error: the room tries again
 //! (every 100 ms, F-49: a node does not die of a full disk); until a **later** save has succeeded nothing
 //! gated by the failed ticket may leave, so `durable()` must not pass the failed ticket before that.

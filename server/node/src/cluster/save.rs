@@ -17,6 +17,8 @@ const RELOG_MS: u64 = 10_000;
 pub(super) struct SaveState {
     wanted: bool,
     sync: bool,
+    /// Answers to commands wait until it is written.
+    answering: bool,
     /// The table holds a promise that is in no save yet.
     promise: bool,
     /// A promise is in a save that has not succeeded yet.
@@ -34,6 +36,13 @@ impl SaveState {
     /// Save at the end of this batch.
     pub const fn ask(&mut self) {
         self.wanted = true;
+    }
+
+    /// Save, and hold this batch's answers until it is written: Redis, too, writes before it answers, so that a process
+    /// that is killed then has it in its file.
+    pub const fn ask_before_answering(&mut self) {
+        self.wanted = true;
+        self.answering = true;
     }
 
     /// Save and fsync.
@@ -124,23 +133,25 @@ impl Cluster {
         if !self.save.wanted {
             return;
         }
+        let answers_wait = self.save.promise || self.save.answering;
         // News of others that come while a save is under way go into the next one, together.
-        if !self.save.promise && self.save.in_flight > 0 {
+        if !answers_wait && self.save.in_flight > 0 {
             return;
         }
         // A full disk is not helped by a save per batch.
-        if self.save.failed && !self.save.sync && self.save.retry_at.is_some() {
+        if self.save.failed && !self.save.sync && !answers_wait && self.save.retry_at.is_some() {
             return;
         }
         let text = self.nodes_conf_text(turn);
         let save = &mut self.save;
         let promise = save.promise;
-        turn.actions.push(Action::SaveConfig { text, sync: save.sync, promise });
+        turn.actions.push(Action::SaveConfig { text, sync: save.sync, answers_wait });
         save.promise_in_flight |= promise;
         save.in_flight += 1;
         save.epochs_in_flight.push_back(self.current_epoch);
         save.wanted = false;
         save.sync = false;
+        save.answering = false;
         save.promise = false;
     }
 

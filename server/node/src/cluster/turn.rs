@@ -45,10 +45,9 @@ pub enum Action {
     /// Put bytes in a bus connection's outbox; with `after_save`, gated by the ticket of the latest
     /// [`Action::SaveConfig`].
     Send { conn: ConnId, bytes: Vec<u8>, after_save: bool },
-    /// Put `text` in place of nodes.conf, atomically. `sync`: fsync it. `promise`: what this node will say
-    /// from now on depends on it, so replies to clients of this batch wait for it too. Answer with
-    /// `config_saved`.
-    SaveConfig { text: String, sync: bool, promise: bool },
+    /// Put `text` in place of nodes.conf, atomically. `sync`: fsync it. `answers_wait`: what this node says from now on
+    /// depends on it, so replies to clients of this batch wait for it too. Answer with `config_saved`.
+    SaveConfig { text: String, sync: bool, answers_wait: bool },
     /// Be a replica of this address from now on (also: its address changed).
     Replicate { ip: IpAddr, port: u16 },
     /// Be a master from now on: stop replicating, keep the data, new replication id (the old one as second).

@@ -161,12 +161,12 @@ impl Node {
                     let gate = if after_save { self.tickets.config() } else { Ticket(0) };
                     self.send(conn, gate, &bytes);
                 }
-                Action::SaveConfig { text, sync, promise } => {
+                Action::SaveConfig { text, sync, answers_wait } => {
                     let ticket = self.tickets.issue(Purpose::ClusterConfig);
                     let name = self.config.text(Key::ClusterConfigFile).to_owned();
                     let op = DiskOp::Replace { name, bytes: text.into_bytes(), sync };
                     self.effects.push(Effect::Disk { ticket, op });
-                    if promise {
+                    if answers_wait {
                         self.batch_gate = self.batch_gate.max(ticket);
                     }
                 }

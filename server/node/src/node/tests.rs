@@ -338,6 +338,16 @@ fn a_cluster_node_without_slots_serves_no_key() {
 }
 
 #[test]
+fn a_slot_is_on_the_move_once_the_file_says_so() {
+    let (mut bench, other) = Bench::one_of_two();
+    let admin = bench.connect();
+    bench.send(admin, &format!("CLUSTER SETSLOT 7 MIGRATING {other}\r\n"));
+    assert_eq!(bench.sendable(admin), "", "killed now, this node would come back without the mark");
+    bench.disk_works();
+    assert_eq!(bench.sendable(admin), "+OK|");
+}
+
+#[test]
 fn who_is_closed_by_what_it_asked_for_is_not_served_any_more() {
     let mut bench = Bench::new(&[("cluster-enabled", "no")]);
     let [replica, other] = [(); 2].map(|()| bench.connect());

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::verdicts::Judged;
 use super::lost_writes::{Judge as Windows, Questions};
-use super::{Index, LISTED};
+use super::{Index, LISTED, torn};
 use crate::answer::{Answer, Witness};
 use crate::linear::{Limits, keyed};
 use crate::record::objects::{Converter, Object, Part, parts};
@@ -183,8 +183,11 @@ impl Grader<'_> {
         let until = op.completed.unwrap_or(Nanos::MAX);
         let in_window =
             op.node.and_then(|node| self.timeline.windows.meeting(node, op.invoked, until).next());
-        let excuse =
-            in_window.map(|window| (window.name, window.why.clone())).or_else(|| self.windows.excuse(number));
+        let torn = || torn::saw_one_side(self.record, self.timeline, op).map(|why| ("W11", why));
+        let excuse = in_window
+            .map(|window| (window.name, window.why.clone()))
+            .or_else(|| self.windows.excuse(number))
+            .or_else(torn);
         self.known.insert(number, excuse.clone());
         excuse
     }

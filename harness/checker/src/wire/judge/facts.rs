@@ -1,7 +1,7 @@
 //! What was done to processes and links, so that a frame's age is known: one that was held is read long after it was
 //! made, and a stopped process acts late on what it was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::Nanos;
 use crate::timeline::SECOND;
@@ -36,6 +36,11 @@ pub enum Fact {
     Takeover {
         node: String,
     },
+    /// CLUSTER BUMPEPOCH was answered with this epoch: the node took it without votes.
+    Bumped {
+        node: String,
+        epoch: u64,
+    },
     /// The node forgot what it had promised (its nodes.conf was taken or rolled back).
     Forgot {
         node: String,
@@ -58,10 +63,16 @@ pub(super) struct Facts {
     cut: BTreeMap<(String, String), Vec<Past>>,
     stalled: Vec<Past>,
     takeovers: BTreeMap<String, Vec<Nanos>>,
+    bumped: BTreeSet<(String, u64)>,
     forgot: BTreeMap<String, Nanos>,
 }
 
 impl Facts {
+    /// The node took this epoch by CLUSTER BUMPEPOCH.
+    pub fn bumped(&self, node: &str, epoch: u64) -> bool {
+        self.bumped.iter().any(|(name, bumped)| name == node && *bumped == epoch)
+    }
+
     pub fn note(&mut self, time: Nanos, fact: &Fact) {
         match fact {
             Fact::Paused { node } => open(self.paused.entry(node.clone()).or_default(), time),
@@ -75,6 +86,9 @@ impl Facts {
             Fact::Healed { from, to } => close(self.cut.entry((from.clone(), to.clone())).or_default(), time),
             Fact::Stalled { since } => self.stalled.push(Past { from: *since, to: time }),
             Fact::Takeover { node } => self.takeovers.entry(node.clone()).or_default().push(time),
+            Fact::Bumped { node, epoch } => {
+                self.bumped.insert((node.clone(), *epoch));
+            }
             Fact::Forgot { node } => {
                 self.forgot.insert(node.clone(), time);
             }

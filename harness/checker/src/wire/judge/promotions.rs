@@ -257,6 +257,7 @@ impl WireJudge {
         }
         let alone = |node: Node, claim: &Claim| {
             claim.minted
+                || self.facts.bumped(self.members.name(node), epoch)
                 || self.took_over(self.members.name(node), claim.time.saturating_sub(SECOND), claim.time)
         };
         if alone(one, first) || alone(other, second) {

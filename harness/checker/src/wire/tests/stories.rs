@@ -343,6 +343,18 @@ fn an_epoch_that_was_bumped_alone_may_collide_for_a_moment() {
     assert_eq!(wire.collisions, 1);
 }
 
+#[test]
+fn an_epoch_that_was_bumped_in_isolation_is_first_heard_with_the_claim() {
+    let mut bench = Bench::new();
+    bench.fact(&Fact::Bumped { node: "n3".into(), epoch: 2 });
+    bench.peers[3].slots = vec![(10922, 16383)];
+    bench.peers[3].config = 2;
+    bench.redial_all(3).ping(3, 1);
+    let wire = bench.finish();
+    assert_eq!(wire.collisions, 1);
+    assert!(wire.findings.iter().all(|finding| finding.what != Rule::EqualEpochs.name()));
+}
+
 // Epochs never go back.
 
 #[test]
