@@ -600,7 +600,7 @@ impl Scene {
             }
             let range = |shard: usize| ranges[shard].clone();
             let leads = it.master;
-            let table = (0..self.nodes.len())
+            let table: Vec<Row> = (0..self.nodes.len())
                 .map(|other| {
                     let shard = self.nodes[other].shard;
                     let (leader, epoch) = it.knows[shard];
@@ -628,7 +628,7 @@ impl Scene {
                 second_offset: it.second_offset,
                 open_slots: it.open.clone(),
                 run_id: format!("{n}-{}", it.run),
-                table,
+                table: table.into(),
                 ..Seen::default()
             };
             let view = View {

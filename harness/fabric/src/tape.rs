@@ -82,6 +82,15 @@ impl BusTape {
         })
     }
 
+    /// Hands over what is on it; the next stretch of time brings about as much.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let next = Self {
+            pieces: Vec::with_capacity(self.pieces.len()),
+            bytes: Vec::with_capacity(self.bytes.len()),
+        };
+        std::mem::replace(self, next)
+    }
+
     pub(crate) fn push(&mut self, piece: BusPiece<'_>) {
         let what = match piece.what {
             BusPassed::Opened => What::Opened,

@@ -54,6 +54,9 @@ impl Clock {
 
     /// Nanoseconds that the machine has counted.
     pub fn local(&self, now: Nanos) -> u64 {
+        if self.drift_ppm == 0 {
+            return self.counted + now.saturating_sub(self.since);
+        }
         let elapsed = i128::from(now.saturating_sub(self.since));
         self.counted + (elapsed + elapsed * i128::from(self.drift_ppm) / PPM) as u64
     }
@@ -69,6 +72,9 @@ impl Clock {
     /// The first moment of true time at which such a process reads `at` or later.
     pub fn when(&self, at: Mono, boot: u64) -> Nanos {
         let local = boot + at.0.saturating_sub(MONO_ORIGIN_US).saturating_mul(1000);
+        if self.drift_ppm == 0 {
+            return self.since + local.saturating_sub(self.counted);
+        }
         let wanted = i128::from(local.saturating_sub(self.counted));
         let rate = PPM + i128::from(self.drift_ppm);
         // Twice rounded down on the way there, so a nanosecond more where it did not come out even.

@@ -21,13 +21,21 @@ impl Fingerprint {
     /// Takes bytes in, with their number.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.number(u64::from_le_bytes(*word));
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        for pair in pairs {
+            self.pair(u128::from_le_bytes(*pair));
         }
-        let mut last = [0; 8];
+        let mut last = [0; 16];
         last[..rest.len()].copy_from_slice(rest);
-        self.number(u64::from_le_bytes(last));
+        self.pair(u128::from_le_bytes(last));
+    }
+
+    /// Takes 16 bytes in by one multiplication: both halves of the product depend on all of them.
+    fn pair(&mut self, pair: u128) {
+        let (low, high) = (self.0 ^ pair as u64, (pair >> 64) as u64 ^ 0xC4CE_B9FE_1A85_EC53);
+        let product = u128::from(low) * u128::from(high);
+        self.0 = (product as u64 ^ (product >> 64) as u64).rotate_left(29)
+            ^ self.0.wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     }
 
     /// The number so far.

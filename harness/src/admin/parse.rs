@@ -3,6 +3,8 @@
 //! Nothing here trusts the server under test: what cannot be read is an error that quotes it, never a panic. Fields
 //! that a version does not know are absent; fields that nobody here knows are ignored.
 
+use std::cell::Cell;
+
 use thiserror::Error;
 
 /// How many slots there are.
@@ -210,7 +212,7 @@ pub struct ClusterInfo {
 
 /// Reads CLUSTER INFO.
 pub fn cluster_info(text: &str) -> Result<ClusterInfo, ParseError> {
-    let fields = Fields { what: "CLUSTER INFO", text };
+    let fields = Fields::of("CLUSTER INFO", text);
     Ok(ClusterInfo {
         ok: fields.text("cluster_state")? == "ok",
         slots_assigned: fields.number("cluster_slots_assigned")?,
@@ -261,9 +263,9 @@ pub struct ReplicaLine {
 
 /// Reads INFO replication, or a whole INFO that holds it.
 pub fn replication_info(text: &str) -> Result<ReplicationInfo, ParseError> {
-    let fields = Fields { what: "INFO replication", text };
-    let role = fields.text("role")?;
-    let master_address = match fields.find("master_host") {
+    let fields = Fields::of("INFO replication", text);
+    let master = fields.text("role")? == "master";
+    let master_address = match if master { None } else { fields.find("master_host") } {
         Some(host) => Some((host.to_owned(), fields.number("master_port")?)),
         None => None,
     };
@@ -274,22 +276,22 @@ pub fn replication_info(text: &str) -> Result<ReplicationInfo, ParseError> {
         }
     }
     Ok(ReplicationInfo {
-        master: role == "master",
+        master,
         replicas,
         master_address,
-        link_up: fields.find("master_link_status") == Some("up"),
-        sync_in_progress: fields.find("master_sync_in_progress") == Some("1"),
+        link_up: !master && fields.find("master_link_status") == Some("up"),
+        sync_in_progress: !master && fields.find("master_sync_in_progress") == Some("1"),
         replid: fields.text("master_replid")?.to_owned(),
-        offset: fields.signed("master_repl_offset")?,
         replid2: fields.text("master_replid2")?.to_owned(),
+        offset: fields.signed("master_repl_offset")?,
         second_offset: fields.number("second_repl_offset")?,
     })
 }
 
 /// `None` if the line is not a replica's.
 fn replica_line(line: &str) -> Option<Result<ReplicaLine, ParseError>> {
-    let (name, values) = line.trim_end().split_once(':')?;
-    let number = name.strip_prefix("slave").or_else(|| name.strip_prefix("replica"))?;
+    let rest = line.strip_prefix("slave").or_else(|| line.strip_prefix("replica"))?;
+    let (number, values) = rest.trim_end().split_once(':')?;
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -325,18 +327,37 @@ fn replica_line(line: &str) -> Option<Result<ReplicaLine, ParseError>> {
 
 /// One `name:value` line of an INFO-shaped text.
 pub fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_end)
+    let mut rest = text;
+    loop {
+        let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len());
+        let line = &rest[..end];
+        if let Some(value) = line.strip_prefix(name).and_then(|line| line.strip_prefix(':')) {
+            return Some(value.trim_end());
+        }
+        rest = rest.get(end + 1..)?;
+    }
 }
 
-/// An INFO-shaped text whose missing fields are errors.
+/// An INFO-shaped text whose missing fields are errors. Fields are best asked for in the order in which they stand there:
+/// each is looked for behind the one before.
 struct Fields<'t> {
     what: &'static str,
     text: &'t str,
+    /// Behind the field that was found last.
+    next: Cell<usize>,
 }
 
 impl<'t> Fields<'t> {
+    const fn of(what: &'static str, text: &'t str) -> Self {
+        Self { what, text, next: Cell::new(0) }
+    }
+
     fn find(&self, name: &str) -> Option<&'t str> {
-        info_field(self.text, name)
+        let next = self.next.get();
+        let value = info_field(&self.text[next..], name).or_else(|| info_field(self.text, name))?;
+        // Where the value ends its line does, or what was trimmed off it begins.
+        self.next.set(value.as_ptr() as usize - self.text.as_ptr() as usize + value.len());
+        Some(value)
     }
 
     fn text(&self, name: &str) -> Result<&'t str, ParseError> {

@@ -1,8 +1,10 @@
 //! From the fabric's tape of the cluster bus to the lines of `bus.jsonl`.
 
+use std::collections::BTreeMap;
+
 use slotstorm_checker::record::{BusLine, Nanos};
 use slotstorm_checker::wire::{Digest, Place};
-use slotstorm_fabric::{BusPassed, BusTape};
+use slotstorm_fabric::{BusPassed, BusTape, Endpoint};
 
 /// The frames are counted into the file this often.
 const TALLY_EVERY: Nanos = 10_000_000_000;
@@ -12,12 +14,13 @@ pub struct BusLines {
     digest: Digest,
     /// When the frames were counted last.
     tallied: Nanos,
+    names: BTreeMap<Endpoint, String>,
 }
 
 impl BusLines {
     /// `node_timeout` is cluster-node-timeout.
     pub fn new(node_timeout: Nanos) -> Self {
-        Self { digest: Digest::new(node_timeout), tallied: 0 }
+        Self { digest: Digest::new(node_timeout), tallied: 0, names: BTreeMap::new() }
     }
 
     /// Appends what a tape holds; answers the time of its end.
@@ -29,11 +32,13 @@ impl BusLines {
                 BusPassed::Opened => self.digest.opened(piece.time, piece.conn),
                 BusPassed::Closed => self.digest.closed(piece.conn),
                 BusPassed::Bytes(bytes) => {
-                    let (from, to) = (piece.from.to_string(), piece.to.to_string());
+                    for end in [piece.from, piece.to] {
+                        self.names.entry(end).or_insert_with(|| end.to_string());
+                    }
                     let place = Place {
                         time: piece.time,
-                        from: &from,
-                        to: &to,
+                        from: &self.names[&piece.from],
+                        to: &self.names[&piece.to],
                         conn: piece.conn,
                         dialled: piece.dialled,
                     };

@@ -1,6 +1,7 @@
 //! `slotstorm run --backend sim`: the storm in virtual time, its folder as a real run's.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -65,8 +66,9 @@ pub fn storm(
     let write = || -> anyhow::Result<()> {
         write_plan(folder.path(), plan, storm_text)?;
         fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&info)?)?;
-        for (name, bytes) in simulated.tape.files() {
-            fs::write(folder.path().join(name), bytes)?;
+        for (name, pieces) in simulated.tape.files() {
+            let mut file = fs::File::create(folder.path().join(name))?;
+            pieces.iter().try_for_each(|piece| file.write_all(piece))?;
         }
         for (node, log) in (1..).zip(&simulated.logs) {
             fs::write(folder.log(node), log)?;

@@ -2,10 +2,11 @@
 //! its own, ten times a second and more often while a fault holds. Views go to the record, role changes to
 //! whoever listens.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 use slotstorm_checker::record::{Nanos, Seen, View};
@@ -19,6 +20,7 @@ mod whole;
 
 pub use model::{ClusterModel, NodeModel, holds, node_name};
 pub use reading::Names;
+use reading::Reader;
 pub use whole::whole;
 
 const MS: Nanos = 1_000_000;
@@ -97,6 +99,11 @@ impl Observer {
                 shared: Rc::clone(&shared),
                 number,
                 line: None,
+                reader: Reader::default(),
+                questions: [
+                    reading::questions(reading::QUESTIONS),
+                    reading::questions(reading::QUESTIONS.into_iter().chain([reading::FIRST_QUESTION])),
+                ],
             };
             world.spawn(poller.run());
         }
@@ -130,6 +137,9 @@ struct Poller<W: World> {
     shared: Rc<Shared>,
     number: u16,
     line: Option<Line>,
+    reader: Reader,
+    /// The questions of a poll; of the first one on a connection.
+    questions: [Vec<u8>; 2],
 }
 
 /// The connection to the node.
@@ -141,7 +151,7 @@ struct Line {
     run_id: Option<String>,
     /// How many answers the poll under way asked for, and those that came.
     asked: usize,
-    answers: Vec<String>,
+    answers: Vec<Bytes>,
     /// Answers of polls that were given up, still to come: they are skipped, so that no view is older than
     /// its poll.
     stale: usize,
@@ -216,8 +226,8 @@ impl<W: World> Poller<W> {
                 && !asked
             {
                 asked = true;
-                let (link, questions) = (line.link, line.ask());
-                self.mailbox.send(link, questions);
+                let first = line.ask();
+                self.mailbox.send(line.link, self.questions[usize::from(first)].clone());
             }
             let Some(event) = self.mailbox.next(deadline).await else {
                 let why = match &mut self.line {
@@ -251,12 +261,17 @@ impl<W: World> Poller<W> {
                     }
                     if asked && line.answers.len() == line.asked {
                         if line.run_id.is_none() {
-                            line.run_id = line.answers.pop().map(|answer| reading::run_id(&answer));
+                            line.run_id = line.answers.pop().map(|answer| reading::run_id(&text_of(&answer)));
                         }
                         let answers = std::mem::take(&mut line.answers);
-                        let answers: [String; 3] = answers.try_into().expect("just counted");
+                        let texts: [_; 3] = std::array::from_fn(|at| text_of(&answers[at]));
                         let run_id = line.run_id.as_deref().unwrap_or_default();
-                        return match reading::read(&answers, run_id, &self.shared.names) {
+                        let read = self.reader.read(
+                            texts.each_ref().map(|text| &**text),
+                            run_id,
+                            &self.shared.names,
+                        );
+                        return match read {
                             Ok(seen) => Polled::Answered(Box::new(seen)),
                             Err(error) => Polled::Silent(error.to_string()),
                         };
@@ -268,20 +283,12 @@ impl<W: World> Poller<W> {
 }
 
 impl Line {
-    /// The questions of a poll that begins now.
-    fn ask(&mut self) -> Vec<u8> {
-        let first = self.run_id.is_none().then_some(reading::FIRST_QUESTION);
-        let mut bytes = Vec::new();
+    /// A poll begins; true if it is the first one, which asks one question more.
+    fn ask(&mut self) -> bool {
+        let first = self.run_id.is_none();
         self.answers.clear();
-        self.asked = 0;
-        for question in reading::QUESTIONS.into_iter().chain(first) {
-            self.asked += 1;
-            bytes.extend_from_slice(format!("*{}\r\n", question.len()).as_bytes());
-            for word in question {
-                bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
-            }
-        }
-        bytes
+        self.asked = reading::QUESTIONS.len() + usize::from(first);
+        first
     }
 
     /// Takes bytes in; an error if they are not the answers that were asked for.
@@ -299,7 +306,7 @@ impl Line {
             }
             match frame {
                 BytesFrame::BulkString(text) | BytesFrame::SimpleString(text) => {
-                    self.answers.push(String::from_utf8_lossy(&text).into_owned());
+                    self.answers.push(text);
                 }
                 BytesFrame::Error(text) => return Err(format!("the server answers: {text}")),
                 _ => return Err("an answer of the wrong type".into()),
@@ -310,6 +317,12 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// An answer as text: what is none is shown as it is.
+fn text_of(answer: &[u8]) -> Cow<'_, str> {
+    // The usual case is checked faster so.
+    std::str::from_utf8(answer).map_or_else(|_| String::from_utf8_lossy(answer), Cow::Borrowed)
 }
 
 /// What changed between two words of one node, if it is worth telling.

@@ -59,7 +59,7 @@ pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use slotstorm_checker::record::Row;
+    use slotstorm_checker::record::{Row, Table};
 
     use super::*;
     use crate::backend::ProcessState;
@@ -74,7 +74,7 @@ mod tests {
             ..Row::default()
         };
         let all = vec![(0, 16383)];
-        let table = vec![row("n1", None, all.clone()), row("n2", Some("n1"), Vec::new())];
+        let table = Table::from(vec![row("n1", None, all.clone()), row("n2", Some("n1"), Vec::new())]);
         let master = Seen { ok: true, master: true, slots: all, table: table.clone(), ..Seen::default() };
         let replica =
             Seen { ok: true, link_up: true, master_name: Some("n1".into()), table, ..Seen::default() };

@@ -123,7 +123,7 @@ fn views() -> Vec<View> {
                 epoch: if node.shard == 0 && taken { 7 } else { u64::from(node.shard) + 1 },
                 slots: if master { node.slots.clone() } else { Vec::new() },
                 master_name: (!master).then(|| if node.shard == 0 { "n4" } else { "n2" }.to_owned()),
-                table: vec![Row { node: "n1".into(), flags: flags.into(), ..Row::default() }],
+                table: vec![Row { node: "n1".into(), flags: flags.into(), ..Row::default() }].into(),
                 ..Seen::default()
             };
             let silent = down || paused;

@@ -133,7 +133,11 @@ impl LinkState {
             if expected != Expected::Nothing {
                 self.expected.push_back((expected, now));
             }
-            self.outgoing.extend_from_slice(&bytes);
+            if self.outgoing.is_empty() {
+                self.outgoing = bytes;
+            } else {
+                self.outgoing.extend_from_slice(&bytes);
+            }
         } else {
             self.waiting.push_back((expected, bytes));
         }
@@ -208,11 +212,21 @@ impl LinkState {
 /// A command as a RESP array of bulk strings.
 pub(super) fn encode(args: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + args.iter().map(|arg| arg.len() + 16).sum::<usize>());
-    out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
+    put_length(&mut out, b'*', args.len());
     for arg in args {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        put_length(&mut out, b'$', arg.len());
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+fn put_length(out: &mut Vec<u8>, kind: u8, length: usize) {
+    out.push(kind);
+    match u8::try_from(length) {
+        // Nearly all are.
+        Ok(digit @ 0..10) => out.push(b'0' + digit),
+        _ => out.extend_from_slice(length.to_string().as_bytes()),
+    }
+    out.extend_from_slice(b"\r\n");
 }

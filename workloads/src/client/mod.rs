@@ -338,13 +338,12 @@ impl ClusterClient {
             self.place(now, id);
         }
         let dead_after = self.options.op_timeout_ns * DEAD_LINK_TIMEOUTS;
-        let dead: Vec<Link> = self
-            .links
-            .iter()
-            .filter(|(_, state)| state.oldest_expected().is_some_and(|sent| sent + dead_after <= now))
-            .map(|(link, _)| *link)
-            .collect();
-        for link in dead {
+        let is_dead =
+            |state: &LinkState| state.oldest_expected().is_some_and(|sent| sent + dead_after <= now);
+        let dead = |links: &BTreeMap<Link, LinkState>| {
+            links.iter().find(|(_, state)| is_dead(state)).map(|(link, _)| *link)
+        };
+        while let Some(link) = dead(&self.links) {
             self.steps.push_back(Step::Close { link });
             self.closed(now, link, "silent for too long, closed by the client");
         }

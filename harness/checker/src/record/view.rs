@@ -1,6 +1,9 @@
 //! `views.jsonl`: what each node believes, polled over its real address, never through the proxy.
 
-use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Nanos;
 
@@ -56,7 +59,56 @@ pub struct Seen {
     /// INFO's `process_id` or `run_id`: changes with each start.
     pub run_id: String,
     /// Its table of all nodes, itself included, sorted by name.
-    pub table: Vec<Row>,
+    pub table: Table,
+}
+
+/// A node's table. Most polls show the one of the poll before: then both share it.
+#[derive(Clone, Debug, Default, Eq)]
+pub struct Table(Arc<Vec<Row>>);
+
+impl From<Vec<Row>> for Table {
+    fn from(rows: Vec<Row>) -> Self {
+        Self(Arc::new(rows))
+    }
+}
+
+impl Deref for Table {
+    type Target = Vec<Row>;
+    fn deref(&self) -> &Vec<Row> {
+        &self.0
+    }
+}
+
+impl DerefMut for Table {
+    fn deref_mut(&mut self) -> &mut Vec<Row> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<'a> IntoIterator for &'a Table {
+    type Item = &'a Row;
+    type IntoIter = std::slice::Iter<'a, Row>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Serialize for Table {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::from)
+    }
 }
 
 /// One row of a node's table.

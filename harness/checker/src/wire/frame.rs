@@ -262,21 +262,19 @@ fn header(bytes: &[u8]) -> Result<Header<'_>, FrameFault> {
 fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
     let count = be(bytes, 14, 2) as usize;
     let entries = payload.get(..count * GOSSIP).ok_or(FrameFault::Length)?;
-    let nodes = entries
-        .chunks_exact(GOSSIP)
-        .map(|entry| {
-            let ip = &entry[48..94];
-            Ok(Gossip {
-                id: id(&entry[..ID])?,
-                ping_sent: be(entry, 40, 4) as u32,
-                pong_received: be(entry, 44, 4) as u32,
-                ip: &ip[..ip.iter().position(|&byte| byte == 0).unwrap_or(ip.len())],
-                port: be(entry, 94, 2) as u16,
-                bus_port: be(entry, 96, 2) as u16,
-                flags: be(entry, 98, 2) as u16,
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let mut nodes = Vec::with_capacity(count);
+    for entry in entries.chunks_exact(GOSSIP) {
+        let ip = &entry[48..94];
+        nodes.push(Gossip {
+            id: id(&entry[..ID])?,
+            ping_sent: be(entry, 40, 4) as u32,
+            pong_received: be(entry, 44, 4) as u32,
+            ip: &ip[..ip.iter().position(|&byte| byte == 0).unwrap_or(ip.len())],
+            port: be(entry, 94, 2) as u16,
+            bus_port: be(entry, 96, 2) as u16,
+            flags: be(entry, 98, 2) as u16,
+        });
+    }
     let mut rest = &payload[count * GOSSIP..];
     let announced = be(bytes, 2214, 2);
     let has_extensions = bytes[2253] & 4 != 0;
@@ -298,20 +296,33 @@ fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
 }
 
 fn id(bytes: &[u8]) -> Result<&str, FrameFault> {
+    let Ok(all) = <&[u8; ID]>::try_from(bytes) else { return Err(FrameFault::Id) };
+    // All of them, whatever the first ones are: so they are looked at together.
     let sound =
-        bytes.len() == ID && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    std::str::from_utf8(bytes).ok().filter(|_| sound).ok_or(FrameFault::Id)
+        all.iter().fold(true, |sound, byte| sound & (byte.is_ascii_lowercase() | byte.is_ascii_digit()));
+    std::str::from_utf8(all).ok().filter(|_| sound).ok_or(FrameFault::Id)
 }
 
+#[inline]
 fn be(bytes: &[u8], at: usize, len: usize) -> u64 {
     bytes[at..at + len].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
-/// A bitmap's slots as inclusive ranges.
+/// A bitmap's slots as inclusive ranges: a byte at a time, since nearly all are empty or full.
 pub(super) fn ranges(bitmap: &[u8]) -> Vec<(u16, u16)> {
-    slots::ranges_of(
-        (0..slots::SLOTS).filter(|slot| {
-            bitmap.get(usize::from(slot / 8)).is_some_and(|byte| byte & (1 << (slot % 8)) != 0)
-        }),
-    )
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    let mut add = |first: u16, last: u16| match ranges.last_mut() {
+        Some((_, end)) if *end + 1 == first => *end = last,
+        _ => ranges.push((first, last)),
+    };
+    for (first, &byte) in (0..slots::SLOTS).step_by(8).zip(bitmap) {
+        match byte {
+            0 => {}
+            0xff => add(first, first + 7),
+            _ => (first..first + 8)
+                .filter(|slot| byte & (1 << (slot % 8)) != 0)
+                .for_each(|slot| add(slot, slot)),
+        }
+    }
+    ranges
 }

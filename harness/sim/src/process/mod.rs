@@ -43,6 +43,8 @@ pub(crate) struct Surroundings<'a> {
     pub events: &'a mut Events,
     pub network: &'a mut Network,
     pub exited: &'a mut Vec<Exited>,
+    /// Processes that look at what has come as soon as this event is over, by node and generation.
+    pub due: &'a mut VecDeque<(u16, u32)>,
 }
 
 /// A machine: disk, clock, and at times a process.
@@ -81,7 +83,10 @@ struct Process {
     done: Vec<Done>,
     /// It computes until then.
     free_at: Nanos,
+    /// When it looks next.
     wake_at: Option<Nanos>,
+    /// When the queue wakes it next. Its deadline mostly is the one of the turn before: one event does for all of them.
+    queued_at: Option<Nanos>,
     exit: Option<i32>,
     said_ready: bool,
 }
@@ -158,7 +163,7 @@ impl Machine {
     pub fn change_clock(&mut self, around: &mut Surroundings<'_>, change: impl FnOnce(Nanos, &mut Clock)) {
         change(around.now, &mut self.clock);
         // The deadline it sleeps until may now be at another time.
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     /// False if one runs already.
@@ -212,11 +217,12 @@ impl Machine {
             done: Vec::new(),
             free_at: around.now,
             wake_at: None,
+            queued_at: None,
             exit: None,
             said_ready: false,
         }));
         around.network.set_listening(self.number, true);
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     /// kill -9, or a crash.
@@ -243,7 +249,7 @@ impl Machine {
             // It has not set its signal handlers yet.
             None => return self.end("killed by signal 15", around),
         }
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     pub fn stop(&mut self) {
@@ -261,7 +267,7 @@ impl Machine {
         if let Some(process) = &mut self.process {
             process.wake_at = None;
         }
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     /// The network has something for the process.
@@ -274,7 +280,7 @@ impl Machine {
             return;
         };
         process.pending.push_back(Pending::Network(notice));
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     pub fn disk_step(&mut self, generation: u32, around: &mut Surroundings<'_>) {
@@ -288,7 +294,7 @@ impl Machine {
         }
         process.pending.extend(process.done.drain(..).map(Pending::Disk));
         self.begin_disk(around);
-        self.wake_by(around.now, around.events);
+        self.wake_by(around.now, around);
     }
 
     pub fn saver_step(&mut self, generation: u32, id: SnapshotId, around: &mut Surroundings<'_>) {
@@ -302,7 +308,7 @@ impl Machine {
         }
         if let Some(done) = done {
             process.pending.push_back(Pending::Saver(done));
-            self.wake_by(around.now, around.events);
+            self.wake_by(around.now, around);
         }
     }
 
@@ -312,10 +318,12 @@ impl Machine {
             return;
         }
         let Some(process) = &mut self.process else { return };
-        if process.wake_at != Some(around.now) {
-            return; // it woke earlier
+        process.queued_at = process.queued_at.filter(|at| *at > around.now);
+        match process.wake_at {
+            Some(at) if at > around.now => return self.queue_wake(at, around), // it woke earlier, and has a new deadline
+            Some(_) => process.wake_at = None,
+            None => return,
         }
-        process.wake_at = None;
         let mut turn = Turn {
             process,
             disk: &mut self.disk,
@@ -355,7 +363,7 @@ impl Machine {
             process.node.next_deadline().map(|at| self.clock.when(at, process.boot).max(process.free_at))
         };
         if let Some(at) = at {
-            self.wake_by(at, around.events);
+            self.wake_by(at, around);
         }
     }
 
@@ -421,12 +429,24 @@ impl Machine {
     }
 
     /// The process looks at `at` at the latest, but not while it computes.
-    fn wake_by(&mut self, at: Nanos, events: &mut Events) {
+    fn wake_by(&mut self, at: Nanos, around: &mut Surroundings<'_>) {
         let Some(process) = &mut self.process else { return };
         let at = at.max(process.free_at);
         if process.wake_at.is_none_or(|set| at < set) {
             process.wake_at = Some(at);
-            events.push(at, Event::Wake { node: self.number, generation: self.generation });
+            if at <= around.now {
+                around.due.push_back((self.number, self.generation));
+            } else {
+                self.queue_wake(at, around);
+            }
+        }
+    }
+
+    fn queue_wake(&mut self, at: Nanos, around: &mut Surroundings<'_>) {
+        let Some(process) = &mut self.process else { return };
+        if process.queued_at.is_none_or(|queued| at < queued) {
+            process.queued_at = Some(at);
+            around.events.push(at, Event::Wake { node: self.number, generation: self.generation });
         }
     }
 }
@@ -746,7 +766,7 @@ impl Process {
 
 /// What may leave now, at most `room` bytes.
 fn gather(outbox: &Outbox, durable: Ticket, room: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(outbox.len().min(room));
     for slice in outbox.sendable(durable, WRITE_SLICES) {
         let fits = slice.len().min(room - bytes.len());
         bytes.extend_from_slice(&slice[..fits]);

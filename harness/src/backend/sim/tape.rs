@@ -1,9 +1,11 @@
 //! What a simulated run leaves behind: the text of a run's folder, or, where thousands of storms are only judged, the
 //! judge's own form of it.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 
-use slotstorm_checker::record::{BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, View};
+use slotstorm_checker::record::{
+    BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, Table, View,
+};
 use slotstorm_fabric::BusTape;
 
 use crate::backend::bus_lines::BusLines;
@@ -33,11 +35,21 @@ enum Form {
 /// The growing files of a run's folder.
 #[derive(Default)]
 struct Text {
-    history: Vec<u8>,
-    views: Vec<u8>,
-    stream: Vec<u8>,
-    bus: Vec<u8>,
+    history: Pieces,
+    views: Pieces,
+    stream: Pieces,
+    bus: Pieces,
+    /// By node: its last table and the text of that one, which most views show again.
+    tables: BTreeMap<String, (Table, Vec<u8>)>,
 }
+
+/// A text that grows without being moved: fresh memory costs more than what is written to it.
+#[derive(Default)]
+struct Pieces(Vec<Vec<u8>>);
+
+const PIECE_BYTES: usize = 256 * 1024;
+/// Longer than nearly every line.
+const LINE_BYTES: usize = 8 * 1024;
 
 impl Tape {
     pub fn new(keep: Keep, info: &RunInfo) -> Self {
@@ -55,7 +67,9 @@ impl Tape {
 
     pub fn event(&mut self, event: Event) {
         match &mut self.form {
-            Form::Text(text) => put(&mut text.history, &event),
+            Form::Text(text) => {
+                put(&mut text.history, &event);
+            }
             Form::Record(builder) => {
                 builder.event(event).unwrap_or_else(|why| unreachable!("the driver records {why}"));
             }
@@ -64,14 +78,16 @@ impl Tape {
 
     pub fn view(&mut self, view: View) {
         match &mut self.form {
-            Form::Text(text) => put(&mut text.views, &view),
+            Form::Text(text) => text.view(view),
             Form::Record(builder) => builder.view(view),
         }
     }
 
     pub fn stream(&mut self, line: &StreamLine) {
         match &mut self.form {
-            Form::Text(text) => put(&mut text.stream, line),
+            Form::Text(text) => {
+                put(&mut text.stream, line);
+            }
             Form::Record(builder) => builder.stream(line.clone()),
         }
     }
@@ -87,15 +103,15 @@ impl Tape {
         self.put_bus_lines();
     }
 
-    /// The files of a run's folder, name and content; none if only the record was kept.
-    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
+    /// The files of a run's folder, name and content in pieces; none if only the record was kept.
+    pub fn files(&self) -> Vec<(&'static str, &[Vec<u8>])> {
         match &self.form {
             Form::Record(_) => Vec::new(),
             Form::Text(text) => vec![
-                ("history.jsonl", &text.history),
-                ("views.jsonl", &text.views),
-                ("stream.jsonl", &text.stream),
-                ("bus.jsonl", &text.bus),
+                ("history.jsonl", &text.history.0),
+                ("views.jsonl", &text.views.0),
+                ("stream.jsonl", &text.stream.0),
+                ("bus.jsonl", &text.bus.0),
             ],
         }
     }
@@ -111,16 +127,91 @@ impl Tape {
     fn put_bus_lines(&mut self) {
         for line in self.lines.drain(..) {
             match &mut self.form {
-                Form::Text(text) => put(&mut text.bus, &line),
+                Form::Text(text) => {
+                    put(&mut text.bus, &line);
+                }
                 Form::Record(builder) => builder.bus(line),
             }
         }
     }
 }
 
-fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+/// Appends a line; answers the piece that ends with it.
+fn put<'a>(out: &'a mut Pieces, value: &impl serde::Serialize) -> &'a mut Vec<u8> {
+    let out = out.with_room();
     serde_json::to_writer(&mut *out, value)
         .unwrap_or_else(|error| unreachable!("lines have only string keys: {error}"));
-    // Writing to memory does not fail.
-    let _ = out.write_all(b"\n");
+    out.push(b'\n');
+    out
+}
+
+impl Text {
+    fn view(&mut self, mut view: View) {
+        let (Some(seen), None) = (&mut view.seen, &view.error) else {
+            put(&mut self.views, &view);
+            return;
+        };
+        let table = std::mem::take(&mut seen.table);
+        let (known, text) = self.tables.entry(view.node.clone()).or_default();
+        if *known != table || text.is_empty() {
+            *text = serde_json::to_vec(&table)
+                .unwrap_or_else(|error| unreachable!("a table has only string keys: {error}"));
+            *known = table;
+        }
+        // The table is the last thing in a line: the empty one gives way to it.
+        let end = b"[]}}\n";
+        let lines = put(&mut self.views, &view);
+        debug_assert!(lines.ends_with(end));
+        lines.truncate(lines.len() - end.len());
+        lines.extend_from_slice(text);
+        lines.extend_from_slice(&end[2..]);
+    }
+}
+
+impl Pieces {
+    fn with_room(&mut self) -> &mut Vec<u8> {
+        if self.0.last().is_none_or(|piece| piece.capacity() - piece.len() < LINE_BYTES) {
+            self.0.push(Vec::with_capacity(PIECE_BYTES));
+        }
+        self.0.last_mut().unwrap_or_else(|| unreachable!("there is one now"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotstorm_checker::record::{Row, Seen};
+
+    use super::*;
+
+    #[test]
+    fn views_are_written_as_they_are_whatever_their_tables_were_before() {
+        let table = |epochs: &[u64]| -> Table {
+            let row = |epoch: &u64| Row { node: "n1".into(), epoch: *epoch, ..Row::default() };
+            epochs.iter().map(row).collect::<Vec<_>>().into()
+        };
+        let answered = |node: &str, table: Table| View {
+            node: node.into(),
+            seen: Some(Seen { table, replid: "[]}}".into(), ..Seen::default() }),
+            ..View::default()
+        };
+        let silent = View { node: "n1".into(), error: Some("no answer".into()), ..View::default() };
+        let views = [
+            answered("n1", table(&[])),
+            answered("n1", table(&[1, 2])),
+            answered("n2", table(&[7])),
+            answered("n1", table(&[1, 2])),
+            silent,
+            answered("n1", table(&[1, 3])),
+            answered("n1", table(&[])),
+        ];
+        let (mut text, mut expected) = (Text::default(), String::new());
+        // As many as fill several pieces.
+        for view in views.iter().cycle().take(4000) {
+            expected += &serde_json::to_string(view).unwrap();
+            expected.push('\n');
+            text.view(view.clone());
+        }
+        assert!(text.views.0.len() > 2);
+        assert_eq!(String::from_utf8(text.views.0.concat()).unwrap(), expected);
+    }
 }

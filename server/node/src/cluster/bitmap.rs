@@ -24,10 +24,16 @@ impl SlotBitmap {
     /// From the wire; every pattern of 2048 bytes is a valid set. Bytes that are missing count as zero.
     pub fn from_wire(wire: &[u8]) -> Self {
         let mut bytes = Box::new([0; Self::BYTES]);
-        for (to, from) in bytes.iter_mut().zip(wire) {
-            *to = *from;
-        }
-        let count = bytes.iter().map(|byte| byte.count_ones() as u16).sum();
+        let given = wire.len().min(Self::BYTES);
+        bytes[..given].copy_from_slice(&wire[..given]);
+        let (words, _) = bytes.as_chunks::<8>();
+        // Most words are empty or full, and not every processor counts bits by itself.
+        let count = words.iter().map(|word| match u64::from_le_bytes(*word) {
+            0 => 0,
+            u64::MAX => 64,
+            word => word.count_ones() as u16,
+        });
+        let count = count.sum();
         Self { bytes, count }
     }
 
@@ -83,7 +89,7 @@ impl SlotBitmap {
 
     /// As [`Self::ranges`]. Steps over 64 slots at a time: every header is compared and every table printed
     /// by it.
-    fn runs(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+    pub fn runs(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
         let mut from = if self.is_empty() { SLOTS } else { 0 };
         std::iter::from_fn(move || {
             let first = self.next_from(from, false)?;
@@ -97,9 +103,8 @@ impl SlotBitmap {
     fn next_from(&self, from: u16, inverted: bool) -> Option<u16> {
         let mut at = from;
         while at < SLOTS {
-            let start = usize::from(at / 64) * 8;
-            let bytes = self.bytes.get(start..start + 8)?;
-            let mut word = bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+            let (words, _) = self.bytes.as_chunks::<8>();
+            let mut word = u64::from_le_bytes(*words.get(usize::from(at / 64))?);
             if inverted {
                 word = !word;
             }

@@ -71,6 +71,20 @@ impl NodeFlags {
         }
     }
 
+    /// Appends the comma list.
+    pub fn put_words(self, text: &mut Vec<u8>) {
+        let before = text.len();
+        for (_, word) in Self::WORDS.iter().filter(|(flag, _)| self.any(*flag)) {
+            if text.len() > before {
+                text.push(b',');
+            }
+            text.extend_from_slice(word.as_bytes());
+        }
+        if text.len() == before {
+            text.extend_from_slice(b"noflags");
+        }
+    }
+
     /// From the comma list of a nodes.conf line; the unknown word if there is one. valkey's words are
     /// accepted.
     pub fn parse(list: &str) -> Result<Self, String> {
@@ -104,16 +118,8 @@ impl BitOrAssign for NodeFlags {
 
 impl fmt::Display for NodeFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        for (flag, word) in Self::WORDS {
-            if self.any(flag) {
-                if !first {
-                    f.write_str(",")?;
-                }
-                first = false;
-                f.write_str(word)?;
-            }
-        }
-        if first { f.write_str("noflags") } else { Ok(()) }
+        let mut words = Vec::new();
+        self.put_words(&mut words);
+        f.write_str(std::str::from_utf8(&words).unwrap_or_default())
     }
 }

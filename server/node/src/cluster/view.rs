@@ -1,43 +1,62 @@
 //! The table as clients see it: CLUSTER NODES, SLOTS, SHARDS, INFO, LINKS.
 
-use std::fmt::Write;
+use std::io::Write;
 
 use super::bus::PacketType;
-use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeIdx, Reply, SLOTS, Turn};
+use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeIdx, Reply, Turn};
+use crate::keyspace::number::IntText;
+
+/// About as long as a line of CLUSTER NODES is, and the text of CLUSTER INFO.
+const LINE_BYTES: usize = 160;
+const INFO_BYTES: usize = 768;
 
 impl Cluster {
     /// CLUSTER NODES; `handshakes`: with nodes that are still being met (not in nodes.conf).
     pub fn nodes_text(&self, handshakes: bool, turn: &Turn<'_>) -> String {
-        let mut text = String::new();
+        let mut text = Vec::with_capacity(self.nodes.len() * LINE_BYTES);
         for idx in self.nodes.by_id() {
             if handshakes || !self.nodes.get(idx).in_handshake() {
-                text.push_str(&self.node_line(idx, turn));
-                text.push('\n');
+                self.put_node_line(&mut text, idx, turn);
+                text.push(b'\n');
             }
         }
-        text
+        as_text(text)
     }
 
     /// One line of CLUSTER NODES, without its end.
     pub(super) fn node_line(&self, idx: NodeIdx, turn: &Turn<'_>) -> String {
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        self.put_node_line(&mut line, idx, turn);
+        as_text(line)
+    }
+
+    /// Without the formatting machinery: monitors ask for the table all the time.
+    fn put_node_line(&self, line: &mut Vec<u8>, idx: NodeIdx, turn: &Turn<'_>) {
         let node = self.nodes.get(idx);
-        let mut line = format!("{} {}:{}@{}", node.id, node.ip, node.port, node.cport);
+        line.extend_from_slice(node.id.as_bytes());
+        line.push(b' ');
+        line.extend_from_slice(node.ip.as_bytes());
+        put(line, ":", node.port.into());
+        put(line, "@", node.cport.into());
         if !node.hostname.is_empty() {
-            let _ = write!(line, ",{}", node.hostname);
+            line.push(b',');
+            line.extend_from_slice(node.hostname.as_bytes());
         }
+        line.push(b' ');
+        node.flags.put_words(line);
         let master = node.master.map(|master| self.nodes.get(master));
-        let _ = write!(
-            line,
-            " {} {} {} {} {} {}",
-            node.flags,
-            master.map_or("-", |master| master.id.as_str()),
-            turn.wall_ms(node.ping_sent),
-            turn.wall_ms(node.pong_received),
-            master.unwrap_or(node).config_epoch,
-            if idx == MYSELF || node.outbound.is_some() { "connected" } else { "disconnected" },
-        );
-        for (first, last) in node.slots.ranges() {
-            let _ = if first == last { write!(line, " {first}") } else { write!(line, " {first}-{last}") };
+        line.push(b' ');
+        line.extend_from_slice(master.map_or(&b"-"[..], |master| master.id.as_bytes()));
+        put(line, " ", turn.wall_ms(node.ping_sent));
+        put(line, " ", turn.wall_ms(node.pong_received));
+        put(line, " ", master.unwrap_or(node).config_epoch);
+        let connected = idx == MYSELF || node.outbound.is_some();
+        line.extend_from_slice(if connected { &b" connected"[..] } else { b" disconnected" });
+        for (first, last) in node.slots.runs() {
+            put(line, " ", first.into());
+            if first != last {
+                put(line, "-", last.into());
+            }
         }
         if idx == MYSELF {
             let migrating = self.slots.migrating.iter().map(|(slot, peer)| (slot, "->-", peer));
@@ -48,7 +67,6 @@ impl Cluster {
                 let _ = write!(line, " [{slot}{arrow}{}]", self.nodes.get(*peer).id);
             }
         }
-        line
     }
 
     /// CLUSTER INFO.
@@ -63,49 +81,58 @@ impl Cluster {
             }
         }
         let assigned = self.slots.assigned();
-        let mut text = format!(
-            "cluster_state:{}\r\ncluster_slots_assigned:{assigned}\r\ncluster_slots_ok:{}\r\n\
-             cluster_slots_pfail:{pfail}\r\ncluster_slots_fail:{fail}\r\ncluster_known_nodes:{}\r\n\
-             cluster_size:{}\r\ncluster_current_epoch:{}\r\ncluster_my_epoch:{}\r\n",
-            if self.state.is_ok() { "ok" } else { "fail" },
-            assigned - pfail - fail,
-            self.nodes.len(),
-            self.state.size(),
-            self.current_epoch,
-            self.my_config_epoch(),
-        );
+        let mut text = Vec::with_capacity(INFO_BYTES);
+        text.extend_from_slice(if self.state.is_ok() {
+            &b"cluster_state:ok"[..]
+        } else {
+            b"cluster_state:fail"
+        });
+        put(&mut text, "\r\ncluster_slots_assigned:", assigned.into());
+        put(&mut text, "\r\ncluster_slots_ok:", (assigned - pfail - fail).into());
+        put(&mut text, "\r\ncluster_slots_pfail:", pfail.into());
+        put(&mut text, "\r\ncluster_slots_fail:", fail.into());
+        put(&mut text, "\r\ncluster_known_nodes:", self.nodes.len() as u64);
+        put(&mut text, "\r\ncluster_size:", self.state.size() as u64);
+        put(&mut text, "\r\ncluster_current_epoch:", self.current_epoch);
+        put(&mut text, "\r\ncluster_my_epoch:", self.my_config_epoch());
+        text.extend_from_slice(b"\r\n");
         for (word, counts) in [("sent", &self.stats.sent), ("received", &self.stats.received)] {
             for (packet_type, count) in PacketType::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
-                let _ = write!(text, "cluster_stats_messages_{}_{word}:{count}\r\n", packet_type.name());
+                for part in ["cluster_stats_messages_", packet_type.name(), "_", word] {
+                    text.extend_from_slice(part.as_bytes());
+                }
+                put(&mut text, ":", *count);
+                text.extend_from_slice(b"\r\n");
             }
             let total: u64 = counts.iter().sum();
-            let _ = write!(text, "cluster_stats_messages_{word}:{total}\r\n");
+            text.extend_from_slice(b"cluster_stats_messages_");
+            text.extend_from_slice(word.as_bytes());
+            put(&mut text, ":", total);
+            text.extend_from_slice(b"\r\n");
         }
-        let _ = write!(text, "total_cluster_links_buffer_limit_exceeded:{}\r\n", self.stats.over_limit);
-        text
+        put(&mut text, "total_cluster_links_buffer_limit_exceeded:", self.stats.over_limit);
+        text.extend_from_slice(b"\r\n");
+        as_text(text)
     }
 
     /// CLUSTER SLOTS.
     pub(super) fn slots_reply(&self, turn: &Turn<'_>) -> Reply {
-        let mut entries = Vec::new();
-        let mut first = 0;
-        while first < SLOTS {
-            let owner = self.slots.owner(first);
-            let end = (first..SLOTS).find(|slot| self.slots.owner(*slot) != owner).unwrap_or(SLOTS);
-            if let Some(owner) = owner {
-                let master = self.nodes.get(owner);
-                let mut entry = vec![Reply::Integer(first.into()), Reply::Integer((end - 1).into())];
-                entry.push(self.slots_node(master));
-                let replicas = master.replicas.iter().filter(|replica| {
-                    // A replica that never synced has nothing to serve.
-                    !self.nodes.get(**replica).failed() && self.offset_of(**replica, turn) != 0
-                });
-                entry.extend(replicas.map(|replica| self.slots_node(self.nodes.get(*replica))));
-                entries.push(Reply::Array(entry));
-            }
-            first = end;
-        }
-        Reply::Array(entries)
+        let owners =
+            self.nodes.by_id().flat_map(|idx| self.nodes.get(idx).slots.runs().map(move |run| (run, idx)));
+        let mut runs: Vec<_> = owners.collect();
+        runs.sort_unstable();
+        let entry = |((first, last), owner): ((u16, u16), NodeIdx)| {
+            let master = self.nodes.get(owner);
+            let mut entry = vec![Reply::Integer(first.into()), Reply::Integer(last.into())];
+            entry.push(self.slots_node(master));
+            let replicas = master.replicas.iter().filter(|replica| {
+                // A replica that never synced has nothing to serve.
+                !self.nodes.get(**replica).failed() && self.offset_of(**replica, turn) != 0
+            });
+            entry.extend(replicas.map(|replica| self.slots_node(self.nodes.get(*replica))));
+            Reply::Array(entry)
+        };
+        Reply::Array(runs.into_iter().map(entry).collect())
     }
 
     fn slots_node(&self, node: &Node) -> Reply {
@@ -195,4 +222,15 @@ impl Cluster {
         }
         Reply::Array(links)
     }
+}
+
+/// A text and a number behind it.
+fn put(text: &mut Vec<u8>, before: &str, number: u64) {
+    text.extend_from_slice(before.as_bytes());
+    text.extend_from_slice(&IntText::unsigned(number));
+}
+
+/// What was put together from texts and numbers.
+fn as_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Integers as Redis reads and writes them: decimal, no plus sign, no leading zeros, no spaces.
 
-/// Text of an `i64`, on the stack.
+/// Text of an integer, on the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct IntText {
     bytes: [u8; 20],
@@ -21,23 +21,37 @@ impl IntText {
     }
 
     fn longer(value: i64) -> Self {
+        let mut text = Self::unsigned(value.unsigned_abs());
+        if value < 0 {
+            text.start -= 1;
+            text.bytes[usize::from(text.start)] = b'-';
+        }
+        text
+    }
+
+    /// The decimal text of what may be greater than any `i64`.
+    pub fn unsigned(value: u64) -> Self {
         let mut bytes = [0; 20];
         let mut start = bytes.len();
-        let mut rest = value.unsigned_abs();
-        loop {
-            start -= 1;
-            bytes[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+        let mut rest = value;
+        while rest >= 100 {
+            start -= 2;
+            bytes[start..start + 2].copy_from_slice(&two_digits((rest % 100) as u8));
+            rest /= 100;
         }
-        if value < 0 {
+        start -= 1;
+        let [tens, ones] = two_digits(rest as u8);
+        bytes[start] = ones;
+        if rest >= 10 {
             start -= 1;
-            bytes[start] = b'-';
+            bytes[start] = tens;
         }
         Self { bytes, start: start as u8 }
     }
+}
+
+const fn two_digits(below_100: u8) -> [u8; 2] {
+    [b'0' + below_100 / 10, b'0' + below_100 % 10]
 }
 
 impl std::ops::Deref for IntText {

@@ -7,6 +7,9 @@ use super::replicas::{Replica, Stage};
 use crate::io::Mono;
 use std::fmt::Write;
 
+/// Longer than the section of a node with a replica or two.
+const INFO_BYTES: usize = 768;
+
 /// Counters of INFO's section Stats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncCounts {
@@ -87,10 +90,12 @@ impl Replication {
 
     /// INFO's section Replication, with its heading, lines ended by CRLF. `good` replicas are shown if they matter.
     pub fn info(&self, now: Mono, good: Option<usize>) -> String {
-        let mut out = String::from("# Replication\r\n");
+        let mut out = String::with_capacity(INFO_BYTES);
+        out.push_str("# Replication\r\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
+            out.push_str(name);
             // Writing to a string cannot fail.
-            let _ = write!(out, "{name}:{value}\r\n");
+            let _ = write!(out, ":{value}\r\n");
         };
         let flag = |yes: bool| u8::from(yes);
         match self.link_status() {

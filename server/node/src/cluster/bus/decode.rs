@@ -135,7 +135,8 @@ fn ping(frame: &[u8], kind: PingKind) -> Result<Body, Malformed> {
     let Some(section) = frame.get(HEADER_LEN..gossip_end) else {
         return Err(Malformed::GossipCount { name, count, actual: frame.len() });
     };
-    let gossip = section.chunks_exact(GOSSIP_LEN).map(gossip_entry).collect();
+    let mut gossip = Vec::with_capacity(usize::from(count));
+    gossip.extend(section.chunks_exact(GOSSIP_LEN).map(gossip_entry));
     let mut rest = &frame[gossip_end..];
     let mut extensions = Vec::new();
     // The count of extensions means nothing without the flag (old senders leave it undefined).
@@ -187,12 +188,9 @@ fn gossip_entry(entry: &[u8]) -> Gossip {
 /// Text up to the first NUL. (The last byte of a field of fixed length is one, whatever stands there.) What could break a line of nodes.conf or a reply never gets further than this.
 fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    let clean = |byte: &u8| byte.is_ascii_alphanumeric() || b".:-_%".contains(byte);
-    if field[..end].iter().all(clean) {
-        String::from_utf8_lossy(&field[..end]).into_owned()
-    } else {
-        String::new()
-    }
+    let clean = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'_' | b'%');
+    let text = std::str::from_utf8(&field[..end]).ok().filter(|text| text.as_bytes().iter().all(clean));
+    text.unwrap_or_default().to_owned()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
