@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{Action, FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
 
