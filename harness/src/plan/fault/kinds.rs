@@ -176,7 +176,7 @@ pub static KINDS: &[Page] = &[
         does: "SIGKILL, and nodes.conf is replaced by the copy taken when the storm began (or at the last such fault on the node): a restored backup.",
         does_not: "It leaves the data as it is. Nothing happens if the file has not changed since.",
         undone_by: "Gossip teaches the node the newer epochs; its forgotten votes are forgotten for good.",
-        voids: &[EPOCHS, MAJORITIES],
+        voids: &[EPOCHS, MAJORITIES, BOUND],
         words: "target restart_after",
         example: "target = \"random node\"\nrestart_after = \"3 NT\"",
         presets: &["disk"],
