@@ -34,6 +34,9 @@ pub const SPLIT_BRAIN_BOUND: &str = "split-brain-bound";
 /// A healed cluster becomes whole by itself.
 pub const CONVERGENCE: &str = "convergence";
 
+/// What a majority is depends on every node's table: who comes back with another one voids it for all.
+const OF_ALL_NODES: [&str; 2] = ["fail-by-a-majority", "promotion-by-a-majority"];
+
 /// The class of a loss whose cause lies outside the model.
 pub const OUTSIDE_MODEL: &str = "outside-model";
 
@@ -63,7 +66,8 @@ impl Voided {
         self.0.iter().any(|void| {
             void.since <= until
                 && void.guarantees.iter().any(|it| it == guarantee)
-                && nodes.iter().any(|node| void.nodes.iter().any(|it| it == node.as_ref()))
+                && (OF_ALL_NODES.contains(&guarantee)
+                    || nodes.iter().any(|node| void.nodes.iter().any(|it| it == node.as_ref())))
         })
     }
 }

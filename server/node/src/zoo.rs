@@ -182,7 +182,7 @@ pub const SPECIMENS: &[Specimen] = &[
         Mutation::CollisionByIdAlone,
         "Z19, F-06, F-07",
         "equal claims are decided by node id alone",
-        "lost writes, invariants",
+        "lost-writes, invariants",
     ),
     specimen(
         "failover-without-catching-up",

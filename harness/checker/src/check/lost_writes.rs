@@ -73,7 +73,9 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
         let (loss, class) = judge.loss(write);
         *found.entry.by_class.entry(class.into()).or_default() += 1;
         found.lost.insert(write, class);
-        if protected(&record.ops[write as usize]) {
+        // WAIT speaks of the copies in one shard, not of a key that went to another.
+        let moved = matches!(class, "W10" | "W11" | "W12");
+        if !moved && protected(&record.ops[write as usize]) {
             let until = loss.erased_by.as_ref().map_or(record.end, |takeover| takeover.time);
             let still = judge.still_protected(&record.ops[write as usize], until);
             found.entry.protected_lost += u64::from(still);

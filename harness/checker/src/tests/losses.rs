@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{Action, FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
 
@@ -553,6 +553,17 @@ fn w11_two_copies_of_a_key_since_a_failover_tore_its_slot() {
     let lost = &verdict.checks.lost_writes;
     assert_eq!((lost.lost, lost.by_class["W11"], verdict.exit_code), (2, 2, 0), "{:#?}", lost.losses);
     assert!(lost.losses[0].proof.contains("n4 took a write of the key at 5.5"), "{}", lost.losses[0].proof);
+    let mut of_wait = torn(true, true);
+    of_wait.info.expect = Expect::Wait;
+    for op in of_wait.ops.iter_mut().filter(|op| op.is_write()) {
+        (op.wait, op.wait_wanted) = (Some(1), Some(1));
+    }
+    let lost = judge(&of_wait).checks.lost_writes;
+    assert_eq!(
+        (lost.protected > 0, lost.protected_lost),
+        (true, 0),
+        "WAIT promises nothing of the other shard"
+    );
     for (fixed, promoted) in [(false, true), (true, false)] {
         let verdict = judge(&torn(fixed, promoted));
         assert_eq!(verdict.checks.lost_writes.by_class["unexplained"], 2, "{fixed} {promoted}");

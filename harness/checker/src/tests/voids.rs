@@ -34,6 +34,19 @@ fn a_server_that_ends_over_a_full_disk_is_outside_the_model_and_another_one_is_n
     assert_eq!(verdict.exit_code, 1, "{}", verdict.reason);
 }
 
+#[test]
+fn a_node_with_an_older_table_voids_majorities_for_all_and_votes_for_itself() {
+    let mut scene = Scene::new("set");
+    scene.at(2.0).fault("roll-back-config", Vec::new());
+    voids(&mut scene, "n5", &["fail-by-a-majority", "one-vote-per-epoch"]);
+    let record = scene.at(3.0).finish();
+    let voided = crate::voids::Voided::of(&record);
+    let covers = |guarantee, node| voided.covers(guarantee, &[node], record.end);
+    assert!(covers("fail-by-a-majority", "n1") && covers("one-vote-per-epoch", "n5"));
+    assert!(!covers("one-vote-per-epoch", "n1") && !covers("promotion-by-a-majority", "n1"));
+    assert!(!voided.covers("fail-by-a-majority", &["n1"], 0), "before that it held");
+}
+
 /// n1's acknowledged write is gone though it neither failed nor was replaced.
 fn forgetful(damaged: Option<&str>) -> Scene {
     let key = Scene::key(0, 1);

@@ -66,7 +66,8 @@ const EPOCHS: &[&str] = &[
 ];
 /// A server may end or refuse to start, or come back with less.
 const DATA: &[&str] = &["no-crash", "acknowledged-writes"];
-/// Who counts the votes and reports differs from node to node.
+/// Who counts the votes and reports differs from node to node; or a master comes back as the replica that it was once, and
+/// its slots count no master until the others have told it.
 const MAJORITIES: &[&str] = &["fail-by-a-majority", "promotion-by-a-majority"];
 /// When an old master hears of the newer one, or believes that it must step down.
 const BOUND: &[&str] = &["split-brain-bound"];
@@ -175,7 +176,7 @@ pub static KINDS: &[Page] = &[
         does: "SIGKILL, and nodes.conf is replaced by the copy taken when the storm began (or at the last such fault on the node): a restored backup.",
         does_not: "It leaves the data as it is. Nothing happens if the file has not changed since.",
         undone_by: "Gossip teaches the node the newer epochs; its forgotten votes are forgotten for good.",
-        voids: &[EPOCHS],
+        voids: &[EPOCHS, MAJORITIES, BOUND],
         words: "target restart_after",
         example: "target = \"random node\"\nrestart_after = \"3 NT\"",
         presets: &["disk"],
@@ -187,7 +188,7 @@ pub static KINDS: &[Page] = &[
         does: "SIGKILL, and the last `permille` of a thousand bytes of `file` (config, aof, rdb) are cut off: a write that a power cut tore.",
         does_not: "It is no bad sector: what is left is as it was.",
         undone_by: "The server is started on it; aof-load-truncated decides whether a cut append-only file is accepted. A server that refuses to start stays down until the end of the storm, when its data (not nodes.conf) is wiped.",
-        voids: &[EPOCHS, DATA],
+        voids: &[EPOCHS, DATA, MAJORITIES],
         words: "target file permille restart_after",
         example: "target = \"random replica\"\nfile = \"aof\"\npermille = 20\nrestart_after = 1",
         presets: &["disk"],
@@ -199,7 +200,7 @@ pub static KINDS: &[Page] = &[
         does: "SIGKILL, and `count` bytes in the last tenth of `file` are changed, drawn by seed.",
         does_not: "It does not change lengths.",
         undone_by: "As truncate.",
-        voids: &[EPOCHS, DATA],
+        voids: &[EPOCHS, DATA, MAJORITIES],
         words: "target file count restart_after",
         example: "target = \"random replica\"\nfile = \"rdb\"\ncount = 3\nrestart_after = 1",
         presets: &["disk"],
