@@ -110,7 +110,7 @@ fn two_claims(record: &Record, limits: &Limits<'_>) -> Vec<Found> {
                 if slots.is_empty() {
                     continue;
                 }
-                let allowed = limits.allowed_until(older.0, &slots, since, claimed.sent);
+                let allowed = limits.allowed_until((older.0, newer.0), &slots, since, claimed.sent);
                 let entry = found.entry((older, newer, since)).or_insert_with(|| {
                     let overlap = Overlap {
                         from: claimed.sent,
@@ -202,15 +202,23 @@ struct Limits<'a> {
 impl Limits<'_> {
     /// Until when the older master may still serve these slots, which the newer one was seen to hold from `since` on, as far
     /// as windows that began by `at` say, and which of them.
-    fn allowed_until(&self, older: NodeId, slots: &[(u16, u16)], since: Nanos, at: Nanos) -> (Nanos, String) {
-        let by_claim = (self.timeline.widen(since, since + CLAIM_SLACK), String::new());
-        let by_window = self.timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
-        let by_hand =
-            self.by_hand.unheard_until(self.timeline, slots, since).map(|at| (at, "W13".to_owned()));
-        by_window
-            .into_iter()
-            .chain(by_hand)
-            .fold(by_claim, |best, one| if one.0 > best.0 { one } else { best })
+    fn allowed_until(
+        &self,
+        (older, newer): (NodeId, NodeId),
+        slots: &[(u16, u16)],
+        since: Nanos,
+        at: Nanos,
+    ) -> (Nanos, String) {
+        let timeline = self.timeline;
+        let by_claim = (timeline.widen(since, since + CLAIM_SLACK), String::new());
+        let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
+        // Epochs that nobody voted for (W13): told by pings, and by one that was cut off once it is back.
+        let by_hand = self.by_hand.unheard_until(timeline, slots, since);
+        let cut_off = timeline.isolation[usize::from(newer.0)].iter().rfind(|span| span.from <= at);
+        let back = cut_off.map(|span| timeline.widen(span.to, span.to.saturating_add(CLAIM_SLACK)));
+        let unheard = by_hand.max(back).map(|until| (until, "W13".to_owned()));
+        let later = |best: (Nanos, String), one: (Nanos, String)| if one.0 > best.0 { one } else { best };
+        by_window.into_iter().chain(unheard).fold(by_claim, later)
     }
 }
 
@@ -280,7 +288,12 @@ fn two_writers(record: &Record, limits: &Limits<'_>) -> Vec<Found> {
                 gains(timeline, pair.1).into_iter().find(|(_, gained)| slots::contains(gained, slot));
             let since = gained.map_or(rival.term.seen, |(since, _)| since);
             // It was executed at some moment of its time: it lasts if no window has any of that.
-            let allowed = limits.allowed_until(term.node, &[(slot, slot)], since, op.latest_effect());
+            let allowed = limits.allowed_until(
+                (term.node, rival.term.node),
+                &[(slot, slot)],
+                since,
+                op.latest_effect(),
+            );
             found.lasts |= op.invoked > allowed.0;
             let overlap = &mut found.overlap;
             overlap.from = overlap.from.min(op.invoked);

@@ -41,6 +41,20 @@ fn a_claim_later_than_the_bound_lasts() {
 }
 
 #[test]
+fn an_epoch_that_was_bumped_behind_a_cut_is_heard_when_the_cut_is_healed() {
+    let lasting = |bumped: bool| {
+        let mut scene = cut_off(6.5);
+        for view in scene.views.iter_mut().filter(|view| view.node == "n1" && view.sent >= 4 * SECOND) {
+            if let Some(seen) = view.seen.as_mut().filter(|_| bumped) {
+                seen.epoch = 9;
+            }
+        }
+        judge(&scene.at(8.0).heal("n1").learns("n1").at(9.0).finish()).checks.split_brain.lasting.len()
+    };
+    assert_eq!((lasting(true), lasting(false)), (0, 1));
+}
+
+#[test]
 fn a_stall_of_the_host_widens_what_a_claim_may_last() {
     let mut scene = cut_off(6.5);
     scene.stall(1600);
