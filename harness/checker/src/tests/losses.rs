@@ -5,6 +5,7 @@ use crate::record::verdict::{Loss, Validity, Verdict};
 use crate::record::{Action, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
+use crate::timeline::SECOND;
 
 /// Acknowledged by n1, and n4 never gets it.
 fn unreplicated(held: Held) -> (Scene, String) {
@@ -144,6 +145,23 @@ fn a_stall_of_the_host_widens_the_bound() {
     scene.at(2.0).isolate("n1").at(5.0).stall(1500).at(6.0).add(&key, 1, "n1").at(6.5).fails("n1");
     let record = scene.at(7.0).promote("n4").at(8.0).heal("n1").learns("n1").at(9.0).finish();
     assert_eq!(only_loss(&record).1.class, "W3");
+}
+
+#[test]
+fn a_node_that_stood_still_notices_its_isolation_later() {
+    let class = |answered: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(2.0).isolate("n1").at(6.0).add(&key, 1, "n1").at(6.5).fails("n1");
+        let still = (25 * SECOND / 10)..(4 * SECOND);
+        for view in scene.views.iter_mut().filter(|it| it.node == "n1" && still.contains(&it.sent)) {
+            if !answered {
+                (view.seen, view.error) = (None, Some("no answer to an earlier question".into()));
+            }
+        }
+        only_loss(&scene.at(7.0).promote("n4").at(8.0).heal("n1").learns("n1").at(9.0).finish()).1.class
+    };
+    assert_eq!((class(false).as_str(), class(true).as_str()), ("W3", "unexplained"));
 }
 
 #[test]

@@ -75,7 +75,8 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
                 why,
             });
         };
-        let widened = |from: Nanos, length: Nanos| widen(stalls, from, from.saturating_add(length));
+        let still = Spans::of(stalls.iter().copied().chain(silences(record, name)).collect());
+        let widened = |from: Nanos, length: Nanos| widen(&still, from, from.saturating_add(length));
         for span in &isolation[number] {
             let why = format!("{name} was cut from the majority at {}", seconds(span.from));
             add("W3", span.from, span.to.min(widened(span.from, detection)), why);
@@ -140,6 +141,23 @@ fn healed(faults: &Faults, node: NodeId) -> Vec<Span> {
         .filter(|cut| cut.effect != CutEffect::Breaks && cut.span.to != Nanos::MAX)
         .map(|cut| cut.span);
     Spans::of(cut.collect()).iter().copied().collect()
+}
+
+/// When the node ran but answered no poll: it did nothing else either, and notices later what it waits for. (redis-server's
+/// MIGRATE waits for its target up to its time-out, twice.)
+fn silences(record: &Record, name: &str) -> Vec<Span> {
+    let mut silences = Vec::new();
+    let mut since = None;
+    for view in record.views.iter().filter(|view| view.node == name) {
+        if view.seen.is_some() {
+            silences.extend(since.take().map(|from| Span { from, to: view.time }));
+        } else if view.error.as_deref().is_some_and(|why| why.starts_with("no answer")) {
+            since.get_or_insert(view.sent);
+        } else {
+            since = None; // it had ended
+        }
+    }
+    silences
 }
 
 /// A bound on what began at `from`, later by the time that nobody ran in between.
