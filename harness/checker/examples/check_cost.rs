@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! check_cost WORKLOAD good|bad OPS KEYS CLIENTS UNKNOWN_PERMILLE SEED     generate in memory, check, print one line of JSON
+//! check_cost give-up LIMIT good|bad OPS KEYS CLIENTS UNKNOWN_PERMILLE SEED   five values; the search ends after LIMIT configurations
 //! check_cost txns good|bad TXNS                                        the same with list-append transactions
 //! check_cost write FILE set|list OPS KEYS                              write history.bin
 //! check_cost read FILE set|list                                          read it key by key and judge
@@ -48,6 +49,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["read-jsonl", file, workload] => read_jsonl(file, workload),
         ["dump", file, verdict, ops, keys, clients, unknown, seed] => {
             dump(file, &five_values(verdict, [ops, keys, clients, unknown, seed])?)
+        }
+        ["give-up", limit, verdict, ops, keys, clients, unknown, seed] => {
+            let keys = five_values(verdict, [ops, keys, clients, unknown, seed])?;
+            let limits = Limits { configurations: limit.parse()?, ..Limits::default() };
+            judge(&keys, |ops| register(ops, &limits));
+            Ok(())
         }
         [workload, verdict, ops, keys, clients, unknown, seed] => {
             in_memory(workload, verdict, [ops, keys, clients, unknown, seed])
