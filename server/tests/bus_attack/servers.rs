@@ -106,7 +106,9 @@ impl Server {
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let server = Self { ip, child, dir };
         eventually("the server answers", || {
-            Client::connect(&server.ip).is_ok_and(|mut client| client.ask("PING").is_ok())
+            // It answers before its data is loaded, too.
+            let ready = |mut client: Client| client.ask("PING").is_ok_and(|answer| answer.text() == "PONG");
+            Client::connect(&server.ip).is_ok_and(ready)
         });
         server
     }
