@@ -328,15 +328,21 @@ async fn settle_busy<R: Reach>(
     let mut replaceable = Vec::new();
     let mut different = Vec::new();
     for key in keys {
-        let here = value_of(fleet, road.from, key, false).await?;
+        let here = value_of(fleet, road.from, key).await?;
         let Some(here) = here else { continue }; // moved, or deleted
-        let there = value_of(fleet, road.to, key, true).await?;
+        let there = value_of(fleet, road.to, key).await?;
         let same = there.is_none_or(|there| there == here);
         if same || in_doubt.contains(key) || equal_digests(fleet, road, key).await? {
             replaceable.push(key.clone());
         } else if options.winner == Winner::Target {
-            // Asking: the source may be one that imports the slot.
-            fleet.pipeline(road.from, &[vec!["ASKING".into()], vec![Key::from("DEL"), key.clone()]]).await?;
+            let gone = [vec![Key::from("ASKING")], vec![Key::from("DEL"), key.clone()]];
+            if let Some(Reply::Error(text)) = fleet.pipeline(road.from, &gone).await?.last() {
+                return Err(CarryError::Ask(AskError::Server {
+                    address: fleet.nodes[road.from].dial,
+                    command: "DEL".to_owned(),
+                    text: text.to_string(),
+                }));
+            }
         } else {
             different.push(String::from_utf8_lossy(key).into_owned());
         }
@@ -370,17 +376,14 @@ async fn value_of<R: Reach>(
     fleet: &mut Fleet<R>,
     node: usize,
     key: &Key,
-    asking: bool,
 ) -> Result<Option<(Key, i64)>, AskError> {
     let mut commands: Vec<Vec<Key>> = Vec::new();
+    // Either end may be one that imports the slot.
     for command in ["DUMP", "PEXPIRETIME"] {
-        if asking {
-            commands.push(vec!["ASKING".into()]);
-        }
-        commands.push(vec![command.into(), key.clone()]);
+        commands.extend([vec!["ASKING".into()], vec![command.into(), key.clone()]]);
     }
     let replies = fleet.pipeline(node, &commands).await?;
-    let (dump, expiry) = if asking { (&replies[1], &replies[3]) } else { (&replies[0], &replies[1]) };
+    let (dump, expiry) = (&replies[1], &replies[3]);
     // Before 7.0 there is no PEXPIRETIME: then only the values are compared.
     let expiry = if let Reply::Integer(at) = expiry { *at } else { 0 };
     match dump {
