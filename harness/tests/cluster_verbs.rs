@@ -223,7 +223,8 @@ fn fix_all(kinds: &[Kind]) {
             Broken::new(&servers, owner, slot).repair(case);
         }
     }
-    a_conflict_is_left_to_the_operator(&Broken::new(&servers, 0, 300));
+    a_conflict_is_left_to_the_operator(&Broken::new(&servers, 0, 300), true);
+    a_conflict_is_left_to_the_operator(&Broken::new(&servers, 0, 301), false);
     keys_that_only_a_search_finds(&Broken::new(&servers, 1, 5800));
 }
 
@@ -444,18 +445,23 @@ impl<'a> Broken<'a> {
     }
 }
 
-/// Both sides hold a key with different values: nothing is overwritten until the operator says whose value wins.
-fn a_conflict_is_left_to_the_operator(slot: &Broken<'_>) {
+/// Both sides hold a key with different values: nothing is overwritten until the operator says whose value wins. With both
+/// marks the keys go from the owner, with one they go to it.
+fn a_conflict_is_left_to_the_operator(slot: &Broken<'_>, from_owner: bool) {
     slot.importing(1);
     slot.plant(1, "0", "another value");
-    slot.set(0, &["MIGRATING", &slot.id(1)]);
+    if from_owner {
+        slot.set(0, &["MIGRATING", &slot.id(1)]);
+    }
     let entry = slot.servers.nodes[slot.node(2)].address();
     let said = failed(&["fix", &entry]);
     assert!(said.contains(&slot.key("0")) && said.contains("different values"), "{said}");
-    assert!(slot.keys_at(0).contains(&slot.key("0")), "the source keeps its value");
+    let both = [0, 1].map(|node| slot.keys_at(node).contains(&slot.key("0")));
+    assert_eq!(both, [true, true], "both keep their values");
     done(&["fix", &entry, "--cluster-replace"]);
-    let value = slot.servers.nodes[slot.node(1)].must(&["GET", &slot.key("0")]);
-    assert_eq!(value, Reply::BulkString("0".into()), "the source's value won");
+    let (end, won) = if from_owner { (1, "0") } else { (0, "another value") };
+    let value = slot.servers.nodes[slot.node(end)].must(&["GET", &slot.key("0")]);
+    assert_eq!(value, Reply::BulkString(won.into()), "the source's value won");
 }
 
 /// No mark is left, but keys are on a node that does not own their slot. redis-cli 7.0 sees them and cannot move them.
