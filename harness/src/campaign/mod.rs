@@ -1,11 +1,10 @@
 //! Nights: many runs of one campaign file, and what is new in the morning.
 //!
 //! `file` the campaign file · `matrix` which run comes when · `night` a night's folder · `attempt` a task's folder while it is
-//! worked in · `outcome` what is kept of one run · `guard` whether the host is
-//! calm enough · `child` one run as a child process · `runner` all of a night's · `engine` on more than one machine ·
-//! `retain` what stays on the disk · `index` the nights as tables · `findings` new, ongoing, rare, gone, back · `small`
-//! failures made small · `statistics` and `regression` rates and numbers over nights · `summary` one night's result ·
-//! `out` its shapes.
+//! worked in · `outcome` what is kept of one run · `guard` whether the host is calm enough · `child` one run as a child
+//! process · `runner` all of a night's · `engine` on more than one machine · `retain` what stays on the disk · `index` the
+//! nights as tables · `findings` new, ongoing, rare, gone, back · `small` failures made small · `statistics` and
+//! `regression` rates and numbers over nights · `summary` one night's result · `out` its shapes.
 //!
 //! The folders are the truth: a task is done when its `outcome.json` is there, the night goes on from what is not, and the
 //! index can be made anew from them at any time.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use slotstorm_checker::check::lost_writes::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{Anomaly, Validity, Verdict};
 use slotstorm_checker::record::{Action, BusWhat, FaultPhase, Nanos, Record};
 use slotstorm_checker::timeline::Timeline;
@@ -11,8 +12,6 @@ use slotstorm_checker::timeline::Timeline;
 const MAX_LINES: usize = 60;
 /// Findings of one check in it.
 const TOLD: usize = 5;
-/// What the judge calls a loss that lies in no documented window.
-const UNEXPLAINED: &str = "unexplained";
 
 struct Line {
     at: Nanos,

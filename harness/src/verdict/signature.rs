@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use slotstorm_checker::check::lost_writes::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{
     Anomaly, Checks, Consistency, Convergence, Finding, LostWrites, SplitBrain, Validity, Verdict,
 };
@@ -73,8 +74,8 @@ fn findings(findings: &[Finding]) -> BTreeSet<&str> {
 fn losses(lost: &LostWrites) -> BTreeSet<&str> {
     let some = |class: &str| lost.by_class.get(class).is_some_and(|count| *count > 0);
     let mut kinds = BTreeSet::new();
-    if some("unexplained") {
-        kinds.insert("unexplained");
+    if some(UNEXPLAINED) {
+        kinds.insert(UNEXPLAINED);
     }
     if lost.protected_lost > 0 {
         kinds.insert("protected by WAIT");

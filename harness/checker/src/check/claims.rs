@@ -65,7 +65,7 @@ impl Claims {
             Claimed::One(slot) => slots::contains(slots, slot),
             Claimed::Any => true,
         };
-        let made = self.0.iter().filter(|cause| cause.at <= since + MILLI * 200).filter(of_these);
+        let made = self.0.iter().filter(|cause| cause.at <= since + 200 * MILLI).filter(of_these);
         let heard =
             |cause: &Cause| timeline.widen(cause.at, cause.at + timeline.node_timeout() / 2 + 500 * MILLI);
         made.map(heard).max()
