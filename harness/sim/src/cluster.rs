@@ -115,7 +115,7 @@ pub struct ClusterOptions<'a> {
     pub handshake: Handshake,
     pub disk: DiskPace,
     pub process: ProcessPace,
-    /// Whether what passes on the bus is copied for [`Cluster::take_bus_tape`].
+    /// Whether what passes on the bus is copied for [`Cluster::take_bus_tape_onto`].
     pub tape_bus: bool,
 }
 
@@ -394,9 +394,9 @@ impl Cluster {
         self.network.take_stream_events()
     }
 
-    /// What passed on the cluster bus since the last call.
-    pub fn take_bus_tape(&mut self) -> BusTape {
-        self.network.take_bus_tape()
+    /// What passed on the cluster bus since the last call, onto a tape that is of no more use.
+    pub fn take_bus_tape_onto(&mut self, used: &mut BusTape) {
+        self.network.take_bus_tape_onto(used);
     }
 
     // ---- Outsiders: clients, the observer

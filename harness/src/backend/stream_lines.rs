@@ -15,8 +15,8 @@ pub fn stream_line(event: StreamEvent) -> StreamLine {
     };
     StreamLine {
         time: event.time,
-        from: event.from.to_string(),
-        to: event.to.to_string(),
+        from: event.from.name(),
+        to: event.to.name(),
         conn: event.conn,
         what,
     }

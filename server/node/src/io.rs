@@ -25,6 +25,19 @@ impl Mono {
         Self(self.0.saturating_add(ms.saturating_mul(1000)))
     }
 
+    /// The first of these instants, as far as there are any.
+    pub fn earliest<const N: usize>(of: [Option<Self>; N]) -> Option<Self> {
+        let mut first = None;
+        for at in of {
+            first = match (first, at) {
+                (Some(first), Some(at)) => Some(Self::min(first, at)),
+                (None, at) => at,
+                (first, None) => first,
+            };
+        }
+        first
+    }
+
     /// Whole milliseconds from `earlier` to this instant; 0 if `earlier` is later.
     pub const fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000

@@ -297,10 +297,10 @@ fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
 
 fn id(bytes: &[u8]) -> Result<&str, FrameFault> {
     let Ok(all) = <&[u8; ID]>::try_from(bytes) else { return Err(FrameFault::Id) };
-    // All of them, whatever the first ones are: so they are looked at together.
-    let sound =
-        all.iter().fold(true, |sound, byte| sound & (byte.is_ascii_lowercase() | byte.is_ascii_digit()));
-    std::str::from_utf8(all).ok().filter(|_| sound).ok_or(FrameFault::Id)
+    // All of them, whatever the first ones are, and in numbers of one byte: so many are looked at together.
+    let wrong = |byte: &u8| u8::from(!(byte.is_ascii_lowercase() | byte.is_ascii_digit()));
+    let wrongs = all.iter().fold(0, |wrongs, byte| wrongs | wrong(byte));
+    std::str::from_utf8(all).ok().filter(|_| wrongs == 0).ok_or(FrameFault::Id)
 }
 
 #[inline]

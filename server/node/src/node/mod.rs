@@ -373,7 +373,7 @@ impl Node {
             }
         }
         self.db.keys.free_some(FREE_UNITS);
-        if !self.files.is_loading() {
+        if !self.files.is_loading() && self.cluster.as_ref().is_some_and(Cluster::has_work) {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
@@ -401,7 +401,7 @@ impl Node {
         let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
         let cluster = awake.map(Cluster::next_deadline);
         let migrations = self.migrations.next_deadline(self.holds_writes());
-        [
+        Mono::earliest([
             Some(self.next_cron),
             cluster,
             self.replication.next_deadline(),
@@ -410,10 +410,7 @@ impl Node {
             pause,
             self.failover_pause,
             self.load_due_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// What waits to be sent on a connection.
