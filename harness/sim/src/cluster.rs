@@ -197,6 +197,7 @@ impl Cluster {
     }
 
     /// When the next event happens.
+    #[inline]
     pub fn next_at(&self) -> Option<Nanos> {
         if self.due.is_empty() { self.events.next_at() } else { Some(self.now) }
     }
@@ -246,6 +247,7 @@ impl Cluster {
     }
 
     /// The time of the last event.
+    #[inline]
     pub const fn now(&self) -> Nanos {
         self.now
     }
@@ -307,6 +309,7 @@ impl Cluster {
     }
 
     /// Processes that ended unasked since the last call.
+    #[inline]
     pub fn take_exited(&mut self) -> Vec<Exited> {
         std::mem::take(&mut self.exited)
     }
@@ -380,6 +383,7 @@ impl Cluster {
     }
 
     /// Moments that came since the last call.
+    #[inline]
     pub fn take_matches(&mut self) -> Vec<Match> {
         self.network.take_matches()
     }

@@ -93,6 +93,7 @@ impl Executor {
     }
 
     /// Virtual time.
+    #[inline]
     pub fn now(&self) -> Nanos {
         self.inner.now.get()
     }
@@ -108,6 +109,7 @@ impl Executor {
     }
 
     /// Resolves at `at`; at once if that has passed.
+    #[inline]
     pub fn sleep_until(&self, at: Nanos) -> Sleep {
         Sleep { executor: self.clone(), at, set: None }
     }

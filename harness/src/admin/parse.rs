@@ -272,7 +272,10 @@ pub fn replication_info(text: &str) -> Result<ReplicationInfo, ParseError> {
     let mut replicas = Vec::new();
     let mut begin = 0;
     for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
-        if let Some(replica) = replica_line(text[begin..end].trim_end()) {
+        let line = &text[begin..end];
+        if line.starts_with(['s', 'r'])
+            && let Some(replica) = replica_line(line.trim_end())
+        {
             replicas.push(replica?);
         }
         begin = (end + 1).min(text.len());

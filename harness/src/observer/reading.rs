@@ -89,7 +89,8 @@ impl Reader {
             let behind = rest.strip_prefix(known.before.as_str()).and_then(past_number).and_then(past_number);
             let behind = behind.and_then(|behind| behind.strip_prefix(known.after.as_str()));
             // A last line may have no end.
-            let next = behind.and_then(|behind| behind.strip_prefix('\n').or(behind.is_empty().then_some("")));
+            let next =
+                behind.and_then(|behind| behind.strip_prefix('\n').or(behind.is_empty().then_some("")));
             next.inspect(|next| rest = next).is_some()
         });
         known && !self.lines.is_empty() && rest.is_empty()

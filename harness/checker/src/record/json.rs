@@ -204,8 +204,9 @@ fn flag(before: &str, value: bool, out: &mut Vec<u8>) {
 }
 
 fn text(before: &str, text: &str, out: &mut Vec<u8>) {
-    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ' && byte != b'"' && byte != b'\\'));
-    if plain {
+    // All of them, whatever the first ones are: so many are looked at together.
+    let odd = |byte: u8| u8::from(byte < b' ' || byte == b'"' || byte == b'\\');
+    if text.bytes().fold(0, |odds, byte| odds | odd(byte)) == 0 {
         bytes(&[before, "\"", text, "\""], out);
     } else {
         bytes(&[before], out);

@@ -61,11 +61,13 @@ impl SlotBitmap {
     }
 
     /// Is `slot` in the set?
+    #[inline]
     pub fn contains(&self, slot: u16) -> bool {
         self.bytes[usize::from(slot / 8) % Self::BYTES] & (1 << (slot % 8)) != 0
     }
 
     /// Adds a slot; false if it was there.
+    #[inline]
     pub fn insert(&mut self, slot: u16) -> bool {
         let new = !self.contains(slot);
         if new {
@@ -76,6 +78,7 @@ impl SlotBitmap {
     }
 
     /// Removes a slot; false if it was not there.
+    #[inline]
     pub fn remove(&mut self, slot: u16) -> bool {
         let was = self.contains(slot);
         if was {
@@ -110,6 +113,7 @@ impl SlotBitmap {
     }
 
     /// Slots `at * 64` to `at * 64 + 63`; none beyond the last one.
+    #[inline]
     fn word(&self, at: usize) -> u64 {
         let (words, _) = self.bytes.as_chunks::<8>();
         words.get(at).map_or(0, |word| u64::from_le_bytes(*word))

@@ -283,11 +283,13 @@ impl SlotTable {
         }
     }
 
+    #[inline]
     pub fn owner(&self, slot: u16) -> Option<NodeIdx> {
         self.owners[usize::from(slot % SLOTS)]
     }
 
     /// Free for anyone: no owner, or one that does not claim it.
+    #[inline]
     pub fn is_unclaimed(&self, slot: u16) -> bool {
         self.owner(slot).is_none() || self.unclaimed.contains(slot)
     }
@@ -302,6 +304,7 @@ impl SlotTable {
     }
 
     /// Binds a free slot to a node.
+    #[inline]
     pub fn bind(&mut self, nodes: &mut NodeTable, slot: u16, to: NodeIdx) {
         self.release(nodes, slot);
         self.owners[usize::from(slot % SLOTS)] = Some(to);
@@ -315,6 +318,7 @@ impl SlotTable {
     }
 
     /// Makes a slot unassigned; who owned it.
+    #[inline]
     pub fn release(&mut self, nodes: &mut NodeTable, slot: u16) -> Option<NodeIdx> {
         let owner = self.owners[usize::from(slot % SLOTS)].take()?;
         nodes.get_mut(owner).slots.remove(slot);

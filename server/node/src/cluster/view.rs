@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::bus::PacketType;
 use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeId, NodeIdx, Reply, SlotBitmap, Turn};
-use crate::keyspace::number::IntText;
+use crate::keyspace::number::put_unsigned;
 
 /// About as long as a line of CLUSTER NODES is, and the text of CLUSTER INFO.
 const LINE_BYTES: usize = 160;
@@ -120,7 +120,7 @@ impl Cluster {
             *shown = NodeText::new(of);
         }
         line.extend_from_slice(&shown.before);
-        line.extend_from_slice(&IntText::unsigned(turn.wall_ms(node.ping_sent)));
+        put_unsigned(line, turn.wall_ms(node.ping_sent));
         put(line, " ", turn.wall_ms(node.pong_received));
         line.extend_from_slice(&shown.after);
         if idx == MYSELF {
@@ -292,7 +292,7 @@ impl Cluster {
 /// A text and a number behind it.
 fn put(text: &mut Vec<u8>, before: &str, number: u64) {
     text.extend_from_slice(before.as_bytes());
-    text.extend_from_slice(&IntText::unsigned(number));
+    put_unsigned(text, number);
 }
 
 /// What was put together from texts and numbers.

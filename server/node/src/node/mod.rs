@@ -414,6 +414,7 @@ impl Node {
     }
 
     /// What waits to be sent on a connection.
+    #[inline]
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.conns.get_mut(&conn).map(|conn| &mut conn.outbox)
     }
@@ -427,6 +428,7 @@ impl Node {
     }
 
     /// All disk effects up to this one are done: bytes gated by them may leave.
+    #[inline]
     pub fn durable(&self) -> Ticket {
         self.tickets.durable()
     }
@@ -442,11 +444,13 @@ impl Node {
     }
 
     /// True while this node follows a master.
+    #[inline]
     pub const fn is_replica(&self) -> bool {
         self.replication.is_replica_role()
     }
 
     /// True once the dataset was loaded and clients are served.
+    #[inline]
     pub const fn is_ready(&self) -> bool {
         !self.files.is_loading() && !self.exiting
     }

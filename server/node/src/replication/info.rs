@@ -5,7 +5,7 @@ use super::address::MasterAddr;
 use super::identity::ReplId;
 use super::replicas::{Replica, Stage};
 use crate::io::Mono;
-use crate::keyspace::number::IntText;
+use crate::keyspace::number::put_unsigned;
 
 /// Longer than the section of a node with a replica or two.
 const INFO_BYTES: usize = 768;
@@ -127,17 +127,17 @@ impl Replication {
         for (index, replica) in self.replicas.map.values().enumerate() {
             let lag = if replica.stage == Stage::Online { replica.lag_s(now) } else { 0 };
             lines.put(b"slave");
-            lines.put(&IntText::unsigned(index as u64));
+            lines.put_number(index as u64);
             lines.put(b":ip=");
             lines.put(address(replica).as_bytes());
             lines.put(b",port=");
-            lines.put(&IntText::unsigned(replica.hints.listening_port.into()));
+            lines.put_number(replica.hints.listening_port.into());
             lines.put(b",state=");
             lines.put(stage_name(replica.stage).as_bytes());
             lines.put(b",offset=");
-            lines.put(&IntText::unsigned(replica.ack_offset));
+            lines.put_number(replica.ack_offset);
             lines.put(b",lag=");
-            lines.put(&IntText::unsigned(lag));
+            lines.put_number(lag);
             lines.put(b"\r\n");
         }
         lines.text("master_failover_state", self.failover_state());
@@ -171,12 +171,22 @@ impl Lines {
         self.0.extend_from_slice(part);
     }
 
+    fn put_number(&mut self, number: u64) {
+        put_unsigned(&mut self.0, number);
+    }
+
     fn text(&mut self, name: &str, value: &str) {
-        self.line(name, value.as_bytes());
+        self.put(name.as_bytes());
+        self.put(b":");
+        self.put(value.as_bytes());
+        self.put(b"\r\n");
     }
 
     fn number(&mut self, name: &str, value: u64) {
-        self.line(name, &IntText::unsigned(value));
+        self.put(name.as_bytes());
+        self.put(b":");
+        self.put_number(value);
+        self.put(b"\r\n");
     }
 
     fn number_or_none(&mut self, name: &str, value: Option<u64>) {
@@ -188,13 +198,6 @@ impl Lines {
 
     fn flag(&mut self, name: &str, value: bool) {
         self.text(name, if value { "1" } else { "0" });
-    }
-
-    fn line(&mut self, name: &str, value: &[u8]) {
-        self.put(name.as_bytes());
-        self.put(b":");
-        self.put(value);
-        self.put(b"\r\n");
     }
 
     fn into_text(self) -> String {

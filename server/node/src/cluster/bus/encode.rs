@@ -1,11 +1,12 @@
 //! From a [`Packet`] to the bytes of a frame.
 
-use super::{Body, Extension, GOSSIP_LEN, Gossip, HEADER_LEN, MFLAG_EXT_DATA, NodeId, Packet, VERSION};
+use super::{
+    Body, Extension, GOSSIP_LEN, Gossip, HEADER_LEN, MFLAG_EXT_DATA, NodeId, Packet, SlotBitmap, VERSION,
+};
 
 /// The packet's bytes. Texts that do not fit their field are cut.
 pub fn encode(packet: &Packet) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_LEN + GOSSIP_LEN * 4);
-    out.resize(HEADER_LEN, 0);
     header(packet, &mut out);
     match &packet.body {
         Body::Ping { gossip, extensions, .. } => {
@@ -42,8 +43,10 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
     out
 }
 
-/// Fills in the header, which is all zeros yet; but for the length, which nobody knows before the end.
-fn header(packet: &Packet, out: &mut [u8]) {
+/// The header but for the length, which nobody knows before the end.
+fn header(packet: &Packet, out: &mut Vec<u8>) {
+    const SLOTS_AT: usize = 80;
+    const SLOTS_END: usize = SLOTS_AT + SlotBitmap::BYTES;
     let header = &packet.header;
     let (count, extensions) = match &packet.body {
         Body::Ping { gossip, extensions, .. } => (gossip.len() as u16, extensions.len() as u16),
@@ -53,7 +56,8 @@ fn header(packet: &Packet, out: &mut [u8]) {
     if extensions > 0 {
         mflags[0] |= MFLAG_EXT_DATA;
     }
-    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut before = [0; SLOTS_AT];
+    let mut put = |at: usize, bytes: &[u8]| before[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"RCmb");
     put(8, &VERSION.to_be_bytes());
     put(10, &header.port.to_be_bytes());
@@ -63,7 +67,10 @@ fn header(packet: &Packet, out: &mut [u8]) {
     put(24, &header.config_epoch.to_be_bytes());
     put(32, &header.offset.to_be_bytes());
     put(40, header.sender.as_bytes());
-    put(80, header.slots.as_bytes());
+    let mut after = [0; HEADER_LEN - SLOTS_END];
+    let mut put = |at: usize, bytes: &[u8]| {
+        after[at - SLOTS_END..at - SLOTS_END + bytes.len()].copy_from_slice(bytes);
+    };
     put(2128, bytes_of(header.master.as_ref()));
     put(2168, cut(&header.ip));
     put(2214, &extensions.to_be_bytes());
@@ -72,6 +79,9 @@ fn header(packet: &Packet, out: &mut [u8]) {
     put(2250, &header.flags.0.to_be_bytes());
     put(2252, &[header.state]);
     put(2253, &mflags);
+    out.extend_from_slice(&before);
+    out.extend_from_slice(header.slots.as_bytes());
+    out.extend_from_slice(&after);
 }
 
 fn gossip_entry(entry: &Gossip, out: &mut Vec<u8>) {
