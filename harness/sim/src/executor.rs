@@ -149,10 +149,10 @@ impl Executor {
         else {
             return;
         };
-        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-            if let Some(place) = self.inner.tasks.borrow_mut().get_mut(number) {
-                *place = Some((task, waker));
-            }
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+            && let Some(place) = self.inner.tasks.borrow_mut().get_mut(number)
+        {
+            *place = Some((task, waker));
         }
     }
 

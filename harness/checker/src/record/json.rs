@@ -280,8 +280,12 @@ mod tests {
             op().prop_map(Body::Add),
             op().prop_map(Body::Append),
             op().prop_map(Body::Read),
-            (f, datum(), datum(), op())
-                .prop_map(|(f, asked, answer, op)| Body::Call(Call { f, asked, answer, op })),
+            (f, datum(), datum(), op()).prop_map(|(f, asked, answer, op)| Body::Call(Call {
+                f,
+                asked,
+                answer,
+                op
+            })),
             word().prop_map(|name| Body::Fault(FaultStep { name, ..FaultStep::default() })),
             Just(Body::Phase { value: Phase::FinalReads }),
             (any::<u64>(), word()).prop_map(|(value, of)| Body::Stall { value, of }),

@@ -213,7 +213,9 @@ mod tests {
                 sets.into_iter().map(|slots| slots.into_iter().map(|slot| slot % 700).collect()).collect();
             let map_of = |set: &std::collections::BTreeSet<u16>| {
                 let mut map = SlotBitmap::new();
-                set.iter().for_each(|slot| { map.insert(*slot); });
+                for slot in set {
+                    map.insert(*slot);
+                }
                 map
             };
             let [first, within, without] = [0, 1, 2].map(|at| map_of(&sets[at]));
