@@ -24,7 +24,7 @@ pub mod witness;
 
 pub use coverage::Requirement;
 pub use judge::{JudgeOptions, SCHEMA, judge, judge_timeline, judge_with};
-pub use voids::GUARANTEES;
+pub use voids::{GUARANTEES, OUTSIDE_MODEL};
 
 #[cfg(test)]
 mod scene;

@@ -27,6 +27,8 @@ struct Node {
     data: BTreeMap<String, Vec<u64>>,
     /// Slots that it is importing.
     open: Vec<u16>,
+    /// Slots that it is migrating, and to whom.
+    gives: BTreeMap<String, Vec<(u16, u16)>>,
     /// Whom it believes to lead each shard, with epochs.
     knows: Vec<(usize, u64)>,
     conn: u64,
@@ -100,6 +102,7 @@ impl Scene {
                 run: 1,
                 data: BTreeMap::new(),
                 open: Vec::new(),
+                gives: BTreeMap::new(),
                 knows: leaders.clone(),
                 conn: 0,
             })
@@ -214,8 +217,10 @@ impl Scene {
     /// MIGRATE of one key: the target has it, then the source deletes it. What the target's replica hears of it is told by
     /// `held`.
     pub fn migrate(&mut self, key: &str, source: &str, target: &str) -> &mut Self {
+        let slot = slot_of(key.as_bytes());
+        self.nodes[index(source)].gives.entry(target.to_owned()).or_default().push((slot, slot));
         let (source, target) = (index(source), index(target));
-        self.nodes[target].open.push(slot_of(key.as_bytes()));
+        self.nodes[target].open.push(slot);
         self.polled = self.now;
         self.poll_all();
         let moved = self.nodes[source].data.remove(key).unwrap_or_default();
@@ -391,7 +396,10 @@ impl Scene {
 
     pub fn end_storm(&mut self) -> &mut Self {
         // Open slots are closed before the final reads, as the harness does.
-        self.nodes.iter_mut().for_each(|node| node.open.clear());
+        for node in &mut self.nodes {
+            node.open.clear();
+            node.gives.clear();
+        }
         self.phase(Phase::Converge);
         for n in 0..self.nodes.len() {
             let name = format!("n{}", n + 1);
@@ -627,6 +635,7 @@ impl Scene {
                 replid2: it.replid2.clone(),
                 second_offset: it.second_offset,
                 open_slots: it.open.clone(),
+                migrating_to: it.gives.clone(),
                 run_id: format!("{n}-{}", it.run),
                 table: table.into(),
                 ..Seen::default()

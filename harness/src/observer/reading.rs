@@ -1,8 +1,9 @@
 //! A node's answers to one poll, read into one typed view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotstorm_checker::record::{Row, Seen, Table};
+use slotstorm_checker::slots::ranges_of;
 
 use crate::admin::parse::{self, NodeLine, ParseError};
 use crate::admin::resp::encode;
@@ -51,6 +52,7 @@ struct Own {
     slots: Vec<(u16, u16)>,
     master_name: Option<String>,
     open_slots: Vec<u16>,
+    migrating_to: BTreeMap<String, Vec<(u16, u16)>>,
 }
 
 impl Reader {
@@ -62,7 +64,7 @@ impl Reader {
         }
         let cluster = parse::cluster_info(cluster_text)?;
         let replication = parse::replication_info(replication_text)?;
-        let Own { id, master, slots, master_name, open_slots } = self.own.clone();
+        let Own { id, master, slots, master_name, open_slots, migrating_to } = self.own.clone();
         Ok(Seen {
             id,
             master,
@@ -71,6 +73,7 @@ impl Reader {
             current_epoch: cluster.current_epoch,
             slots,
             open_slots,
+            migrating_to,
             master_name,
             link_up: replication.link_up,
             replid: replication.replid,
@@ -117,12 +120,17 @@ impl Reader {
             let mut open_slots: Vec<u16> =
                 own.migrating.iter().chain(&own.importing).map(|(slot, _)| *slot).collect();
             open_slots.sort_unstable();
+            let mut migrating: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+            for (slot, to) in &own.migrating {
+                migrating.entry(name(to)).or_default().insert(*slot);
+            }
             self.own = Own {
                 master: own.master(),
                 master_name: own.master_id.as_deref().map(name),
                 id: own.id,
                 slots: own.slots,
                 open_slots,
+                migrating_to: migrating.into_iter().map(|(to, slots)| (to, ranges_of(slots))).collect(),
             };
         }
         // A text with a line of another shape is read anew each time.

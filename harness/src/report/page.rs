@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use askama::Template;
 use base64::Engine;
+use slotstorm_checker::OUTSIDE_MODEL;
+use slotstorm_checker::check::lost_writes::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{Finding, Loss, Overlap, Takeover, Validity, Verdict};
 use slotstorm_checker::record::{Nanos, NodeInfo};
 
@@ -477,14 +479,17 @@ fn meaning(class: &str) -> &'static str {
         "W1" => "asynchronous replication: the master died before the replica had the bytes",
         "W2" => "WAIT was satisfied, yet another replica was promoted",
         "W3" => "a master cut off from the majority kept accepting",
-        "W4" | "W4/W6" => "a paused master accepted after waking, before it heard of its successor",
+        "W4" => "a paused master accepted after waking, before it heard of its successor",
         "W5" => "an old master restarted with an old map",
         "W6" => "a short cut or pause: accepted before the newer epoch was heard of",
         "W7" => "CLUSTER FAILOVER FORCE or TAKEOVER",
         "W9" => "a master came back empty",
         "W10" => "slot ownership lost to a claim of a higher epoch",
+        "W11" => "a failover tore a slot on the move, and of two copies of a key the other one stayed",
         "W12" => "MIGRATE's target died before its replica had the key",
-        "unexplained" => "no documented window holds: a bug",
+        "W16" => "appendfsync everysec held back the last writes of a killed process",
+        OUTSIDE_MODEL => "a fault of the storm voids the promise that was broken",
+        UNEXPLAINED => "no documented window holds: a bug",
         _ => "",
     }
 }
@@ -598,4 +603,18 @@ fn latency(story: &Story) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use slotstorm_checker::check::lost_writes::WINDOWS;
+
+    use super::*;
+
+    #[test]
+    fn every_class_of_a_loss_is_put_into_words() {
+        for class in WINDOWS.iter().copied().chain([OUTSIDE_MODEL, UNEXPLAINED]) {
+            assert!(!meaning(class).is_empty(), "{class}");
+        }
+    }
 }

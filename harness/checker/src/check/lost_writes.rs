@@ -16,6 +16,8 @@ use crate::voids::{ACKNOWLEDGED_WRITES, OUTSIDE_MODEL};
 
 /// The class of a loss that no window explains.
 pub const UNEXPLAINED: &str = "unexplained";
+/// The windows that can explain a loss, in the order in which they are tried.
+pub const WINDOWS: [&str; 12] = ["W9", "W10", "W12", "W11", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
 /// How many losses are listed with their proof.
 const LISTED_LOSSES: usize = 1000;
 /// W16: how long `appendfsync everysec` may hold an append back.
@@ -510,8 +512,6 @@ fn acked_by(record: &Record, op: &Operation) -> String {
     op.node.filter(|_| acked).map(|node| record.node_name(node).to_owned()).unwrap_or_default()
 }
 
-/// DESIGN's order in which the windows are tried.
 fn rank(window: &str) -> usize {
-    const ORDER: [&str; 12] = ["W9", "W10", "W12", "W11", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
-    ORDER.iter().position(|name| *name == window).unwrap_or(ORDER.len())
+    WINDOWS.iter().position(|name| *name == window).unwrap_or(WINDOWS.len())
 }

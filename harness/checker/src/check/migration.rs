@@ -1,6 +1,7 @@
 //! W12: MIGRATE deletes a key at its source once the target has it in memory. If the target is replaced by a replica that
-//! did not get it yet, it is gone on both sides. Told by the replication streams: the source's shows the key go, the
-//! target's shows it come, and at which offset.
+//! did not get it yet, it is gone on both sides; so it is if the target stood still while it was replaced, and takes the
+//! key before it hears of that. Told by the replication streams: the source's shows the key go, the target's shows it
+//! come, and at which offset.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,15 +92,19 @@ impl Migrations {
             .iter()
             .find(|went| went.time >= since && source.is_none_or(|source| source == went.from))?;
         let source = record.node_name(left.from);
-        timeline.promotions.iter().filter(|promotion| promotion.time >= left.time).find_map(|promotion| {
+        timeline.promotions.iter().find_map(|promotion| {
             let target = promotion.from.filter(|&target| target != left.from)?;
+            if promotion.time < left.time && has_heard(record, target, promotion.time, left.time) {
+                return None;
+            }
             timeline.cause_of(record, promotion)?;
-            let lacked = self.lacked(record, (key, slot), left.time, target, promotion)?;
+            let lacked = self.lacked(record, (key, slot), left, target, promotion)?;
             Some(format!(
-                "{source} gave the key to {} and deleted it at {}; {} was promoted there without it: {lacked}",
+                "{source} gave the key to {} and deleted it at {}; {} was promoted there ({}) without it: {lacked}",
                 record.node_name(target),
                 seconds(left.time),
                 record.node_name(promotion.node),
+                seconds(promotion.time),
             ))
         })
     }
@@ -109,7 +114,7 @@ impl Migrations {
         &self,
         record: &Record,
         (key, slot): (&str, u16),
-        left: Nanos,
+        left: &Passed,
         target: NodeId,
         promotion: &Promotion,
     ) -> Option<String> {
@@ -124,17 +129,34 @@ impl Migrations {
                 format!("its RESTORE ended at offset {}, the promotion was at {promoted}", came.offset)
             });
         }
-        // It never passed: then the target must be known by its own word, and the stream by a tap that saw all of it.
-        let took =
-            record.views.iter().filter(|view| record.node_id(&view.node) == Some(target)).any(|view| {
-                let near = view.time + SECOND >= left && view.sent <= promotion.time;
-                near && view.seen.as_ref().is_some_and(|seen| {
-                    seen.master && (seen.open_slots.contains(&slot) || slots::contains(&seen.slots, slot))
-                })
-            });
+        // It never passed: then the target must be known by its own word or the source's, and the stream by a tap that saw
+        // all of it.
+        let took = record.views.iter().any(|view| {
+            let Some(seen) = &view.seen else { return false };
+            let node = record.node_id(&view.node);
+            let takes = node == Some(target)
+                && view.time + SECOND >= left.time.min(promotion.time)
+                && view.sent <= promotion.time
+                && seen.master
+                && (seen.open_slots.contains(&slot) || slots::contains(&seen.slots, slot));
+            let gives = node == Some(left.from)
+                && (view.time + SECOND >= left.time && view.sent <= left.time)
+                && seen
+                    .migrating_to
+                    .iter()
+                    .any(|(to, ranges)| record.node_id(to) == Some(target) && slots::contains(ranges, slot));
+            takes || gives
+        });
         let mut links = self.links.iter().filter(into).filter(|link| link.start <= promotion.time);
-        let followed =
-            links.all(|link| link.start <= left && !link.lost) && self.links.iter().any(|link| into(&link));
+        let followed = links.all(|link| link.start <= left.time && !link.lost)
+            && self.links.iter().any(|link| into(&link));
         (took && followed).then(|| "its RESTORE never passed on the link to it, tapped whole".to_owned())
     }
+}
+
+/// True if this master told, well before `until`, that it had been replaced by then.
+fn has_heard(record: &Record, target: NodeId, replaced: Nanos, until: Nanos) -> bool {
+    let answers = record.views.iter().filter(|view| record.node_id(&view.node) == Some(target));
+    let after = answers.filter(|view| view.sent >= replaced && view.time + SECOND < until);
+    after.filter_map(|view| view.seen.as_ref()).any(|seen| !seen.master)
 }

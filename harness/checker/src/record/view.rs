@@ -1,5 +1,6 @@
 //! `views.jsonl`: what each node believes, polled over its real address, never through the proxy.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -42,6 +43,9 @@ pub struct Seen {
     /// Slots it is migrating or importing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_slots: Vec<u16>,
+    /// Those of them that it is migrating: by the name of the node that they go to, as inclusive ranges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub migrating_to: BTreeMap<String, Vec<(u16, u16)>>,
     /// The node it replicates, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_name: Option<String>,

@@ -407,6 +407,29 @@ fn w12_by_absence_when_the_restore_never_passed() {
     assert!(loss.proof.contains("never passed on the link"), "{}", loss.proof);
 }
 
+/// n2 stands still and n5 is promoted over it; the key that n1 sent it meanwhile it takes before (or long after) it hears of
+/// that, and n1 deletes it.
+fn given_to_one_that_was_replaced(heard: bool) -> (Verdict, Loss) {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(1.7).pause("n2").at(3.0);
+    scene.add(&Scene::key(2, 1), 2, "n3").at(4.0).promote("n5").at(4.2);
+    if heard {
+        scene.resume("n2").learns("n2").at(6.0);
+    }
+    scene.migrate(&key, "n1", "n2").resume("n2").learns("n2").forgets_all("n2");
+    let end = if heard { 8.0 } else { 6.0 };
+    only_loss(&scene.at(end).finish())
+}
+
+#[test]
+fn w12_when_the_target_took_the_key_after_it_had_been_replaced_and_before_it_heard_of_that() {
+    let (verdict, loss) = given_to_one_that_was_replaced(false);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W12", 0), "{} {}", loss.proof, verdict.reason);
+    let (verdict, loss) = given_to_one_that_was_replaced(true);
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("unexplained", 1), "{}", loss.proof);
+}
+
 #[test]
 fn a_key_that_the_promoted_target_had_is_not_lost_on_the_way() {
     let mut scene = Scene::new("set");
