@@ -153,6 +153,7 @@ fn put_seen(seen: &Seen, table: &[u8], out: &mut Vec<u8>) {
         current_epoch,
         slots,
         open_slots,
+        migrating_to,
         master_name,
         link_up,
         replid,
@@ -174,6 +175,10 @@ fn put_seen(seen: &Seen, table: &[u8], out: &mut Vec<u8>) {
     });
     if !open_slots.is_empty() {
         list(",\"open_slots\":", open_slots, out, |slot, out| number("", *slot, out));
+    }
+    if !migrating_to.is_empty() {
+        bytes(&[",\"migrating_to\":"], out);
+        put(migrating_to, out);
     }
     if let Some(master_name) = master_name {
         text(",\"master_name\":", master_name, out);
@@ -227,7 +232,7 @@ fn list<T>(before: &str, items: &[T], out: &mut Vec<u8>, mut item: impl FnMut(&T
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
+    use proptest::collection::{btree_map, vec};
     use proptest::option;
     use proptest::prelude::*;
 
@@ -306,7 +311,8 @@ mod tests {
     fn seen() -> impl Strategy<Value = Seen> {
         let flags = any::<(bool, bool, bool)>();
         let numbers = any::<(u64, u64, u64, i64)>();
-        let slots = (vec(any::<(u16, u16)>(), 0..4), vec(any::<u16>(), 0..3));
+        let migrating = btree_map(word(), vec(any::<(u16, u16)>(), 0..3), 0..3);
+        let slots = (vec(any::<(u16, u16)>(), 0..4), vec(any::<u16>(), 0..3), migrating);
         let row = (word(), vec(any::<(u16, u16)>(), 0..3)).prop_map(|(node, slots)| Row {
             node,
             slots,
@@ -317,7 +323,7 @@ mod tests {
             |(
                 (master, ok, link_up),
                 (epoch, current_epoch, offset, second_offset),
-                (slots, open_slots),
+                (slots, open_slots, migrating_to),
                 (id, master_name, replid, replid2, run_id),
                 table,
             )| {
@@ -329,6 +335,7 @@ mod tests {
                     current_epoch,
                     slots,
                     open_slots,
+                    migrating_to,
                     master_name,
                     link_up,
                     replid,
