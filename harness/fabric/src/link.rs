@@ -13,13 +13,20 @@ pub enum Endpoint {
     Controller,
 }
 
+impl Endpoint {
+    /// The name that the record uses.
+    pub fn name(self) -> String {
+        match self {
+            Self::Node(number) => ["n", &number.to_string()].concat(),
+            Self::Client(number) => ["c", &number.to_string()].concat(),
+            Self::Controller => "controller".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(i) => write!(f, "n{i}"),
-            Self::Client(i) => write!(f, "c{i}"),
-            Self::Controller => f.write_str("controller"),
-        }
+        f.write_str(&self.name())
     }
 }
 

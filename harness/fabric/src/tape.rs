@@ -82,6 +82,12 @@ impl BusTape {
         })
     }
 
+    /// Forgets what is on it, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.bytes.clear();
+    }
+
     /// Hands over what is on it; the next stretch of time brings about as much.
     pub(crate) fn hand_over(&mut self) -> Self {
         let next = Self {

@@ -53,6 +53,7 @@ impl Clock {
     }
 
     /// Nanoseconds that the machine has counted.
+    #[inline]
     pub fn local(&self, now: Nanos) -> u64 {
         if self.drift_ppm == 0 {
             return self.counted + now.saturating_sub(self.since);
@@ -62,6 +63,7 @@ impl Clock {
     }
 
     /// What a process reads that was started when the machine had counted `boot`.
+    #[inline]
     pub fn now(&self, now: Nanos, boot: u64) -> Now {
         let local = self.local(now);
         let mono = MONO_ORIGIN_US + local.saturating_sub(boot) / 1000;
@@ -70,6 +72,7 @@ impl Clock {
     }
 
     /// The first moment of true time at which such a process reads `at` or later.
+    #[inline]
     pub fn when(&self, at: Mono, boot: u64) -> Nanos {
         let local = boot + at.0.saturating_sub(MONO_ORIGIN_US).saturating_mul(1000);
         if self.drift_ppm == 0 {

@@ -115,7 +115,7 @@ pub struct ClusterOptions<'a> {
     pub handshake: Handshake,
     pub disk: DiskPace,
     pub process: ProcessPace,
-    /// Whether what passes on the bus is copied for [`Cluster::take_bus_tape`].
+    /// Whether what passes on the bus is copied for [`Cluster::take_bus_tape_onto`].
     pub tape_bus: bool,
 }
 
@@ -197,6 +197,7 @@ impl Cluster {
     }
 
     /// When the next event happens.
+    #[inline]
     pub fn next_at(&self) -> Option<Nanos> {
         if self.due.is_empty() { self.events.next_at() } else { Some(self.now) }
     }
@@ -246,6 +247,7 @@ impl Cluster {
     }
 
     /// The time of the last event.
+    #[inline]
     pub const fn now(&self) -> Nanos {
         self.now
     }
@@ -307,6 +309,7 @@ impl Cluster {
     }
 
     /// Processes that ended unasked since the last call.
+    #[inline]
     pub fn take_exited(&mut self) -> Vec<Exited> {
         std::mem::take(&mut self.exited)
     }
@@ -380,6 +383,7 @@ impl Cluster {
     }
 
     /// Moments that came since the last call.
+    #[inline]
     pub fn take_matches(&mut self) -> Vec<Match> {
         self.network.take_matches()
     }
@@ -394,9 +398,9 @@ impl Cluster {
         self.network.take_stream_events()
     }
 
-    /// What passed on the cluster bus since the last call.
-    pub fn take_bus_tape(&mut self) -> BusTape {
-        self.network.take_bus_tape()
+    /// What passed on the cluster bus since the last call, onto a tape that is of no more use.
+    pub fn take_bus_tape_onto(&mut self, used: &mut BusTape) {
+        self.network.take_bus_tape_onto(used);
     }
 
     // ---- Outsiders: clients, the observer

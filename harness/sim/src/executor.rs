@@ -33,7 +33,8 @@ struct Inner {
     machinery: RefCell<Option<Rc<dyn Machinery>>>,
     now: Cell<Nanos>,
     next: Cell<u64>,
-    tasks: RefCell<BTreeMap<u64, (Task, Waker)>>,
+    /// By number. A number is never used twice: what wakes a task that has ended must wake no other.
+    tasks: RefCell<Vec<Option<(Task, Waker)>>>,
     /// Timers by time, then in the order in which they were set.
     timers: RefCell<BTreeMap<(Nanos, u64), Waker>>,
     ready: Arc<Ready>,
@@ -45,24 +46,24 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 /// thread.
 #[derive(Default)]
 struct Ready {
-    queue: Mutex<VecDeque<u64>>,
+    queue: Mutex<VecDeque<usize>>,
 }
 
 impl Ready {
-    fn push(&self, task: u64) {
+    fn push(&self, task: usize) {
         let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !queue.contains(&task) {
             queue.push_back(task);
         }
     }
 
-    fn pop(&self) -> Option<u64> {
+    fn pop(&self) -> Option<usize> {
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
     }
 }
 
 struct TaskWaker {
-    task: u64,
+    task: usize,
     ready: Arc<Ready>,
 }
 
@@ -92,20 +93,23 @@ impl Executor {
     }
 
     /// Virtual time.
+    #[inline]
     pub fn now(&self) -> Nanos {
         self.inner.now.get()
     }
 
     /// Adds a task; it runs when its turn comes, at the earliest after the running one waits.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let number = self.number();
+        let mut tasks = self.inner.tasks.borrow_mut();
+        let number = tasks.len();
         // One waker for the task's whole life: it is asked for at every step.
         let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.inner.ready) }));
-        self.inner.tasks.borrow_mut().insert(number, (Box::pin(task), waker));
+        tasks.push(Some((Box::pin(task), waker)));
         self.inner.ready.push(number);
     }
 
     /// Resolves at `at`; at once if that has passed.
+    #[inline]
     pub fn sleep_until(&self, at: Nanos) -> Sleep {
         Sleep { executor: self.clone(), at, set: None }
     }
@@ -139,11 +143,16 @@ impl Executor {
         self.inner.machinery.borrow_mut().take();
     }
 
-    fn turn(&self, number: u64) {
+    fn turn(&self, number: usize) {
         // Taken out while it runs, so that it may spawn others.
-        let Some((mut task, waker)) = self.inner.tasks.borrow_mut().remove(&number) else { return };
-        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-            self.inner.tasks.borrow_mut().insert(number, (task, waker));
+        let Some((mut task, waker)) = self.inner.tasks.borrow_mut().get_mut(number).and_then(Option::take)
+        else {
+            return;
+        };
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+            && let Some(place) = self.inner.tasks.borrow_mut().get_mut(number)
+        {
+            *place = Some((task, waker));
         }
     }
 

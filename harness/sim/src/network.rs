@@ -425,8 +425,8 @@ impl Network {
         self.fabric.take_stream_events()
     }
 
-    pub fn take_bus_tape(&mut self) -> BusTape {
-        self.fabric.take_bus_tape()
+    pub fn take_bus_tape_onto(&mut self, used: &mut BusTape) {
+        self.fabric.take_bus_tape_onto(used);
     }
 
     /// The fabric reads a piece.

@@ -270,10 +270,15 @@ pub fn replication_info(text: &str) -> Result<ReplicationInfo, ParseError> {
         None => None,
     };
     let mut replicas = Vec::new();
-    for line in text.lines() {
-        if let Some(replica) = replica_line(line) {
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        let line = &text[begin..end];
+        if line.starts_with(['s', 'r'])
+            && let Some(replica) = replica_line(line.trim_end())
+        {
             replicas.push(replica?);
         }
+        begin = (end + 1).min(text.len());
     }
     Ok(ReplicationInfo {
         master,
@@ -329,7 +334,7 @@ fn replica_line(line: &str) -> Option<Result<ReplicaLine, ParseError>> {
 pub fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut rest = text;
     loop {
-        let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len());
+        let end = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
         let line = &rest[..end];
         if let Some(value) = line.strip_prefix(name).and_then(|line| line.strip_prefix(':')) {
             return Some(value.trim_end());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use slotstorm_checker::record::{BusLine, Nanos};
 use slotstorm_checker::wire::{Digest, Place};
-use slotstorm_fabric::{BusPassed, BusTape, Endpoint};
+use slotstorm_fabric::{BusPassed, BusPiece, BusTape, Endpoint};
 
 /// The frames are counted into the file this often.
 const TALLY_EVERY: Nanos = 10_000_000_000;
@@ -32,16 +32,11 @@ impl BusLines {
                 BusPassed::Opened => self.digest.opened(piece.time, piece.conn),
                 BusPassed::Closed => self.digest.closed(piece.conn),
                 BusPassed::Bytes(bytes) => {
-                    for end in [piece.from, piece.to] {
-                        self.names.entry(end).or_insert_with(|| end.to_string());
+                    let BusPiece { time, from, to, conn, dialled, .. } = piece;
+                    if !(self.names.contains_key(&from) && self.names.contains_key(&to)) {
+                        self.names.extend([from, to].map(|end| (end, end.name())));
                     }
-                    let place = Place {
-                        time: piece.time,
-                        from: &self.names[&piece.from],
-                        to: &self.names[&piece.to],
-                        conn: piece.conn,
-                        dialled: piece.dialled,
-                    };
+                    let place = Place { time, from: &self.names[&from], to: &self.names[&to], conn, dialled };
                     self.digest.bytes(&place, bytes, lines);
                 }
             }

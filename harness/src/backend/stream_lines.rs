@@ -13,11 +13,5 @@ pub fn stream_line(event: StreamEvent) -> StreamLine {
         Passed::Lost { why } => StreamWhat::Lost { why },
         Passed::End { offset } => StreamWhat::End { offset },
     };
-    StreamLine {
-        time: event.time,
-        from: event.from.to_string(),
-        to: event.to.to_string(),
-        conn: event.conn,
-        what,
-    }
+    StreamLine { time: event.time, from: event.from.name(), to: event.to.name(), conn: event.conn, what }
 }

@@ -46,7 +46,7 @@ impl NodeModel {
 
 /// `n1` for 1.
 pub fn node_name(number: u16) -> String {
-    format!("n{number}")
+    ["n", &number.to_string()].concat()
 }
 
 /// True if the inclusive ranges hold the slot.

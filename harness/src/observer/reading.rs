@@ -87,12 +87,16 @@ impl Reader {
 
     /// True if this is the table that was read last.
     fn knows(&self, text: &str) -> bool {
-        let mut lines = text.lines();
+        let mut rest = text;
         let known = self.lines.iter().all(|known| {
-            let rest = lines.next().and_then(|line| line.strip_prefix(known.before.as_str()));
-            rest.and_then(past_number).and_then(past_number) == Some(known.after.as_str())
+            let behind = rest.strip_prefix(known.before.as_str()).and_then(past_number).and_then(past_number);
+            let behind = behind.and_then(|behind| behind.strip_prefix(known.after.as_str()));
+            // A last line may have no end.
+            let next =
+                behind.and_then(|behind| behind.strip_prefix('\n').or(behind.is_empty().then_some("")));
+            next.inspect(|next| rest = next).is_some()
         });
-        known && !self.lines.is_empty() && lines.next().is_none()
+        known && !self.lines.is_empty() && rest.is_empty()
     }
 
     fn learn(&mut self, text: &str, names: &Names) -> Result<(), ParseError> {

@@ -21,11 +21,27 @@ pub struct Mono(pub u64);
 impl Mono {
     /// This instant plus `ms` milliseconds.
     #[must_use]
+    #[inline]
     pub const fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms.saturating_mul(1000)))
     }
 
+    /// The first of these instants, as far as there are any.
+    #[inline]
+    pub fn earliest<const N: usize>(of: [Option<Self>; N]) -> Option<Self> {
+        let mut first = None;
+        for at in of {
+            first = match (first, at) {
+                (Some(first), Some(at)) => Some(Self::min(first, at)),
+                (None, at) => at,
+                (first, None) => first,
+            };
+        }
+        first
+    }
+
     /// Whole milliseconds from `earlier` to this instant; 0 if `earlier` is later.
+    #[inline]
     pub const fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
     }
@@ -330,6 +346,7 @@ enum SegmentBytes {
 }
 
 impl Segment {
+    #[inline]
     fn rest(&self) -> &[u8] {
         match &self.bytes {
             SegmentBytes::Owned(bytes) => &bytes[self.sent..],
@@ -340,6 +357,7 @@ impl Segment {
 
 impl Outbox {
     /// Bytes waiting.
+    #[inline]
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -354,6 +372,7 @@ impl Outbox {
     }
 
     /// True when nothing waits.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -411,6 +430,7 @@ impl Outbox {
     }
 
     /// The slices that may be written now, in order, given what is durable; at most `limit` of them.
+    #[inline]
     pub fn sendable(&self, durable: Ticket, limit: usize) -> impl Iterator<Item = &[u8]> {
         self.segments
             .iter()

@@ -18,7 +18,7 @@ impl Growing {
     }
 
     fn key(&self, index: u32) -> String {
-        format!("{}:{index}", self.options.kind.name())
+        [self.options.kind.name(), ":", &index.to_string()].concat()
     }
 
     fn read(&self, key: String) -> Invocation {

@@ -26,7 +26,7 @@ pub(super) fn asked(invocation: &Invocation) -> &Datum {
 
 /// The text of an element.
 pub(super) fn text(element: u64) -> String {
-    format!("e{element}")
+    ["e", &element.to_string()].concat()
 }
 
 /// The number in `e<number>`.

@@ -20,6 +20,7 @@ mod folder;
 mod grouped;
 mod history;
 mod info;
+pub mod json;
 pub mod objects;
 mod op_kind;
 mod read;

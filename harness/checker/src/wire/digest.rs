@@ -144,7 +144,7 @@ fn tell(
     opened: Option<Nanos>,
     suspicions: &mut Suspicions<'_>,
 ) -> Option<BusFrame> {
-    let mut told = BusFrame { kind: frame.kind.name().to_owned(), ..BusFrame::default() };
+    let mut told = BusFrame::default();
     let mut worth = header(&frame.header, said, opened, &mut told);
     match &frame.body {
         Body::Gossip { nodes, .. } => {
@@ -165,7 +165,7 @@ fn tell(
         frame.kind,
         Kind::Fail | Kind::AuthReq | Kind::AuthAck | Kind::Update | Kind::MfStart | Kind::Meet
     );
-    worth.then_some(told)
+    worth.then(|| BusFrame { kind: frame.kind.name().to_owned(), ..told })
 }
 
 /// Puts what the header says anew into `told`.

@@ -297,10 +297,10 @@ fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
 
 fn id(bytes: &[u8]) -> Result<&str, FrameFault> {
     let Ok(all) = <&[u8; ID]>::try_from(bytes) else { return Err(FrameFault::Id) };
-    // All of them, whatever the first ones are: so they are looked at together.
-    let sound =
-        all.iter().fold(true, |sound, byte| sound & (byte.is_ascii_lowercase() | byte.is_ascii_digit()));
-    std::str::from_utf8(all).ok().filter(|_| sound).ok_or(FrameFault::Id)
+    // All of them, whatever the first ones are, and in numbers of one byte: so many are looked at together.
+    let wrong = |byte: &u8| u8::from(!(byte.is_ascii_lowercase() | byte.is_ascii_digit()));
+    let wrongs = all.iter().fold(0, |wrongs, byte| wrongs | wrong(byte));
+    std::str::from_utf8(all).ok().filter(|_| wrongs == 0).ok_or(FrameFault::Id)
 }
 
 #[inline]
@@ -308,20 +308,21 @@ fn be(bytes: &[u8], at: usize, len: usize) -> u64 {
     bytes[at..at + len].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
-/// A bitmap's slots as inclusive ranges: a byte at a time, since nearly all are empty or full.
+/// A bitmap's slots as inclusive ranges: 64 at a time where all or none of them are there, as nearly everywhere.
 pub(super) fn ranges(bitmap: &[u8]) -> Vec<(u16, u16)> {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     let mut add = |first: u16, last: u16| match ranges.last_mut() {
         Some((_, end)) if *end + 1 == first => *end = last,
         _ => ranges.push((first, last)),
     };
-    for (first, &byte) in (0..slots::SLOTS).step_by(8).zip(bitmap) {
-        match byte {
-            0 => {}
-            0xff => add(first, first + 7),
-            _ => (first..first + 8)
-                .filter(|slot| byte & (1 << (slot % 8)) != 0)
-                .for_each(|slot| add(slot, slot)),
+    for (first, eight) in (0..slots::SLOTS).step_by(64).zip(bitmap.chunks(8)) {
+        match eight {
+            [0, 0, 0, 0, 0, 0, 0, 0] => {}
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => add(first, first + 63),
+            _ => (first..slots::SLOTS)
+                .zip(eight.iter().flat_map(|byte| (0..8).map(move |bit| byte & (1 << bit) != 0)))
+                .filter(|(_, there)| *there)
+                .for_each(|(slot, _)| add(slot, slot)),
         }
     }
     ranges

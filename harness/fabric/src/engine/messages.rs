@@ -38,6 +38,7 @@ impl Fabric {
     }
 
     /// Moments that came since the last call.
+    #[inline]
     pub fn take_matches(&mut self) -> Vec<Match> {
         self.watch.take_matches()
     }

@@ -97,6 +97,7 @@ impl Dir {
 
     /// The other one.
     #[must_use]
+    #[inline]
     pub fn reverse(self) -> Self {
         match self {
             Self::Up => Self::Down,
@@ -105,6 +106,7 @@ impl Dir {
     }
 
     /// 0 or 1.
+    #[inline]
     pub fn index(self) -> usize {
         self as usize
     }
@@ -382,6 +384,7 @@ impl Fabric {
     }
 
     /// Whether the source of `dir` should be read now.
+    #[inline]
     pub fn wants_read(&self, id: ConnId, dir: Dir) -> bool {
         let Some(Some(conn)) = self.conns.get(id.slot()) else { return false };
         conn.id == id && conn.flows[dir.index()].wants_read(self.options.queue_bytes)
@@ -451,6 +454,7 @@ impl Fabric {
     }
 
     /// When [`Fabric::poll`] has something new without any other event.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Nanos> {
         if !self.outputs.is_empty() || !self.listed.is_empty() {
             return Some(0);

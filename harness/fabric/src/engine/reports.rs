@@ -56,4 +56,10 @@ impl Fabric {
     pub fn take_bus_tape(&mut self) -> BusTape {
         self.tape.hand_over()
     }
+
+    /// The same, onto a tape that was taken before and is of no more use: its memory is used again.
+    pub fn take_bus_tape_onto(&mut self, used: &mut BusTape) {
+        used.clear();
+        std::mem::swap(&mut self.tape, used);
+    }
 }

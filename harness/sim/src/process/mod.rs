@@ -766,8 +766,11 @@ impl Process {
 
 /// What may leave now, at most `room` bytes.
 fn gather(outbox: &Outbox, durable: Ticket, room: usize) -> Vec<u8> {
+    let mut slices = outbox.sendable(durable, WRITE_SLICES);
+    let Some(first) = slices.next() else { return Vec::new() };
     let mut bytes = Vec::with_capacity(outbox.len().min(room));
-    for slice in outbox.sendable(durable, WRITE_SLICES) {
+    bytes.extend_from_slice(&first[..first.len().min(room)]);
+    for slice in slices {
         let fits = slice.len().min(room - bytes.len());
         bytes.extend_from_slice(&slice[..fits]);
         if bytes.len() == room {

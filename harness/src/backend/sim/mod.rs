@@ -18,7 +18,7 @@ use std::task::{Poll, Waker};
 
 use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, Speaker, StreamLine, Touched, View};
-use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
+use slotstorm_fabric::{BusTape, Endpoint, LinkChange, Match, MessageRule, Trap};
 use slotstorm_sim::{Cluster, DiskTrouble, Executor, Exited, MachineState, Machinery};
 
 use super::faults::exited_unasked;
@@ -47,6 +47,8 @@ struct Inner {
     seed: u64,
     /// None until the cluster stands.
     tape: RefCell<Option<Tape>>,
+    /// What passed on the bus before the last hand-over.
+    bus: RefCell<BusTape>,
     next_index: Cell<u64>,
     crashed: RefCell<Option<Exited>>,
     now: Cell<Nanos>,
@@ -82,6 +84,7 @@ impl SimWorld {
             nodes,
             seed,
             tape: RefCell::new(None),
+            bus: RefCell::default(),
             next_index: Cell::new(0),
             crashed: RefCell::new(None),
             moments: RefCell::default(),
@@ -98,15 +101,17 @@ impl SimWorld {
 
     /// Hands what the fabric has seen since the last call to the record.
     fn drain_fabric(&self) {
-        let (events, tape) = {
+        let mut bus = self.inner.bus.borrow_mut();
+        let events = {
             let mut cluster = self.inner.cluster.borrow_mut();
-            (cluster.take_stream_events(), cluster.take_bus_tape())
+            cluster.take_bus_tape_onto(&mut bus);
+            cluster.take_stream_events()
         };
         if let Some(record) = self.inner.tape.borrow_mut().as_mut() {
             for event in events {
                 record.stream(&super::stream_lines::stream_line(event));
             }
-            record.bus(&tape);
+            record.bus(&bus);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use slotstorm_checker::record::{
-    BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, Table, View,
+    BusLine, Event, Nanos, Record, RecordBuilder, RunInfo, StreamLine, Table, View, json,
 };
 use slotstorm_fabric::BusTape;
 
@@ -67,9 +67,7 @@ impl Tape {
 
     pub fn event(&mut self, event: Event) {
         match &mut self.form {
-            Form::Text(text) => {
-                put(&mut text.history, &event);
-            }
+            Form::Text(text) => put(&mut text.history, |out| json::put_event(&event, out)),
             Form::Record(builder) => {
                 builder.event(event).unwrap_or_else(|why| unreachable!("the driver records {why}"));
             }
@@ -78,16 +76,14 @@ impl Tape {
 
     pub fn view(&mut self, view: View) {
         match &mut self.form {
-            Form::Text(text) => text.view(view),
+            Form::Text(text) => text.view(&view),
             Form::Record(builder) => builder.view(view),
         }
     }
 
     pub fn stream(&mut self, line: &StreamLine) {
         match &mut self.form {
-            Form::Text(text) => {
-                put(&mut text.stream, line);
-            }
+            Form::Text(text) => put(&mut text.stream, |out| json::put_stream(line, out)),
             Form::Record(builder) => builder.stream(line.clone()),
         }
     }
@@ -127,44 +123,37 @@ impl Tape {
     fn put_bus_lines(&mut self) {
         for line in self.lines.drain(..) {
             match &mut self.form {
-                Form::Text(text) => {
-                    put(&mut text.bus, &line);
-                }
+                Form::Text(text) => put(&mut text.bus, |out| json::put(&line, out)),
                 Form::Record(builder) => builder.bus(line),
             }
         }
     }
 }
 
-/// Appends a line; answers the piece that ends with it.
-fn put<'a>(out: &'a mut Pieces, value: &impl serde::Serialize) -> &'a mut Vec<u8> {
+/// Appends a line.
+fn put(out: &mut Pieces, line: impl FnOnce(&mut Vec<u8>)) {
     let out = out.with_room();
-    serde_json::to_writer(&mut *out, value)
-        .unwrap_or_else(|error| unreachable!("lines have only string keys: {error}"));
+    line(out);
     out.push(b'\n');
-    out
 }
 
 impl Text {
-    fn view(&mut self, mut view: View) {
-        let (Some(seen), None) = (&mut view.seen, &view.error) else {
-            put(&mut self.views, &view);
-            return;
-        };
-        let table = std::mem::take(&mut seen.table);
-        let (known, text) = self.tables.entry(view.node.clone()).or_default();
-        if *known != table || text.is_empty() {
-            *text = serde_json::to_vec(&table)
-                .unwrap_or_else(|error| unreachable!("a table has only string keys: {error}"));
-            *known = table;
+    fn view(&mut self, view: &View) {
+        let mut table: &[u8] = &[];
+        if let Some(seen) = &view.seen {
+            if !self.tables.contains_key(&view.node) {
+                self.tables.insert(view.node.clone(), (Table::default(), Vec::new()));
+            }
+            if let Some((known, text)) = self.tables.get_mut(&view.node) {
+                if *known != seen.table || text.is_empty() {
+                    text.clear();
+                    json::put(&seen.table, text);
+                    *known = seen.table.clone();
+                }
+                table = text;
+            }
         }
-        // The table is the last thing in a line: the empty one gives way to it.
-        let end = b"[]}}\n";
-        let lines = put(&mut self.views, &view);
-        debug_assert!(lines.ends_with(end));
-        lines.truncate(lines.len() - end.len());
-        lines.extend_from_slice(text);
-        lines.extend_from_slice(&end[2..]);
+        put(&mut self.views, |out| json::put_view(view, table, out));
     }
 }
 
@@ -209,7 +198,7 @@ mod tests {
         for view in views.iter().cycle().take(4000) {
             expected += &serde_json::to_string(view).unwrap();
             expected.push('\n');
-            text.view(view.clone());
+            text.view(view);
         }
         assert!(text.views.0.len() > 2);
         assert_eq!(String::from_utf8(text.views.0.concat()).unwrap(), expected);

@@ -25,7 +25,7 @@ impl AofNames {
 
     /// The path of a file that the manifest names.
     pub fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.dir)
+        [&self.dir, "/", name].concat()
     }
 
     /// A new base file, in RDB form or made of commands.

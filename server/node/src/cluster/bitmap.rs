@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use triomphe::Arc;
+
 /// Hash slots of a cluster.
 pub const SLOTS: u16 = 16384;
 
-/// A set of slots, 2048 bytes as they stand in bus headers.
-#[derive(Clone, PartialEq, Eq)]
+/// A set of slots, 2048 bytes as they stand in bus headers. Clones share them until one is changed: every packet carries
+/// its sender's set, which nearly always is the one that is known.
+#[derive(Clone)]
 pub struct SlotBitmap {
-    bytes: Box<[u8; SlotBitmap::BYTES]>,
+    bytes: Arc<[u8; SlotBitmap::BYTES]>,
     count: u16,
 }
 
@@ -18,12 +21,12 @@ impl SlotBitmap {
 
     /// No slot.
     pub fn new() -> Self {
-        Self { bytes: Box::new([0; Self::BYTES]), count: 0 }
+        Self { bytes: Arc::new([0; Self::BYTES]), count: 0 }
     }
 
     /// From the wire; every pattern of 2048 bytes is a valid set. Bytes that are missing count as zero.
     pub fn from_wire(wire: &[u8]) -> Self {
-        let mut bytes = Box::new([0; Self::BYTES]);
+        let mut bytes = [0; Self::BYTES];
         let given = wire.len().min(Self::BYTES);
         bytes[..given].copy_from_slice(&wire[..given]);
         let (words, _) = bytes.as_chunks::<8>();
@@ -34,7 +37,12 @@ impl SlotBitmap {
             word => word.count_ones() as u16,
         });
         let count = count.sum();
-        Self { bytes, count }
+        Self { bytes: Arc::new(bytes), count }
+    }
+
+    /// As [`Self::from_wire`], but shared with `known` if it is the same set.
+    pub fn from_wire_like(wire: &[u8], known: &Self) -> Self {
+        if *wire == known.bytes[..] { known.clone() } else { Self::from_wire(wire) }
     }
 
     /// The wire's bytes.
@@ -53,28 +61,62 @@ impl SlotBitmap {
     }
 
     /// Is `slot` in the set?
+    #[inline]
     pub fn contains(&self, slot: u16) -> bool {
         self.bytes[usize::from(slot / 8) % Self::BYTES] & (1 << (slot % 8)) != 0
     }
 
     /// Adds a slot; false if it was there.
+    #[inline]
     pub fn insert(&mut self, slot: u16) -> bool {
-        let byte = &mut self.bytes[usize::from(slot / 8) % Self::BYTES];
-        let mask = 1 << (slot % 8);
-        let new = *byte & mask == 0;
-        *byte |= mask;
-        self.count += u16::from(new);
+        let new = !self.contains(slot);
+        if new {
+            Arc::make_mut(&mut self.bytes)[usize::from(slot / 8) % Self::BYTES] |= 1 << (slot % 8);
+            self.count += 1;
+        }
         new
     }
 
     /// Removes a slot; false if it was not there.
+    #[inline]
     pub fn remove(&mut self, slot: u16) -> bool {
-        let byte = &mut self.bytes[usize::from(slot / 8) % Self::BYTES];
-        let mask = 1 << (slot % 8);
-        let was = *byte & mask != 0;
-        *byte &= !mask;
-        self.count -= u16::from(was);
+        let was = self.contains(slot);
+        if was {
+            Arc::make_mut(&mut self.bytes)[usize::from(slot / 8) % Self::BYTES] &= !(1 << (slot % 8));
+            self.count -= 1;
+        }
         was
+    }
+
+    /// Of the slots in `within`, holds from now on exactly those that are not in `without`.
+    pub fn set_within(&mut self, within: &Self, without: &Self) {
+        for at in 0..usize::from(SLOTS / 64) {
+            let (mask, old) = (within.word(at), self.word(at));
+            let new = (old & !mask) | (mask & !without.word(at));
+            if new != old {
+                Arc::make_mut(&mut self.bytes)[at * 8..at * 8 + 8].copy_from_slice(&new.to_le_bytes());
+                self.count = self.count + new.count_ones() as u16 - old.count_ones() as u16;
+            }
+        }
+    }
+
+    /// The slots that are not in `other`, ascending.
+    pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u16> + 'a {
+        (0..SLOTS / 64).flat_map(move |at| {
+            let mut rest = self.word(usize::from(at)) & !other.word(usize::from(at));
+            std::iter::from_fn(move || {
+                let slot = (rest != 0).then(|| at * 64 + rest.trailing_zeros() as u16)?;
+                rest &= rest - 1;
+                Some(slot)
+            })
+        })
+    }
+
+    /// Slots `at * 64` to `at * 64 + 63`; none beyond the last one.
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        let (words, _) = self.bytes.as_chunks::<8>();
+        words.get(at).map_or(0, |word| u64::from_le_bytes(*word))
     }
 
     /// The slots, ascending.
@@ -103,8 +145,7 @@ impl SlotBitmap {
     fn next_from(&self, from: u16, inverted: bool) -> Option<u16> {
         let mut at = from;
         while at < SLOTS {
-            let (words, _) = self.bytes.as_chunks::<8>();
-            let mut word = u64::from_le_bytes(*words.get(usize::from(at / 64))?);
+            let mut word = self.word(usize::from(at / 64));
             if inverted {
                 word = !word;
             }
@@ -117,6 +158,14 @@ impl SlotBitmap {
         None
     }
 }
+
+impl PartialEq for SlotBitmap {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes) || (self.count == other.count && self.bytes == other.bytes)
+    }
+}
+
+impl Eq for SlotBitmap {}
 
 impl Default for SlotBitmap {
     fn default() -> Self {
@@ -152,7 +201,31 @@ mod tests {
             let ranges = map.ranges();
             proptest::prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
             let again = SlotBitmap::from_wire(map.as_bytes());
+            proptest::prop_assert_eq!(&SlotBitmap::from_wire_like(map.as_bytes(), &SlotBitmap::new()), &map);
             proptest::prop_assert_eq!(again, map);
+        }
+
+        #[test]
+        fn sets_are_combined_as_their_slots_are(
+            sets in proptest::collection::vec(proptest::collection::vec(0..SLOTS, 0..300), 3),
+        ) {
+            let sets: Vec<std::collections::BTreeSet<u16>> =
+                sets.into_iter().map(|slots| slots.into_iter().map(|slot| slot % 700).collect()).collect();
+            let map_of = |set: &std::collections::BTreeSet<u16>| {
+                let mut map = SlotBitmap::new();
+                for slot in set {
+                    map.insert(*slot);
+                }
+                map
+            };
+            let [first, within, without] = [0, 1, 2].map(|at| map_of(&sets[at]));
+            proptest::prop_assert!(first.difference(&within).eq(sets[0].difference(&sets[1]).copied()));
+            let mut changed = first.clone();
+            changed.set_within(&within, &without);
+            let expected = sets[0].difference(&sets[1]).chain(sets[1].difference(&sets[2])).copied().collect();
+            proptest::prop_assert_eq!(&changed, &map_of(&expected));
+            proptest::prop_assert_eq!(usize::from(changed.len()), expected.len());
+            proptest::prop_assert_eq!(first, map_of(&sets[0]), "a clone is a set of its own");
         }
     }
 

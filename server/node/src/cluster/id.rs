@@ -20,9 +20,10 @@ impl NodeId {
     /// An id from text or from the wire; `None` unless it is exactly 40 of `[a-z0-9]`.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let id: [u8; 40] = bytes.try_into().ok()?;
-        // All of them, whatever the first ones are: so they are looked at together.
-        let sound = id.iter().fold(true, |sound, c| sound & (c.is_ascii_lowercase() | c.is_ascii_digit()));
-        sound.then_some(Self(id))
+        // All of them, whatever the first ones are, and in numbers of one byte: so many are looked at together.
+        let wrong = |c: &u8| u8::from(!(c.is_ascii_lowercase() | c.is_ascii_digit()));
+        let wrongs = id.iter().fold(0, |wrongs, c| wrongs | wrong(c));
+        (wrongs == 0).then_some(Self(id))
     }
 
     /// The 40 bytes.

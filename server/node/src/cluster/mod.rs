@@ -14,7 +14,7 @@
 //! | a dialled connection is up / could not be made | [`Cluster::link_connected`] / [`Cluster::link_failed`] |
 //! | bytes of a bus connection / it ended | [`Cluster::link_received`] / [`Cluster::link_closed`] |
 //! | after the batch's events, if `now >= next_deadline()` | [`Cluster::cron`] |
-//! | at the end of **every** batch, last | [`Cluster::before_sleep`] |
+//! | at the end of every batch, last, if [`Cluster::has_work`] | [`Cluster::before_sleep`] |
 //! | `CLUSTER ...` | [`Cluster::command`] (arguments without the word CLUSTER) |
 //! | `PUBLISH` / `SPUBLISH` (local delivery is the node's) | [`Cluster::publish`] |
 //! | before each command with keys, and at EXEC | [`Cluster::route`] |
@@ -257,6 +257,13 @@ impl Cluster {
         if suspicion {
             self.update_state(turn);
         }
+    }
+
+    /// Whether [`Self::before_sleep`] has anything to do: after most batches there is nothing.
+    pub fn has_work(&self) -> bool {
+        let Todo { update_state, failover, manual_failover, redial } = self.todo;
+        let steps = failover || manual_failover || self.manual.waits_for_offset();
+        update_state || redial || steps || self.save.is_wanted() || !self.outgoing.is_empty()
     }
 
     /// The end of a batch: failover steps, state, save, and only then the batch's packets.

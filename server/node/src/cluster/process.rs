@@ -17,7 +17,12 @@ impl Cluster {
         if self.drop_filter == Some(number) {
             return;
         }
-        let packet = match bus::decode(frame) {
+        let slots_of = |sender: &_| {
+            let node = self.nodes.get(self.nodes.find(sender)?);
+            // A replica shows its master's.
+            Some(&node.master.map_or(node, |master| self.nodes.get(master)).slots)
+        };
+        let packet = match bus::decode_knowing(frame, slots_of) {
             Ok(packet) => packet,
             Err(bus::Malformed::Version(_)) => return,
             Err(malformed) => {

@@ -45,6 +45,11 @@ impl SaveState {
         self.answering = true;
     }
 
+    /// There is something to save.
+    pub const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Save and fsync.
     pub const fn ask_synced(&mut self) {
         self.wanted = true;

@@ -24,13 +24,12 @@ impl Cluster {
         let mut dirty = Vec::new();
         let mut lost_from_my_shard = 0_u16;
         // Slots it held and does not speak of any more: free for anyone, but bound to it until someone does.
-        for slot in self.nodes.get(from).slots.clone().iter() {
-            self.slots.set_unclaimed(slot, !claimed.contains(slot));
-        }
-        for slot in claimed.iter() {
+        let held = self.nodes.get(from).slots.clone();
+        self.slots.note_claims(&held, claimed);
+        for slot in claimed.difference(&held) {
             let owner = self.slots.owner(slot);
             // An open slot is rebound by its last SETSLOT only.
-            if owner == Some(from) || self.slots.importing.contains_key(&slot) {
+            if self.slots.importing.contains_key(&slot) {
                 continue;
             }
             let stronger = owner.is_none_or(|owner| {

@@ -3,12 +3,14 @@
 //! Nodes live in an arena and are named by [`NodeIdx`] inside this room, so that the slot table is 16384
 //! small numbers. Every relation between two nodes (replica of, reports about) is kept consistent here.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::bitmap::{SLOTS, SlotBitmap};
 use super::credence::Place;
 use super::flags::NodeFlags;
 use super::id::NodeId;
+use super::view::NodeText;
 use crate::io::{ConnId, Mono};
 
 /// A node's place in the table. Places are reused after a node was removed.
@@ -56,6 +58,8 @@ pub(super) struct Node {
     pub calls_from: Option<Place>,
     /// Who said that it failed, and when.
     pub fail_reports: BTreeMap<NodeIdx, Mono>,
+    /// What CLUSTER NODES showed of it last.
+    pub line: RefCell<NodeText>,
 }
 
 impl Node {
@@ -86,6 +90,7 @@ impl Node {
             inbound: None,
             calls_from: None,
             fail_reports: BTreeMap::new(),
+            line: RefCell::default(),
         }
     }
 
@@ -278,21 +283,20 @@ impl SlotTable {
         }
     }
 
+    #[inline]
     pub fn owner(&self, slot: u16) -> Option<NodeIdx> {
         self.owners[usize::from(slot % SLOTS)]
     }
 
     /// Free for anyone: no owner, or one that does not claim it.
+    #[inline]
     pub fn is_unclaimed(&self, slot: u16) -> bool {
         self.owner(slot).is_none() || self.unclaimed.contains(slot)
     }
 
-    pub fn set_unclaimed(&mut self, slot: u16, unclaimed: bool) {
-        if unclaimed {
-            self.unclaimed.insert(slot);
-        } else {
-            self.unclaimed.remove(slot);
-        }
+    /// Who holds these slots claims those: what it does not speak of any more is free.
+    pub fn note_claims(&mut self, held: &SlotBitmap, claimed: &SlotBitmap) {
+        self.unclaimed.set_within(held, claimed);
     }
 
     pub const fn assigned(&self) -> u16 {
@@ -300,6 +304,7 @@ impl SlotTable {
     }
 
     /// Binds a free slot to a node.
+    #[inline]
     pub fn bind(&mut self, nodes: &mut NodeTable, slot: u16, to: NodeIdx) {
         self.release(nodes, slot);
         self.owners[usize::from(slot % SLOTS)] = Some(to);
@@ -313,6 +318,7 @@ impl SlotTable {
     }
 
     /// Makes a slot unassigned; who owned it.
+    #[inline]
     pub fn release(&mut self, nodes: &mut NodeTable, slot: u16) -> Option<NodeIdx> {
         let owner = self.owners[usize::from(slot % SLOTS)].take()?;
         nodes.get_mut(owner).slots.remove(slot);

@@ -1,14 +1,84 @@
 //! The table as clients see it: CLUSTER NODES, SLOTS, SHARDS, INFO, LINKS.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::bus::PacketType;
-use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeIdx, Reply, Turn};
-use crate::keyspace::number::IntText;
+use super::{Cluster, EndpointType, MYSELF, Node, NodeFlags, NodeId, NodeIdx, Reply, SlotBitmap, Turn};
+use crate::keyspace::number::put_unsigned;
 
 /// About as long as a line of CLUSTER NODES is, and the text of CLUSTER INFO.
 const LINE_BYTES: usize = 160;
 const INFO_BYTES: usize = 768;
+
+/// What a line of CLUSTER NODES shows besides times and open slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown<'a> {
+    id: NodeId,
+    flags: NodeFlags,
+    ports: (u16, u16),
+    master: Option<NodeId>,
+    epoch: u64,
+    connected: bool,
+    slots: Cow<'a, SlotBitmap>,
+    ip: Cow<'a, str>,
+    hostname: Cow<'a, str>,
+}
+
+/// A line of CLUSTER NODES before and behind its times, as it was printed last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NodeText {
+    of: Option<Shown<'static>>,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl NodeText {
+    fn new(of: Shown<'_>) -> Self {
+        let mut before = Vec::with_capacity(LINE_BYTES);
+        before.extend_from_slice(of.id.as_bytes());
+        before.push(b' ');
+        before.extend_from_slice(of.ip.as_bytes());
+        put(&mut before, ":", of.ports.0.into());
+        put(&mut before, "@", of.ports.1.into());
+        if !of.hostname.is_empty() {
+            before.push(b',');
+            before.extend_from_slice(of.hostname.as_bytes());
+        }
+        before.push(b' ');
+        of.flags.put_words(&mut before);
+        before.push(b' ');
+        before.extend_from_slice(of.master.as_ref().map_or(&b"-"[..], |master| master.as_bytes()));
+        before.push(b' ');
+        let mut after = Vec::new();
+        put(&mut after, " ", of.epoch);
+        after.extend_from_slice(if of.connected { &b" connected"[..] } else { b" disconnected" });
+        for (first, last) in of.slots.runs() {
+            put(&mut after, " ", first.into());
+            if first != last {
+                put(&mut after, "-", last.into());
+            }
+        }
+        Self { of: Some(of.into_owned()), before, after }
+    }
+}
+
+impl Shown<'_> {
+    fn into_owned(self) -> Shown<'static> {
+        let Self { id, flags, ports, master, epoch, connected, slots, ip, hostname } = self;
+        Shown {
+            id,
+            flags,
+            ports,
+            master,
+            epoch,
+            connected,
+            slots: Cow::Owned(slots.into_owned()),
+            ip: Cow::Owned(ip.into_owned()),
+            hostname: Cow::Owned(hostname.into_owned()),
+        }
+    }
+}
 
 impl Cluster {
     /// CLUSTER NODES; `handshakes`: with nodes that are still being met (not in nodes.conf).
@@ -30,34 +100,29 @@ impl Cluster {
         as_text(line)
     }
 
-    /// Without the formatting machinery: monitors ask for the table all the time.
+    /// Monitors ask for the table all the time, and nearly nothing in it changes but times.
     fn put_node_line(&self, line: &mut Vec<u8>, idx: NodeIdx, turn: &Turn<'_>) {
         let node = self.nodes.get(idx);
-        line.extend_from_slice(node.id.as_bytes());
-        line.push(b' ');
-        line.extend_from_slice(node.ip.as_bytes());
-        put(line, ":", node.port.into());
-        put(line, "@", node.cport.into());
-        if !node.hostname.is_empty() {
-            line.push(b',');
-            line.extend_from_slice(node.hostname.as_bytes());
-        }
-        line.push(b' ');
-        node.flags.put_words(line);
         let master = node.master.map(|master| self.nodes.get(master));
-        line.push(b' ');
-        line.extend_from_slice(master.map_or(&b"-"[..], |master| master.id.as_bytes()));
-        put(line, " ", turn.wall_ms(node.ping_sent));
-        put(line, " ", turn.wall_ms(node.pong_received));
-        put(line, " ", master.unwrap_or(node).config_epoch);
-        let connected = idx == MYSELF || node.outbound.is_some();
-        line.extend_from_slice(if connected { &b" connected"[..] } else { b" disconnected" });
-        for (first, last) in node.slots.runs() {
-            put(line, " ", first.into());
-            if first != last {
-                put(line, "-", last.into());
-            }
+        let of = Shown {
+            id: node.id,
+            flags: node.flags,
+            ports: (node.port, node.cport),
+            master: master.map(|master| master.id),
+            epoch: master.unwrap_or(node).config_epoch,
+            connected: idx == MYSELF || node.outbound.is_some(),
+            slots: Cow::Borrowed(&node.slots),
+            ip: Cow::Borrowed(&node.ip),
+            hostname: Cow::Borrowed(&node.hostname),
+        };
+        let mut shown = node.line.borrow_mut();
+        if shown.of.as_ref() != Some(&of) {
+            *shown = NodeText::new(of);
         }
+        line.extend_from_slice(&shown.before);
+        put_unsigned(line, turn.wall_ms(node.ping_sent));
+        put(line, " ", turn.wall_ms(node.pong_received));
+        line.extend_from_slice(&shown.after);
         if idx == MYSELF {
             let migrating = self.slots.migrating.iter().map(|(slot, peer)| (slot, "->-", peer));
             let importing = self.slots.importing.iter().map(|(slot, peer)| (slot, "-<-", peer));
@@ -227,7 +292,7 @@ impl Cluster {
 /// A text and a number behind it.
 fn put(text: &mut Vec<u8>, before: &str, number: u64) {
     text.extend_from_slice(before.as_bytes());
-    text.extend_from_slice(&IntText::unsigned(number));
+    put_unsigned(text, number);
 }
 
 /// What was put together from texts and numbers.

@@ -486,9 +486,11 @@ impl Db {
         if is_due(&self.keys) {
             self.expire_due_here(now, &mut left);
         }
-        for db in 0..self.databases() {
-            if self.others[db as usize].as_deref().is_some_and(is_due) {
-                self.within(db, |db| db.expire_due_here(now, &mut left));
+        if self.others.iter().flatten().any(|keys| is_due(keys)) {
+            for db in 0..self.databases() {
+                if self.others[db as usize].as_deref().is_some_and(is_due) {
+                    self.within(db, |db| db.expire_due_here(now, &mut left));
+                }
             }
         }
         left == 0

@@ -50,6 +50,11 @@ impl IntText {
     }
 }
 
+/// Appends the decimal text of a number.
+pub fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 const fn two_digits(below_100: u8) -> [u8; 2] {
     [b'0' + below_100 / 10, b'0' + below_100 % 10]
 }

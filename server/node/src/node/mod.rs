@@ -373,7 +373,7 @@ impl Node {
             }
         }
         self.db.keys.free_some(FREE_UNITS);
-        if !self.files.is_loading() {
+        if !self.files.is_loading() && self.cluster.as_ref().is_some_and(Cluster::has_work) {
             self.with_cluster(super::cluster::Cluster::before_sleep);
         }
         self.append_to_file();
@@ -401,7 +401,7 @@ impl Node {
         let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
         let cluster = awake.map(Cluster::next_deadline);
         let migrations = self.migrations.next_deadline(self.holds_writes());
-        [
+        Mono::earliest([
             Some(self.next_cron),
             cluster,
             self.replication.next_deadline(),
@@ -410,13 +410,11 @@ impl Node {
             pause,
             self.failover_pause,
             self.load_due_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// What waits to be sent on a connection.
+    #[inline]
     pub fn outbox(&mut self, conn: ConnId) -> Option<&mut Outbox> {
         self.conns.get_mut(&conn).map(|conn| &mut conn.outbox)
     }
@@ -430,6 +428,7 @@ impl Node {
     }
 
     /// All disk effects up to this one are done: bytes gated by them may leave.
+    #[inline]
     pub fn durable(&self) -> Ticket {
         self.tickets.durable()
     }
@@ -445,11 +444,13 @@ impl Node {
     }
 
     /// True while this node follows a master.
+    #[inline]
     pub const fn is_replica(&self) -> bool {
         self.replication.is_replica_role()
     }
 
     /// True once the dataset was loaded and clients are served.
+    #[inline]
     pub const fn is_ready(&self) -> bool {
         !self.files.is_loading() && !self.exiting
     }

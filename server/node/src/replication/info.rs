@@ -5,7 +5,7 @@ use super::address::MasterAddr;
 use super::identity::ReplId;
 use super::replicas::{Replica, Stage};
 use crate::io::Mono;
-use std::fmt::Write;
+use crate::keyspace::number::put_unsigned;
 
 /// Longer than the section of a node with a replica or two.
 const INFO_BYTES: usize = 768;
@@ -90,74 +90,119 @@ impl Replication {
 
     /// INFO's section Replication, with its heading, lines ended by CRLF. `good` replicas are shown if they matter.
     pub fn info(&self, now: Mono, good: Option<usize>) -> String {
-        let mut out = String::with_capacity(INFO_BYTES);
-        out.push_str("# Replication\r\n");
-        let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            out.push_str(name);
-            // Writing to a string cannot fail.
-            let _ = write!(out, ":{value}\r\n");
-        };
-        let flag = |yes: bool| u8::from(yes);
+        let mut lines = Lines::new();
         match self.link_status() {
-            None => line("role", &"master"),
+            None => lines.text("role", "master"),
             Some(link) => {
-                line("role", &"slave");
-                line("master_host", &link.master.host());
-                line("master_port", &link.master.port());
-                line("master_link_status", &if link.up { "up" } else { "down" });
-                let idle =
-                    if link.up { (now.ms_since(link.last_io) / 1000).to_string() } else { "-1".into() };
-                line("master_last_io_seconds_ago", &idle);
-                line("master_sync_in_progress", &flag(link.state == "sync"));
-                line("slave_read_repl_offset", &self.read_offset());
-                line("slave_repl_offset", &self.offset());
+                lines.text("role", "slave");
+                lines.text("master_host", &link.master.host());
+                lines.number("master_port", link.master.port().into());
+                lines.text("master_link_status", if link.up { "up" } else { "down" });
+                let idle = link.up.then(|| now.ms_since(link.last_io) / 1000);
+                lines.number_or_none("master_last_io_seconds_ago", idle);
+                lines.flag("master_sync_in_progress", link.state == "sync");
+                lines.number("slave_read_repl_offset", self.read_offset());
+                lines.number("slave_repl_offset", self.offset());
                 if let Some((read, total)) = link.transfer {
-                    line("master_sync_total_bytes", &total);
-                    line("master_sync_read_bytes", &read);
-                    line("master_sync_left_bytes", &(i128::from(total) - i128::from(read)));
+                    lines.number("master_sync_total_bytes", total);
+                    lines.number("master_sync_read_bytes", read);
+                    lines.text("master_sync_left_bytes", &(i128::from(total) - i128::from(read)).to_string());
                     let percent = if total == 0 { 0.0 } else { read as f64 / total as f64 * 100.0 };
-                    line("master_sync_perc", &format!("{percent:.2}"));
-                    line("master_sync_last_io_seconds_ago", &(now.ms_since(link.last_io) / 1000));
+                    lines.text("master_sync_perc", &format!("{percent:.2}"));
+                    lines.number("master_sync_last_io_seconds_ago", now.ms_since(link.last_io) / 1000);
                 }
                 if !link.up {
-                    let seconds = link.down_since.map(|since| (now.ms_since(since) / 1000).to_string());
-                    line("master_link_down_since_seconds", &seconds.unwrap_or_else(|| "-1".into()));
+                    let seconds = link.down_since.map(|since| now.ms_since(since) / 1000);
+                    lines.number_or_none("master_link_down_since_seconds", seconds);
                 }
-                line("slave_priority", &self.settings.priority);
-                line("slave_read_only", &flag(self.settings.read_only));
-                line("replica_announced", &1);
+                lines.number("slave_priority", self.settings.priority.into());
+                lines.flag("slave_read_only", self.settings.read_only);
+                lines.number("replica_announced", 1);
             }
         }
-        line("connected_slaves", &self.replicas.map.len());
+        lines.number("connected_slaves", self.replicas.map.len() as u64);
         if let Some(good) = good {
-            line("min_slaves_good_slaves", &good);
+            lines.number("min_slaves_good_slaves", good as u64);
         }
         for (index, replica) in self.replicas.map.values().enumerate() {
             let lag = if replica.stage == Stage::Online { replica.lag_s(now) } else { 0 };
-            let text = format!(
-                "ip={},port={},state={},offset={},lag={lag}",
-                address(replica),
-                replica.hints.listening_port,
-                stage_name(replica.stage),
-                replica.ack_offset
-            );
-            line(&format!("slave{index}"), &text);
+            lines.put(b"slave");
+            lines.put_number(index as u64);
+            lines.put(b":ip=");
+            lines.put(address(replica).as_bytes());
+            lines.put(b",port=");
+            lines.put_number(replica.hints.listening_port.into());
+            lines.put(b",state=");
+            lines.put(stage_name(replica.stage).as_bytes());
+            lines.put(b",offset=");
+            lines.put_number(replica.ack_offset);
+            lines.put(b",lag=");
+            lines.put_number(lag);
+            lines.put(b"\r\n");
         }
-        line("master_failover_state", &self.failover_state());
-        line("master_replid", &self.history.id);
-        let (earlier, until) = self
-            .history
-            .earlier
-            .map_or((ReplId::NONE, "-1".into()), |(id, until)| (id, (until + 1).to_string()));
-        line("master_replid2", &earlier);
-        line("master_repl_offset", &self.offset());
-        line("second_repl_offset", &until);
-        line("repl_backlog_active", &flag(self.log_active));
-        line("repl_backlog_size", &self.settings.backlog_bytes);
+        lines.text("master_failover_state", self.failover_state());
+        lines.text("master_replid", self.history.id.as_str());
+        let (earlier, until) =
+            self.history.earlier.map_or((ReplId::NONE, None), |(id, until)| (id, Some(until + 1)));
+        lines.text("master_replid2", earlier.as_str());
+        lines.number("master_repl_offset", self.offset());
+        lines.number_or_none("second_repl_offset", until);
+        lines.flag("repl_backlog_active", self.log_active);
+        lines.number("repl_backlog_size", self.settings.backlog_bytes);
         let kept = self.log.end() - self.log.first();
-        line("repl_backlog_first_byte_offset", &if self.log_active { self.log.first() + 1 } else { 0 });
-        line("repl_backlog_histlen", &if self.log_active { kept } else { 0 });
-        out
+        let first = if self.log_active { self.log.first() + 1 } else { 0 };
+        lines.number("repl_backlog_first_byte_offset", first);
+        lines.number("repl_backlog_histlen", if self.log_active { kept } else { 0 });
+        lines.into_text()
+    }
+}
+
+/// The section under construction, without the formatting machinery: monitors ask for it all the time.
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn new() -> Self {
+        let mut text = Vec::with_capacity(INFO_BYTES);
+        text.extend_from_slice(b"# Replication\r\n");
+        Self(text)
+    }
+
+    fn put(&mut self, part: &[u8]) {
+        self.0.extend_from_slice(part);
+    }
+
+    fn put_number(&mut self, number: u64) {
+        put_unsigned(&mut self.0, number);
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.put(name.as_bytes());
+        self.put(b":");
+        self.put(value.as_bytes());
+        self.put(b"\r\n");
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.put(name.as_bytes());
+        self.put(b":");
+        self.put_number(value);
+        self.put(b"\r\n");
+    }
+
+    fn number_or_none(&mut self, name: &str, value: Option<u64>) {
+        match value {
+            Some(value) => self.number(name, value),
+            None => self.text(name, "-1"),
+        }
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.text(name, if value { "1" } else { "0" });
+    }
+
+    fn into_text(self) -> String {
+        // All that was put together was text.
+        String::from_utf8(self.0).unwrap_or_default()
     }
 }
 

@@ -131,7 +131,7 @@ impl ReplicationLog {
     /// The sealed bytes after `offset` as ranges of shared chunks, at most about `limit_bytes` of them; empty if
     /// the log no longer reaches back so far.
     pub fn ranges_after(&self, offset: u64, limit_bytes: usize) -> impl Iterator<Item = SharedRange> {
-        let from = if offset < self.first {
+        let from = if offset < self.first || offset == self.end {
             self.chunks.len()
         } else {
             self.chunks.partition_point(|chunk| chunk.end() <= offset)

@@ -480,16 +480,13 @@ impl Replication {
     /// When [`Self::tick`] wants to be called, if ever.
     pub fn next_deadline(&self) -> Option<Mono> {
         let busy = self.link.is_some() || !self.replicas.map.is_empty() || self.no_replicas_since.is_some();
-        [
+        Mono::earliest([
             busy.then_some(self.next_cron),
             self.waits.next_deadline(),
             self.failover_deadline(),
             self.snapshot_due(),
             self.link_retry_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// Time has come for something: timeouts, pings, acknowledgements, reconnects. Cheap when called too often.

@@ -32,6 +32,15 @@ pub enum Malformed {
 
 /// Decodes one frame as cut by [`super::FrameReader`].
 pub fn decode(frame: &[u8]) -> Result<Packet, Malformed> {
+    decode_knowing(frame, |_| None)
+}
+
+/// The same where `known` tells which slots a sender is known to speak for: nearly always these are in the header, too,
+/// and then both share them.
+pub fn decode_knowing<'a>(
+    frame: &[u8],
+    known: impl FnOnce(&NodeId) -> Option<&'a SlotBitmap>,
+) -> Result<Packet, Malformed> {
     if frame.len() < HEADER_LEN {
         return Err(Malformed::Short(frame.len()));
     }
@@ -41,8 +50,10 @@ pub fn decode(frame: &[u8]) -> Result<Packet, Malformed> {
     }
     let number = super::type_of(frame);
     let body = body(frame, number)?;
+    let sender = NodeId::parse(&frame[40..80]).ok_or(Malformed::SenderId)?;
+    let slots = &frame[80..2128];
     let header = Header {
-        sender: NodeId::parse(&frame[40..80]).ok_or(Malformed::SenderId)?,
+        sender,
         port: u16_at(frame, 10),
         pport: u16_at(frame, 2246),
         cport: u16_at(frame, 2248),
@@ -50,7 +61,8 @@ pub fn decode(frame: &[u8]) -> Result<Packet, Malformed> {
         current_epoch: u64_at(frame, 16),
         config_epoch: u64_at(frame, 24),
         offset: u64_at(frame, 32),
-        slots: SlotBitmap::from_wire(&frame[80..2128]),
+        slots: known(&sender)
+            .map_or_else(|| SlotBitmap::from_wire(slots), |known| SlotBitmap::from_wire_like(slots, known)),
         // All zero is the usual "no master"; bytes that are no id cannot name one either.
         master: NodeId::parse(&frame[2128..2168]),
         flags: NodeFlags(u16_at(frame, 2250)),
@@ -187,20 +199,35 @@ fn gossip_entry(entry: &[u8]) -> Gossip {
 
 /// Text up to the first NUL. (The last byte of a field of fixed length is one, whatever stands there.) What could break a line of nodes.conf or a reply never gets further than this.
 fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    let clean = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-' | b'_' | b'%');
-    let text = std::str::from_utf8(&field[..end]).ok().filter(|text| text.as_bytes().iter().all(clean));
+    let end = field.iter().position(|byte| !CLEAN[usize::from(*byte)]).unwrap_or(field.len());
+    let ends = field.get(end).is_none_or(|byte| *byte == 0);
+    let text = std::str::from_utf8(&field[..end]).ok().filter(|_| ends);
     text.unwrap_or_default().to_owned()
 }
 
+/// Bytes that addresses and host names are made of.
+const CLEAN: [bool; 256] = {
+    let mut clean = [false; 256];
+    let mut byte = 0;
+    while byte < clean.len() {
+        clean[byte] =
+            (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b':' | b'-' | b'_' | b'%');
+        byte += 1;
+    }
+    clean
+};
+
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) << 32 | u64::from(u32_at(bytes, at + 4))
 }

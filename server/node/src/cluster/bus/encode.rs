@@ -1,6 +1,8 @@
 //! From a [`Packet`] to the bytes of a frame.
 
-use super::{Body, Extension, GOSSIP_LEN, Gossip, HEADER_LEN, MFLAG_EXT_DATA, Packet, VERSION};
+use super::{
+    Body, Extension, GOSSIP_LEN, Gossip, HEADER_LEN, MFLAG_EXT_DATA, NodeId, Packet, SlotBitmap, VERSION,
+};
 
 /// The packet's bytes. Texts that do not fit their field are cut.
 pub fn encode(packet: &Packet) -> Vec<u8> {
@@ -15,33 +17,36 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
                 self::extension(extension, &mut out);
             }
         }
-        Body::Fail { failed } => out.extend(failed.map_or([0; 40], |id| *id.as_bytes())),
+        Body::Fail { failed } => out.extend_from_slice(bytes_of(failed.as_ref())),
         Body::Publish { channel, message, .. } => {
-            out.extend((channel.len() as u32).to_be_bytes());
-            out.extend((message.len() as u32).to_be_bytes());
-            out.extend(channel);
-            out.extend(message);
+            out.extend_from_slice(&(channel.len() as u32).to_be_bytes());
+            out.extend_from_slice(&(message.len() as u32).to_be_bytes());
+            out.extend_from_slice(channel);
+            out.extend_from_slice(message);
         }
         Body::AuthRequest | Body::AuthAck | Body::MfStart => {}
         Body::Update { node, config_epoch, slots } => {
-            out.extend(config_epoch.to_be_bytes());
-            out.extend(node.map_or([0; 40], |id| *id.as_bytes()));
-            out.extend(slots.as_bytes());
+            out.extend_from_slice(&config_epoch.to_be_bytes());
+            out.extend_from_slice(bytes_of(node.as_ref()));
+            out.extend_from_slice(slots.as_bytes());
         }
         Body::Module { module, kind, data } => {
-            out.extend(module);
-            out.extend((data.len() as u32).to_be_bytes());
+            out.extend_from_slice(module);
+            out.extend_from_slice(&(data.len() as u32).to_be_bytes());
             out.push(*kind);
-            out.extend(data);
+            out.extend_from_slice(data);
         }
-        Body::Unknown { payload, .. } => out.extend(payload),
+        Body::Unknown { payload, .. } => out.extend_from_slice(payload),
     }
     let total = (out.len() as u32).to_be_bytes();
     out[4..8].copy_from_slice(&total);
     out
 }
 
+/// The header but for the length, which nobody knows before the end.
 fn header(packet: &Packet, out: &mut Vec<u8>) {
+    const SLOTS_AT: usize = 80;
+    const SLOTS_END: usize = SLOTS_AT + SlotBitmap::BYTES;
     let header = &packet.header;
     let (count, extensions) = match &packet.body {
         Body::Ping { gossip, extensions, .. } => (gossip.len() as u16, extensions.len() as u16),
@@ -51,39 +56,51 @@ fn header(packet: &Packet, out: &mut Vec<u8>) {
     if extensions > 0 {
         mflags[0] |= MFLAG_EXT_DATA;
     }
-    out.extend(b"RCmb");
-    out.extend([0; 4]); // the length is filled in when it is known
-    out.extend(VERSION.to_be_bytes());
-    out.extend(header.port.to_be_bytes());
-    out.extend(packet.body.type_number().to_be_bytes());
-    out.extend(count.to_be_bytes());
-    out.extend(header.current_epoch.to_be_bytes());
-    out.extend(header.config_epoch.to_be_bytes());
-    out.extend(header.offset.to_be_bytes());
-    out.extend(header.sender.as_bytes());
-    out.extend(header.slots.as_bytes());
-    out.extend(header.master.map_or([0; 40], |id| *id.as_bytes()));
-    padded(&header.ip, 46, out);
-    out.extend(extensions.to_be_bytes());
-    out.extend([0; 30]);
-    out.extend(header.pport.to_be_bytes());
-    out.extend(header.cport.to_be_bytes());
-    out.extend(header.flags.0.to_be_bytes());
-    out.push(header.state);
-    out.extend(mflags);
-    debug_assert_eq!(out.len(), HEADER_LEN);
+    let mut before = [0; SLOTS_AT];
+    let mut put = |at: usize, bytes: &[u8]| before[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"RCmb");
+    put(8, &VERSION.to_be_bytes());
+    put(10, &header.port.to_be_bytes());
+    put(12, &packet.body.type_number().to_be_bytes());
+    put(14, &count.to_be_bytes());
+    put(16, &header.current_epoch.to_be_bytes());
+    put(24, &header.config_epoch.to_be_bytes());
+    put(32, &header.offset.to_be_bytes());
+    put(40, header.sender.as_bytes());
+    let mut after = [0; HEADER_LEN - SLOTS_END];
+    let mut put = |at: usize, bytes: &[u8]| {
+        after[at - SLOTS_END..at - SLOTS_END + bytes.len()].copy_from_slice(bytes);
+    };
+    put(2128, bytes_of(header.master.as_ref()));
+    put(2168, cut(&header.ip));
+    put(2214, &extensions.to_be_bytes());
+    put(2246, &header.pport.to_be_bytes());
+    put(2248, &header.cport.to_be_bytes());
+    put(2250, &header.flags.0.to_be_bytes());
+    put(2252, &[header.state]);
+    put(2253, &mflags);
+    out.extend_from_slice(&before);
+    out.extend_from_slice(header.slots.as_bytes());
+    out.extend_from_slice(&after);
 }
 
 fn gossip_entry(entry: &Gossip, out: &mut Vec<u8>) {
-    out.extend(entry.id.map_or([0; 40], |id| *id.as_bytes()));
-    out.extend(entry.ping_sent_s.to_be_bytes());
-    out.extend(entry.pong_received_s.to_be_bytes());
-    padded(&entry.ip, 46, out);
-    out.extend(entry.port.to_be_bytes());
-    out.extend(entry.cport.to_be_bytes());
-    out.extend(entry.flags.0.to_be_bytes());
-    out.extend(entry.pport.to_be_bytes());
-    out.extend([0; 2]);
+    let mut bytes = [0; GOSSIP_LEN];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    put(0, bytes_of(entry.id.as_ref()));
+    put(40, &entry.ping_sent_s.to_be_bytes());
+    put(44, &entry.pong_received_s.to_be_bytes());
+    put(48, cut(&entry.ip));
+    put(94, &entry.port.to_be_bytes());
+    put(96, &entry.cport.to_be_bytes());
+    put(98, &entry.flags.0.to_be_bytes());
+    put(100, &entry.pport.to_be_bytes());
+    out.extend_from_slice(&bytes);
+}
+
+/// An id as it is sent; zeros for none.
+fn bytes_of(id: Option<&NodeId>) -> &[u8; NodeId::LEN] {
+    id.map_or(&[0; NodeId::LEN], NodeId::as_bytes)
 }
 
 fn extension(extension: &Extension, out: &mut Vec<u8>) {
@@ -103,9 +120,8 @@ fn extension(extension: &Extension, out: &mut Vec<u8>) {
     out.resize(out.len() + padded_len - data.len(), 0);
 }
 
-/// `text` in a field of `len` bytes, NUL padded, the last byte always NUL.
-fn padded(text: &str, len: usize, out: &mut Vec<u8>) {
-    let bytes = &text.as_bytes()[..text.len().min(len - 1)];
-    out.extend(bytes);
-    out.resize(out.len() + len - bytes.len(), 0);
+/// As much of an address as fits its field, whose last byte always is NUL.
+fn cut(text: &str) -> &[u8] {
+    const FIELD: usize = 46;
+    &text.as_bytes()[..text.len().min(FIELD - 1)]
 }

@@ -7,7 +7,7 @@ mod decode;
 mod encode;
 mod stream;
 
-pub use decode::{Malformed, decode};
+pub use decode::{Malformed, decode, decode_knowing};
 pub use encode::encode;
 pub use stream::{FrameReader, StreamError};
 
