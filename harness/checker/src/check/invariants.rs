@@ -121,8 +121,11 @@ impl Watch<'_> {
             return;
         }
         self.count(OWNER_EPOCH);
-        // Who is told by an operator whose a slot is believes it, whatever the epochs.
-        if self.timeline.faults.moving.meets(last.sent, view.time) {
+        // Who is told by an operator whose a slot is believes it, whatever the epochs. Who hears late of slots that moved hears
+        // an owner's older words after its newer ones, on another connection: what it does not speak of is anyone's then.
+        let faults = &self.timeline.faults;
+        let since = faults.heard_since(node, last.sent.saturating_sub(SECOND), view.time).min(last.sent);
+        if faults.moving.meets(since, view.time) {
             return;
         }
         for row in &known.table {

@@ -108,6 +108,30 @@ fn an_owners_epoch_that_goes_back_is_a_broken_invariant() {
     );
 }
 
+/// An operator moves a slot, and half a second after n2 can be reached again (or could all the time) an owner's epoch goes back in its table.
+fn goes_back_after_a_move(cut: bool) -> Verdict {
+    let mut scene = harmless();
+    scene.at(2.1);
+    if cut {
+        scene.isolate("n2");
+    }
+    scene.at(2.5).asks("n1", "CLUSTER SETSLOT 7 NODE n3").at(3.5);
+    if cut {
+        scene.heal("n2");
+    }
+    scene.at(5.5).end_storm().final_reads();
+    let seen = views_of(&mut scene, "n2").nth(39).unwrap();
+    seen.table[0].epoch = 9;
+    judge(&scene.record())
+}
+
+#[test]
+fn an_owners_epoch_may_go_back_where_words_about_moved_slots_come_late_and_in_another_order() {
+    let verdict = goes_back_after_a_move(true);
+    assert!(verdict.checks.invariants.violations.is_empty(), "{}", verdict.reason);
+    assert_eq!(goes_back_after_a_move(false).exit_code, 1);
+}
+
 #[test]
 fn epochs_that_a_restart_forgets_are_a_broken_invariant() {
     let mut scene = harmless();

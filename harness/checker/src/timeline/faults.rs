@@ -161,6 +161,16 @@ impl Faults {
             || self.cuts.iter().any(|cut| (cut.from == node || cut.to == node) && cut.span.meets(from, to))
     }
 
+    /// Since when what is said to the node on the bus may first be heard by it in this interval: what was held back by a cut
+    /// that ends in it, or by the node's own standing still, comes then, and each connection brings its words in its own time.
+    pub fn heard_since(&self, node: NodeId, from: Nanos, to: Nanos) -> Nanos {
+        let cuts =
+            self.cuts.iter().filter(|cut| cut.to == node && matches!(cut.plane.as_str(), "bus" | MESSAGES));
+        let stops = self.process(node).paused.iter();
+        let held = cuts.map(|cut| cut.span).chain(stops.copied()).filter(|span| span.meets(from, to));
+        held.map(|span| span.from).fold(from, Nanos::min)
+    }
+
     fn follow(
         &mut self,
         record: &Record,
