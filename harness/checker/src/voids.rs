@@ -4,7 +4,7 @@
 use crate::record::{Nanos, Record};
 
 /// Promises that a fault may void, by the names of the rules that depend on them; and three that are no rule's name.
-pub const GUARANTEES: [&str; 19] = [
+pub const GUARANTEES: [&str; 20] = [
     "one-vote-per-epoch",
     "votes-for-the-entitled",
     "fail-by-a-majority",
@@ -18,6 +18,7 @@ pub const GUARANTEES: [&str; 19] = [
     "no-lasting-equal-epochs",
     "only-a-replica-takes-over",
     "promoted-data-is-fresh-enough",
+    "promoted-data-is-of-its-shard",
     "best-replica-is-promoted",
     "no-crash",
     ACKNOWLEDGED_WRITES,

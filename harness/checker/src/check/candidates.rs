@@ -1,14 +1,17 @@
-//! Which replica may be elected. Not one whose data is older than `cluster-replica-validity-factor` allows; and where
-//! nothing disturbs the election, not one that is behind another replica of its shard: offsets are told on the bus, and
-//! who has more asks earlier.
+//! Which replica may be elected. Not one whose data is older than `cluster-replica-validity-factor` allows; not one that
+//! holds another shard's data, since it never synchronised with the master that it replaces; and where nothing disturbs the
+//! election, not one that is behind another replica of its shard: offsets are told on the bus, and who has more asks earlier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{Action, BusWhat, MESSAGES, Nanos, NodeId, Record, Seen, View};
+use crate::slots;
 use crate::timeline::{MILLI, Promotion, SECOND, Span, Spans, Timeline, seconds};
 
 /// A replica whose data is too old refuses to be elected.
 pub const FRESH: &str = "promoted-data-is-fresh-enough";
+/// A replica that came from another shard and has not synchronised since is not elected (valkey#4425).
+pub const OWN_SHARD: &str = "promoted-data-is-of-its-shard";
 /// Of several replicas the one with the most data is elected.
 pub const BEST: &str = "best-replica-is-promoted";
 
@@ -42,6 +45,7 @@ pub(super) fn check(record: &Record, timeline: &Timeline) -> Report {
         if let Some(limit) = limit {
             look.fresh(promotion, limit);
         }
+        look.of_its_shard(promotion);
         look.best(number, promotion);
     }
     look.report
@@ -106,6 +110,38 @@ impl<'a> Look<'a> {
             let nodes = vec![promotion.node];
             self.report.broken.push(Broken { rule: FRESH, text, span: (since, promotion.time), nodes });
         }
+    }
+
+    /// Told by the histories that masters had before: the promoted one's must have been of a master of its slots. One that no
+    /// answer shows, since its master ended before it was asked, proves nothing.
+    fn of_its_shard(&mut self, promotion: &Promotion) {
+        let mut owner = None;
+        let before = self.record.views.iter().filter(|view| view.time <= promotion.earliest);
+        for view in before {
+            let Some(seen) = view.seen.as_ref().filter(|seen| seen.master && !seen.slots.is_empty()) else {
+                continue;
+            };
+            if ![&seen.replid, &seen.replid2].contains(&&promotion.replid) {
+                continue;
+            }
+            if !slots::overlap(&seen.slots, &promotion.slots).is_empty() {
+                *self.report.watched.entry(OWN_SHARD).or_default() += 1;
+                return;
+            }
+            owner = Some(view);
+        }
+        let Some(owner) = owner else { return };
+        *self.report.watched.entry(OWN_SHARD).or_default() += 1;
+        let text = format!(
+            "{} was elected by {} with the data of another shard: its history was that of {} ({}), and of no master of its \
+             slots",
+            self.record.node_name(promotion.node),
+            seconds(promotion.time),
+            owner.node,
+            seconds(owner.time)
+        );
+        let (span, nodes) = ((promotion.earliest, promotion.time), vec![promotion.node]);
+        self.report.broken.push(Broken { rule: OWN_SHARD, text, span, nodes });
     }
 
     fn best(&mut self, number: usize, promotion: &Promotion) {

@@ -1,13 +1,17 @@
 //! Who may be elected: not a replica whose data is too old, and not the one that is behind.
 
-use crate::check::candidates::{BEST, FRESH};
+use crate::check::candidates::{BEST, FRESH, OWN_SHARD};
 use crate::record::*;
 use crate::scene::Scene;
 use crate::{judge, record::verdict::Verdict};
 
 fn broken(verdict: &Verdict) -> Vec<&str> {
     let violations = &verdict.checks.invariants.violations;
-    violations.iter().map(|one| one.what.as_str()).filter(|what| [BEST, FRESH].contains(what)).collect()
+    violations
+        .iter()
+        .map(|one| one.what.as_str())
+        .filter(|what| [BEST, FRESH, OWN_SHARD].contains(what))
+        .collect()
 }
 
 /// n4 hears nothing from its master after 1.5 s and is elected at `at`, under a limit of 7 s in all.
@@ -63,4 +67,27 @@ fn the_replica_with_the_most_data_is_elected_if_nothing_is_in_its_way() {
     assert!(broken(&equal).is_empty() && equal.checks.invariants.watched[BEST] == 1, "{}", equal.reason);
     let behind = elected_beside_another(5000);
     assert_eq!(broken(&behind), [BEST], "{}", behind.reason);
+}
+
+/// n4 came from another shard, whose history (of n1 to n3, by number) it still has, and is elected in n1's place.
+fn elected_with_history_of(shard: usize) -> Verdict {
+    let mut scene = Scene::new("set");
+    scene.at(4.0).kill("n1").at(8.0).promote("n4").at(9.0);
+    let history = format!("{shard:040x}");
+    for seen in scene.views.iter_mut().filter(|view| view.node == "n4").filter_map(|view| view.seen.as_mut())
+    {
+        let its = if seen.master { &mut seen.replid2 } else { &mut seen.replid };
+        its.clone_from(&history);
+    }
+    judge(&scene.finish())
+}
+
+#[test]
+fn a_replica_with_another_shards_data_is_not_elected() {
+    let own = elected_with_history_of(1);
+    assert!(broken(&own).is_empty() && own.checks.invariants.watched[OWN_SHARD] == 1, "{}", own.reason);
+    let foreign = elected_with_history_of(3);
+    assert_eq!(broken(&foreign), [OWN_SHARD], "{}", foreign.reason);
+    let unknown = elected_with_history_of(77);
+    assert!(broken(&unknown).is_empty() && !unknown.checks.invariants.watched.contains_key(OWN_SHARD));
 }
