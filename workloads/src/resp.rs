@@ -28,14 +28,14 @@ fn end_of(bytes: &[u8], at: usize, depth: u8) -> Option<usize> {
         b'+' => Some(behind),
         b':' => integer(line).map(|_| behind),
         b'$' => {
-            let Some(len) = length(line)? else { return Some(behind) };
-            let end = behind.checked_add(len)?;
+            let len = length(line)?;
+            if len < 0 {
+                return Some(behind);
+            }
+            let end = behind.checked_add(len as usize)?;
             (bytes.get(end..end.checked_add(2)?)? == b"\r\n").then_some(end + 2)
         }
-        b'*' if depth > 0 => {
-            let count = length(line)?.unwrap_or(0);
-            (0..count).try_fold(behind, |at, _| end_of(bytes, at, depth - 1))
-        }
+        b'*' if depth > 0 => (0..length(line)?).try_fold(behind, |at, _| end_of(bytes, at, depth - 1)),
         _ => None,
     }
 }
@@ -49,16 +49,17 @@ fn build(whole: &Bytes, at: &mut usize) -> BytesFrame {
     match kind {
         b'+' => BytesFrame::SimpleString(whole.slice(begin..begin + line.len())),
         b':' => BytesFrame::Integer(integer(line).unwrap_or_default()),
-        b'$' => match length(line).flatten() {
-            Some(len) => {
-                *at = behind + len + 2;
-                BytesFrame::BulkString(whole.slice(behind..behind + len))
+        b'$' => match length(line) {
+            Some(len @ 0..) => {
+                let end = behind + len as usize;
+                *at = end + 2;
+                BytesFrame::BulkString(whole.slice(behind..end))
             }
-            None => BytesFrame::Null,
+            _ => BytesFrame::Null,
         },
-        _ => match length(line).flatten() {
-            Some(count) => BytesFrame::Array((0..count).map(|_| build(whole, at)).collect()),
-            None => BytesFrame::Null,
+        _ => match length(line) {
+            Some(count @ 0..) => BytesFrame::Array((0..count).map(|_| build(whole, at)).collect()),
+            _ => BytesFrame::Null,
         },
     }
 }
@@ -80,12 +81,9 @@ fn integer(line: &[u8]) -> Option<i64> {
     all_digits.then(|| sign * digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
 }
 
-/// A length; none within: that of nothing.
-fn length(line: &[u8]) -> Option<Option<usize>> {
-    if line == b"-1" {
-        return Some(None);
-    }
-    usize::try_from(integer(line)?).ok().map(Some)
+/// A length; -1: that of nothing.
+fn length(line: &[u8]) -> Option<i64> {
+    if line == b"-1" { Some(-1) } else { integer(line).filter(|len| *len >= 0) }
 }
 
 #[cfg(test)]

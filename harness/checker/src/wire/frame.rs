@@ -254,9 +254,8 @@ pub(super) fn kind(bytes: &[u8]) -> Kind {
 /// its sender, but for lengths and offset, and it gossips of nobody who fails. Nearly all frames are such, and cost a comparison.
 pub(super) fn repeats(bytes: &[u8], known: &[u8]) -> bool {
     let Some((header, payload)) = bytes.split_at_checked(HEADER) else { return false };
-    let healthy = |entry: &[u8]| {
-        is_id(&entry[..ID]) && be(entry, 98, 2) as u16 & (flag::FAIL | flag::PFAIL) == 0
-    };
+    let healthy =
+        |entry: &[u8]| is_id(&entry[..ID]) && be(entry, 98, 2) as u16 & (flag::FAIL | flag::PFAIL) == 0;
     known.len() == HEADER
         && header[..4] == known[..4]
         && header[8..14] == known[8..14]

@@ -701,11 +701,13 @@ impl Turn<'_, '_> {
 }
 
 impl Process {
-    /// True if the loop is woken for it. What is only to be noted is found in the turn that comes next anyway, as in a ring
-    /// of completions that is looked at once a turn: without a sync for each of them that is most of a node's appends.
+    /// True if the loop is woken for it. What is only to be noted, as the end of an append whose sync nobody waits for, is
+    /// found in the turn that comes next anyway, as in a ring of completions.
     fn awaits(&self, done: &Done) -> bool {
         match done {
-            Done::Op { ticket, result: Ok(()) } => !self.gated.is_empty() || self.node.acts_on_end_of(*ticket),
+            Done::Op { ticket, result: Ok(()) } => {
+                !self.gated.is_empty() || self.node.acts_on_end_of(*ticket)
+            }
             Done::Op { .. } | Done::Read { .. } => true,
         }
     }

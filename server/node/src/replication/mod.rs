@@ -483,7 +483,8 @@ impl Replication {
     /// True after most batches: nothing is to be sealed, and no replica lacks anything or waits for it.
     fn is_quiet(&self) -> bool {
         let end = self.log.end();
-        self.replicas.map.values().all(|replica| replica.has_all_up_to(end)) && !self.log.would_seal(self.replicas.oldest_cursor())
+        self.replicas.map.values().all(|replica| replica.has_all_up_to(end))
+            && !self.log.would_seal(self.replicas.oldest_cursor())
     }
 
     /// When [`Self::tick`] wants to be called, if ever.

@@ -121,7 +121,7 @@ fn a_frame_repeats_only_one_that_says_the_same() {
         let header = &known[..HEADER];
         let plain = decode(known).is_ok_and(|frame| match frame.body {
             Body::Gossip { nodes, .. } => {
-                nodes.iter().all(|node| node.flags & 12 == 0) && known[2253] & 4 == 0
+                nodes.iter().all(|node| node.flags & 0xc == 0) && known[2253] & 4 == 0
             }
             _ => false,
         });
@@ -137,7 +137,7 @@ fn a_frame_repeats_only_one_that_says_the_same() {
                 let now = Header { offset: was.header.offset, ..is.header };
                 assert_eq!((is.kind, now), (was.kind, was.header), "{name}: {at}");
                 let Body::Gossip { nodes, extensions } = is.body else { panic!("a PING") };
-                assert!(extensions.is_empty() && nodes.iter().all(|node| node.flags & 12 == 0));
+                assert!(extensions.is_empty() && nodes.iter().all(|node| node.flags & 0xc == 0));
             }
         }
     }
