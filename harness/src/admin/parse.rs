@@ -363,11 +363,18 @@ pub fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 
 /// The lines of an INFO-shaped text, without their ends.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut begin = 0;
-    memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]).map(move |end| {
-        let line = text[begin..end].trim_end();
-        begin = end + 1;
-        line
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text.as_bytes());
+        rest = end.map(|end| &text[end + 1..]);
+        let line = end.map_or(text, |end| &text[..end]);
+        // The usual ends need no search.
+        Some(match line.as_bytes() {
+            [.., b'!'..=b'~', b'\r'] => &line[..line.len() - 1],
+            [] | [.., b'!'..=b'~'] => line,
+            _ => line.trim_end(),
+        })
     })
 }
 
@@ -402,13 +409,15 @@ impl<'t, const N: usize> Fields<'t, N> {
 
     /// True if this line is one of the fields.
     fn take(&mut self, line: &'t str) -> bool {
-        let value = |at: usize| {
-            let name = self.names[at];
-            let may_be = line.as_bytes().get(name.len()) == Some(&b':');
-            if may_be { line.strip_prefix(name)?.strip_prefix(':') } else { None }
+        let is_of = |name: &str| {
+            line.as_bytes().get(name.len()) == Some(&b':') && line.as_bytes().starts_with(name.as_bytes())
         };
-        let found = (self.next..N).chain(0..self.next).find_map(|at| Some((at, value(at)?)));
-        let Some((at, value)) = found else { return false };
+        let mut found = self.names.get(self.next).filter(|name| is_of(name)).map(|_| self.next);
+        if found.is_none() {
+            found = self.names.iter().position(|name| is_of(name));
+        }
+        let Some(at) = found else { return false };
+        let value = &line[self.names[at].len() + 1..];
         self.values[at].get_or_insert(value);
         self.next = at + 1;
         true
