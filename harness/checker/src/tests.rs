@@ -2,6 +2,7 @@
 
 mod bin;
 mod candidates;
+mod collisions;
 mod consistency;
 mod elements;
 mod expectations;

@@ -3,6 +3,7 @@
 pub mod availability;
 pub mod candidates;
 mod claims;
+pub mod collisions;
 pub mod consistency;
 pub mod convergence;
 pub mod elements;

@@ -161,6 +161,15 @@ impl Faults {
             || self.cuts.iter().any(|cut| (cut.from == node || cut.to == node) && cut.span.meets(from, to))
     }
 
+    /// True if, in the interval, something on the bus between the node and others was cut, slowed, broken or taken out.
+    pub fn bus_touched_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        self.cuts.iter().any(|cut| {
+            (cut.from == node || cut.to == node)
+                && matches!(cut.plane.as_str(), "bus" | MESSAGES)
+                && cut.span.meets(from, to)
+        })
+    }
+
     /// Since when what is said to the node on the bus may first be heard by it in this interval: what was held back by a cut
     /// that ends in it, or by the node's own standing still, comes then, and each connection brings its words in its own time.
     pub fn heard_since(&self, node: NodeId, from: Nanos, to: Nanos) -> Nanos {
