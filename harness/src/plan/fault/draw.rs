@@ -114,13 +114,15 @@ impl Draw<'_> {
         drawn
     }
 
-    /// Of these sets of types one; on all links of the target, or only on that to one node.
+    /// Of these sets of types one; on all links of the target, or only on those to one node or to replicas.
     fn messages(&mut self, fate: Fate, sets: &[&[&str]]) -> Vec<Drawn> {
         let kinds = sets.choose(self.rng).expect("some");
         let target = *[Selector::RandomMaster, Selector::RandomReplica, Selector::All]
             .choose(self.rng)
             .expect("three");
-        let to = self.rng.random::<bool>().then_some(Selector::RandomNode);
+        let to = *[None, None, Some(Selector::RandomNode), Some(Selector::AllReplicas)]
+            .choose(self.rng)
+            .expect("four");
         let duration = self.long();
         let of_them = Drawn::new(target, message_fault(fate, kinds, to, duration));
         // Without a failover in it there is little to hit.
@@ -167,7 +169,7 @@ impl Draw<'_> {
 
     /// The replica of a slot gets its master's stream late, slowly or not at all.
     fn lagging(&mut self, slot: u16) -> Drawn {
-        let policy = match self.rng.random_range(0..3) {
+        let policy = match self.rng.random_range(0..4) {
             0 => Policy::Delay { delay_ms: self.rng.random_range(100..=2000), jitter_ms: 50 },
             1 => Policy::Rate { bytes_per_s: self.rng.random_range(500..=5000) },
             _ => HOLE,
@@ -208,7 +210,7 @@ pub(super) fn kill(draw: &mut Draw<'_>) -> Vec<Drawn> {
         }
         return all;
     }
-    if draw.one_in(3) {
+    if draw.one_in(2) {
         // A replica is behind when its master dies: for long enough it may not be elected at all.
         let slot = draw.slot();
         let mut lag = draw.lagging(slot);
@@ -426,7 +428,7 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let by_hand = |mode| Kind::Failover { mode };
     let (slot, duration) = (draw.slot(), draw.long());
     let replica = Selector::ReplicaOfSlot(slot);
-    match draw.rng.random_range(0..9) {
+    match draw.rng.random_range(0..7) {
         // There and back again, before voters may vote for that shard once more; or the last one has to catch up first.
         0 => {
             let every_s = draw.between(0.25, 0.8) * draw.node_timeout_s;
@@ -457,13 +459,12 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
                 Drawn::new(replica, by_hand(FailoverMode::Takeover)).after(other),
             ]
         }
-        // One node hears late of the new master, or not for a while: the old one and the others are heard before.
+        // Some hear late of the new master, or not for a while: the old one and the others are heard before.
         3 => {
-            let fate = match draw.rng.random_range(0..2) {
-                0 => Fate::Drop,
-                _ => Fate::Delay { ms: draw.rng.random_range(50..=600) },
-            };
-            let to = if draw.rng.random() { replica } else { Selector::RandomNode };
+            let ms = draw.rng.random_range(50..=600);
+            let fate =
+                *[Fate::Drop, Fate::Delay { ms }, Fate::Reorder { ms }].choose(draw.rng).expect("three");
+            let to = if draw.rng.random() { Selector::AllReplicas } else { Selector::RandomNode };
             let deaf = message_fault(fate, &["ping", "pong", "update"], Some(to), duration);
             let at_s = draw.between(0.05, 0.3);
             let failover = Drawn::new(Selector::It, by_hand(FailoverMode::Plain)).after(at_s);
