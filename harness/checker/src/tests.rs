@@ -7,6 +7,7 @@ mod consistency;
 mod elements;
 mod expectations;
 mod losses;
+mod members;
 mod reading;
 mod split_brain;
 mod voids;

@@ -10,6 +10,7 @@ pub mod elements;
 mod erasure;
 pub mod invariants;
 pub mod lost_writes;
+pub mod members;
 mod migration;
 pub mod split_brain;
 mod torn;
