@@ -139,7 +139,9 @@ impl Scene<'_> {
             .extend(self.frames(at).any(|(_, frame)| frame.kind.starts_with("auth-")).then_some("election"));
         phases.extend(self.promoted(at).next().map(|_| "promotion"));
         phases.extend(seen().any(|seen| !seen.master && !seen.link_up).then_some("resync"));
-        phases.extend(seen().any(|seen| !seen.open_slots.is_empty()).then_some("migration"));
+        // Small moves are over before anybody is polled.
+        let carried = self.timeline.faults.carrying.at(at).is_some();
+        phases.extend((carried || seen().any(|seen| !seen.open_slots.is_empty())).then_some("migration"));
         if phases.is_empty() {
             phases.push("steady");
         }

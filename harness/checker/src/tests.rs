@@ -2,10 +2,12 @@
 
 mod bin;
 mod candidates;
+mod collisions;
 mod consistency;
 mod elements;
 mod expectations;
 mod losses;
+mod members;
 mod reading;
 mod split_brain;
 mod voids;

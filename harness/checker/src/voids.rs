@@ -4,7 +4,7 @@
 use crate::record::{Nanos, Record};
 
 /// Promises that a fault may void, by the names of the rules that depend on them; and three that are no rule's name.
-pub const GUARANTEES: [&str; 20] = [
+pub const GUARANTEES: [&str; 22] = [
     "one-vote-per-epoch",
     "votes-for-the-entitled",
     "fail-by-a-majority",
@@ -20,6 +20,8 @@ pub const GUARANTEES: [&str; 20] = [
     "promoted-data-is-fresh-enough",
     "promoted-data-is-of-its-shard",
     "best-replica-is-promoted",
+    "collision-spares-who-serves",
+    "forgotten-stays-forgotten",
     "no-crash",
     ACKNOWLEDGED_WRITES,
     SPLIT_BRAIN_BOUND,

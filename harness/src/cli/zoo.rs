@@ -21,6 +21,8 @@ use crate::plan::{Plan, StormFile};
 
 /// The node without any bug.
 const HEALTHY: &str = "healthy";
+/// Operations a second and clients of a replay on real processes, at least.
+const LOAD: (f64, u16) = (200.0, 5);
 
 /// Hunt bugs that were put into the node on purpose, and print which were found
 #[derive(clap::Args)]
@@ -251,7 +253,10 @@ impl Kept<'_> {
         let path = self.path.with_file_name(&small.file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let file = StormFile::parse(&small.file, &text).map_err(|error| Failure::Usage(error.to_string()))?;
-        let plan = Plan::from_file(file, 0).map_err(Failure::Usage)?;
+        let mut plan = Plan::from_file(file, 0).map_err(Failure::Usage)?;
+        // In the simulator one operation at the right moment is enough; here many must be tried.
+        plan.rate = plan.rate.max(LOAD.0);
+        plan.clients = plan.clients.max(LOAD.1);
         let before = self.page.on_processes.tried;
         while self.page.on_processes.tried < self.args.processes && !self.stop.load(Ordering::Relaxed) {
             let judged = on_processes(&plan, &self.args.out)?;

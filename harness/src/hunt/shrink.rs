@@ -3,6 +3,9 @@
 
 use crate::plan::{Fault, Kind, Plan, Restart, Selector, Span, When};
 
+/// Clients run so long before the first fault.
+const CALM_S: f64 = 3.0;
+
 /// Tries to make `plan` smaller with at most `budget` trials. `fails` runs a plan and says whether it still shows the
 /// failure; `progress` hears of each step that did.
 pub fn shrink(
@@ -15,6 +18,7 @@ pub fn shrink(
     loop {
         let before = search.best.clone();
         search.drop_faults();
+        search.come_earlier();
         search.cut_the_end();
         search.fewer_nodes();
         search.less_load();
@@ -69,6 +73,21 @@ impl Search<'_> {
                 return;
             }
             pieces = if dropped { 2 } else { pieces * 2 };
+        }
+    }
+
+    /// Faults begin after [`CALM_S`], and follow each other soon: on real processes a second of quiet takes a second.
+    fn come_earlier(&mut self) {
+        for at in 0..self.best.faults.len() {
+            let time = |place: usize| begins_s(&self.best.faults[place], self.best.node_timeout_ms);
+            let before = if at == 0 { CALM_S } else { time(at - 1) };
+            let gap = time(at) - before;
+            for by in [gap - 0.5, gap / 2.0] {
+                let by = (by * 10.0).floor() / 10.0;
+                if by >= 0.5 && self.attempt("earlier", |plan| earlier(plan, at, by)) {
+                    break;
+                }
+            }
         }
     }
 
@@ -134,6 +153,21 @@ impl Search<'_> {
     }
 }
 
+/// When it comes, or begins to wait for its moment.
+fn begins_s(fault: &Fault, node_timeout_ms: u64) -> f64 {
+    let (When::At(span) | When::Every { offset: span, .. } | When::On { after: span, .. }) = fault.when;
+    span.secs(node_timeout_ms)
+}
+
+/// The faults from this place on come so many seconds earlier.
+fn earlier(plan: &mut Plan, from: usize, by_s: f64) {
+    let node_timeout_ms = plan.node_timeout_ms;
+    for fault in &mut plan.faults[from..] {
+        let (When::At(span) | When::Every { offset: span, .. } | When::On { after: span, .. }) = &mut fault.when;
+        *span = Span::Secs(((span.secs(node_timeout_ms) - by_s).max(0.0) * 1000.0).round() / 1000.0);
+    }
+}
+
 fn duration_mut(kind: &mut Kind) -> Option<&mut Span> {
     match kind {
         Kind::Down { restart: Restart::After(span), .. } => Some(span),
@@ -180,7 +214,8 @@ mod tests {
         let small = shrink(&plan, 500, &mut fails, &mut |_, _| {});
         assert_eq!(names(&small), [first, second]);
         assert_eq!((small.clients, small.rate, small.replicas), (1, 20.0, 1));
-        assert!(small.duration_s < plan.duration_s);
+        let begins: Vec<f64> = small.faults.iter().map(|it| begins_s(it, small.node_timeout_ms)).collect();
+        assert!(begins[0] < CALM_S + 2.0 && begins[1] < begins[0] + 2.0 && small.duration_s < 30.0, "{begins:?}");
         assert!(trials < 200, "{trials}");
     }
 

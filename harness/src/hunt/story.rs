@@ -11,7 +11,7 @@ use slotstorm_checker::timeline::Timeline;
 /// Lines of a story; what is most telling stays if there are more.
 const MAX_LINES: usize = 60;
 /// Findings of one check in it.
-const TOLD: usize = 5;
+const TOLD: usize = 3;
 
 struct Line {
     at: Nanos,

@@ -24,11 +24,10 @@ pub fn storm(number: u64) -> StormFile {
     let appendfsync = pick(&["everysec", "everysec", "always"]);
     let failover_timing = pick(&["fast", "fast", "redis"]);
     // Stale data is refused after this time: a long one is never reached in a storm.
-    let (validity_factor, ping_period) =
-        if pick(&["long", "long", "short"]) == "short" { (1, 1) } else { (10, 10) };
+    let (validity_factor, ping_period) = if pick(&["long", "short"]) == "short" { (1, 1) } else { (10, 10) };
     let expect = if pick(&["redis", "redis", "wait"]) == "wait" { Expect::Wait } else { Expect::Redis };
     let duration_s = [30.0, 60.0][rng.random_range(0..2)];
-    let replicas = [1, 1, 2][rng.random_range(0..3)];
+    let replicas = [1, 2][rng.random_range(0..2)];
     let masters = [3, 3, 4, 5][rng.random_range(0..4)];
     let node_timeout_ms = [1000, 2000, 2000, 4000][rng.random_range(0..4)];
     StormFile {
@@ -79,7 +78,7 @@ mod tests {
 
     /// As it stands in `results/baselines/zoo.md`. No bug of the zoo may be put in with a look at the storms that hunt it, so
     /// these are frozen: whoever changes a preset changes this hash and says in that file why, before any further bug is made.
-    const FROZEN: &str = "b54428d6c6a3adcebc09150877636db5a3f8500c2feb3fcb0bd25816f2897e82";
+    const FROZEN: &str = "4a0562e81bb63e1b6a376be09160b4115028dd73196d5930d480deee70138d12";
 
     #[test]
     fn the_storms_that_hunt_the_zoo_are_frozen() {

@@ -273,12 +273,11 @@ async fn reshard<W: World>(
     to: Option<u16>,
     (slots, slot): (u16, Option<u16>),
 ) -> String {
-    let moved = async {
-        let (mut fleet, closed) = sound_fleet(world).await?;
-        let source = place(world, &fleet, from)?;
+    on_sound_fleet(world, async |fleet| {
+        let source = place(world, fleet, from)?;
         let masters = fleet.masters();
         let target = match to {
-            Some(to) => place(world, &fleet, to)?,
+            Some(to) => place(world, fleet, to)?,
             // The one with the fewest, so that a storm does not drift.
             None => masters
                 .into_iter()
@@ -289,11 +288,38 @@ async fn reshard<W: World>(
         let road = Road { from: source, to: target };
         let moves = match slot {
             Some(slot) => vec![SlotMove { slot, road }],
-            None => plan_reshard(&fleet, &[source], target, usize::from(slots)),
+            None => plan_reshard(fleet, &[source], target, usize::from(slots)),
         };
-        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
+        Ok(carry_slots(world, shared, fleet, &moves).await)
+    })
+    .await
+}
+
+async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
+    on_sound_fleet(world, async |fleet| {
+        let options = RebalanceOptions { weights: Vec::new(), use_empty: false, threshold: 2.0 };
+        let plan = plan_rebalance(fleet, &options).map_err(|error| error.to_string())?;
+        let moves: Vec<SlotMove> = plan
+            .transfers
+            .iter()
+            .flat_map(|it| it.slots.iter().map(|slot| SlotMove { slot: *slot, road: it.road }))
+            .collect();
+        Ok(carry_slots(world, shared, fleet, &moves).await)
+    })
+    .await
+}
+
+/// Moves slots on a fleet whose open slots are closed first, as an operator would; tells of both, whatever becomes of the
+/// second: the judge must know that somebody closed slots.
+async fn on_sound_fleet<W: World>(
+    world: &W,
+    moved: impl AsyncFnOnce(&mut Fleet<W>) -> Result<String, String>,
+) -> String {
+    let (mut fleet, closed) = match sound_fleet(world).await {
+        Ok(sound) => sound,
+        Err(why) => return why,
     };
-    moved.await.unwrap_or_else(|why| why)
+    moved(&mut fleet).await.unwrap_or_else(|why| why) + &closed
 }
 
 /// The fleet, its open slots closed, as an operator would before moving more; and what to say of that.
@@ -308,21 +334,6 @@ async fn sound_fleet<W: World>(world: &W) -> Result<(Fleet<W>, String), String> 
     }
     fleet.refresh().await;
     Ok((fleet, format!("; {} closed first", report.closed.len())))
-}
-
-async fn rebalance<W: World>(world: &W, shared: &Shared) -> String {
-    let moved = async {
-        let (mut fleet, closed) = sound_fleet(world).await?;
-        let options = RebalanceOptions { weights: Vec::new(), use_empty: false, threshold: 2.0 };
-        let plan = plan_rebalance(&fleet, &options).map_err(|error| error.to_string())?;
-        let moves: Vec<SlotMove> = plan
-            .transfers
-            .iter()
-            .flat_map(|it| it.slots.iter().map(|slot| SlotMove { slot: *slot, road: it.road }))
-            .collect();
-        Ok::<_, String>(carry_slots(world, shared, &mut fleet, &moves).await + &closed)
-    };
-    moved.await.unwrap_or_else(|why| why)
 }
 
 async fn carry_slots<W: World>(

@@ -1,12 +1,12 @@
 //! When is a cluster whole? Every node runs, says so itself since a given time, and all tell one story.
 
-use slotstorm_checker::record::{Nanos, Seen};
+use slotstorm_checker::record::{Nanos, Row, Seen};
 
 use super::model::ClusterModel;
 
 /// Answers what is missing until the cluster is whole, by what nodes said after `since`: every node runs, its
-/// state is ok, every slot is owned once, no flag of failure is left, every replica's link is up, and all
-/// tables agree.
+/// state is ok, every slot is owned once, no flag of failure is left, every replica's link to a master of slots is
+/// up, and all tables agree.
 pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
     let mut words: Vec<(String, &Seen)> = Vec::new();
     for node in model.nodes() {
@@ -29,6 +29,12 @@ pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
         }
         if !seen.master && !seen.link_up {
             return Err(format!("{name} has no link to its master"));
+        }
+        let leader = if seen.master { Some(name) } else { seen.master_name.as_ref() };
+        let is_leader = |row: &Row| Some(&row.node) == leader && !row.slots.is_empty();
+        if !seen.table.iter().any(is_leader) {
+            let leader = leader.map_or("an unknown node", String::as_str);
+            return Err(format!("{name} is led by {leader}, which owns no slots"));
         }
         for (first, last) in &seen.slots {
             for slot in *first..=*last {
@@ -59,7 +65,7 @@ pub fn whole(model: &ClusterModel, since: Nanos) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use slotstorm_checker::record::{Row, Table};
+    use slotstorm_checker::record::Table;
 
     use super::*;
     use crate::backend::ProcessState;
@@ -105,6 +111,8 @@ mod tests {
         };
         assert!(without(|seen| seen[1].ok = false).contains("cluster_state:fail"));
         assert!(without(|seen| seen[1].link_up = false).contains("no link to its master"));
+        let sub_replica = without(|seen| seen[1].master_name = Some("n2".into()));
+        assert!(sub_replica.contains("n2 is led by n2, which owns no slots"));
         assert!(without(|seen| seen[0].open_slots = vec![7]).contains("open slots"));
         assert!(without(|seen| seen[0].slots = vec![(0, 16382)]).contains("slot 16383 has 0 owners"));
         assert!(without(|seen| seen[1].table[0].flags = "master,fail?".into()).contains("fail?"));

@@ -1,8 +1,8 @@
 //! Which replica may be elected. Not one whose data is older than `cluster-replica-validity-factor` allows; not one that
 //! holds another shard's data, since it never synchronised with the master that it replaces; and where nothing disturbs the
-//! election, not one that is behind another replica of its shard: offsets are told on the bus, and who has more asks earlier.
+//! replicas, not one that is behind another of its shard and asks before it: offsets are told on the bus.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::record::{Action, BusWhat, MESSAGES, Nanos, NodeId, Record, Seen, View};
 use crate::slots;
@@ -124,14 +124,17 @@ impl<'a> Look<'a> {
             if ![&seen.replid, &seen.replid2].contains(&&promotion.replid) {
                 continue;
             }
-            if !slots::overlap(&seen.slots, &promotion.slots).is_empty() {
-                *self.report.watched.entry(OWN_SHARD).or_default() += 1;
-                return;
-            }
             owner = Some(view);
+            if !slots::overlap(&seen.slots, &promotion.slots).is_empty() {
+                break;
+            }
         }
         let Some(owner) = owner else { return };
         *self.report.watched.entry(OWN_SHARD).or_default() += 1;
+        let held = owner.seen.as_ref().map(|seen| slots::overlap(&seen.slots, &promotion.slots));
+        if held.is_some_and(|held| !held.is_empty()) {
+            return;
+        }
         let text = format!(
             "{} was elected by {} with the data of another shard: its history was that of {} ({}), and of no master of its \
              slots",
@@ -152,6 +155,8 @@ impl<'a> Look<'a> {
         if self.disturbed(master, since, until) || self.was_contested(number, promotion) {
             return;
         }
+        let asked = self.asked(promotion);
+        let first_ask = asked.get(self.record.node_name(promotion.node)).copied();
         let mut compared = false;
         let others = (0..self.record.nodes.len()).map(|other| NodeId(other as u16));
         for other in others.filter(|other| *other != promotion.node && *other != master) {
@@ -168,7 +173,12 @@ impl<'a> Look<'a> {
             };
             let there =
                 [now, told, before].into_iter().all(|seen| seen.run_id == now.run_id && of_master(seen));
-            if !there {
+            // Who asked and did not win may have lost to another shard's election; who is behind must not ask before it.
+            let in_turn = match asked.get(self.record.node_name(other)) {
+                Some(theirs) => first_ask.is_none_or(|mine| *theirs <= mine),
+                None => asked.len() > usize::from(first_ask.is_some()),
+            };
+            if !there || in_turn {
                 continue;
             }
             compared = true;
@@ -237,20 +247,28 @@ impl<'a> Look<'a> {
 
     /// The shard had an election shortly before: who may vote again, and when, then depends on that one.
     fn was_contested(&self, number: usize, promotion: &Promotion) -> bool {
-        let since = promotion.earliest.saturating_sub(6 * self.timeline.node_timeout() + 2 * SECOND);
+        let since = self.retried_since(promotion);
         let shard = [Some(promotion.node), promotion.from];
-        let promoted = self.timeline.promotions[..number].iter().any(|other| {
+        self.timeline.promotions[..number].iter().any(|other| {
             other.time >= since && (shard.contains(&Some(other.node)) || shard.contains(&other.from))
-        });
-        // Whoever asked in this shard but the one that won.
-        let mut asked: BTreeSet<&str> = BTreeSet::new();
+        })
+    }
+
+    /// Who asked for votes, of this shard and others, and when first.
+    fn asked(&self, promotion: &Promotion) -> BTreeMap<&'a str, Nanos> {
+        let since = self.retried_since(promotion);
+        let mut asked = BTreeMap::new();
         for line in self.record.bus.iter().flatten() {
             let BusWhat::Frame(frame) = &line.what else { continue };
             if frame.kind == "auth-req" && since <= line.time && line.time <= promotion.time {
-                asked.insert(&line.from);
+                asked.entry(line.from.as_str()).or_insert(line.time);
             }
         }
-        asked.remove(self.record.node_name(promotion.node));
-        promoted || !asked.is_empty()
+        asked
+    }
+
+    /// An election that failed is repeated after four node timeouts.
+    fn retried_since(&self, promotion: &Promotion) -> Nanos {
+        promotion.earliest.saturating_sub(6 * self.timeline.node_timeout() + 2 * SECOND)
     }
 }

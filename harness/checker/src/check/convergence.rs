@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::verdict::{Convergence, Finding, Validity};
-use crate::record::{Action, Nanos, Phase, Record, Seen, View};
+use crate::record::{Action, Nanos, Phase, Record, Row, Seen, View};
 use crate::slots::SLOTS;
 use crate::timeline::{SECOND, Timeline};
 use crate::voids::CONVERGENCE;
@@ -120,7 +120,7 @@ fn one_view(record: &Record, from: Nanos, to: Nanos) -> State {
 type Disagreement = (String, Vec<String>);
 
 fn agree(latest: &BTreeMap<&str, Option<&View>>) -> Result<(), Disagreement> {
-    let mut reference: Option<(&str, Vec<Owner<'_>>)> = None;
+    let mut reference: Option<(&str, &Seen, Vec<Owner<'_>>)> = None;
     for (&name, view) in latest {
         let only = |why: String| Err((why, vec![name.to_owned()]));
         let Some(view) = view else { return only(format!("{name} was not asked yet")) };
@@ -136,17 +136,23 @@ fn agree(latest: &BTreeMap<&str, Option<&View>>) -> Result<(), Disagreement> {
         }
         let owners = owners(seen);
         match &reference {
-            None => reference = Some((name, owners)),
-            Some((_, same)) if *same == owners => {}
-            Some((other, _)) => {
-                let nodes = vec![(*other).to_owned(), name.to_owned()];
-                return Err((format!("{other} and {name} do not agree who owns the slots"), nodes));
+            None => reference = Some((name, seen, owners)),
+            Some((other, of_other, same)) => {
+                let about = if *same == owners {
+                    other_master(of_other, seen).map(|row| format!("whom {} replicates", row.node))
+                } else {
+                    Some("who owns the slots".to_owned())
+                };
+                if let Some(about) = about {
+                    let nodes = vec![(*other).to_owned(), name.to_owned()];
+                    return Err((format!("{other} and {name} do not agree {about}"), nodes));
+                }
             }
         }
     }
     let covered: u32 = reference
         .iter()
-        .flat_map(|(_, owners)| owners)
+        .flat_map(|(_, _, owners)| owners)
         .map(|owner| u32::from(owner.1) - u32::from(owner.0) + 1)
         .sum();
     if covered == u32::from(SLOTS) {
@@ -169,6 +175,12 @@ fn owners(seen: &Seen) -> Vec<Owner<'_>> {
     owners
 }
 
+/// A node that has another master in one table than in the other.
+fn other_master<'a>(one: &'a Seen, other: &Seen) -> Option<&'a Row> {
+    let differs = |row: &&Row| other.table.iter().any(|it| it.node == row.node && it.master != row.master);
+    one.table.iter().find(differs)
+}
+
 /// What a node's own answer says against convergence.
 fn unwell(seen: &Seen) -> Option<String> {
     if !seen.ok {
@@ -177,7 +189,7 @@ fn unwell(seen: &Seen) -> Option<String> {
     if !seen.open_slots.is_empty() {
         return Some("has open slots".into());
     }
-    let flagged = |row: &&crate::record::Row| {
+    let flagged = |row: &&Row| {
         row.flags.split(',').any(|flag| matches!(flag, "fail" | "fail?" | "handshake" | "noaddr"))
     };
     if let Some(row) = seen.table.iter().find(flagged) {

@@ -3,12 +3,14 @@
 pub mod availability;
 pub mod candidates;
 mod claims;
+pub mod collisions;
 pub mod consistency;
 pub mod convergence;
 pub mod elements;
 mod erasure;
 pub mod invariants;
 pub mod lost_writes;
+pub mod members;
 mod migration;
 pub mod split_brain;
 mod torn;

@@ -48,6 +48,10 @@ fn how_old_data_may_be_is_not_judged_where_any_age_is_allowed_or_somebody_asked_
 
 /// n1 is killed and n4 elected in its place; n5 says that it is a replica of n1, too, and stands at `offset`.
 fn elected_beside_another(offset: u64) -> Verdict {
+    judge(&beside_another(offset).finish())
+}
+
+fn beside_another(offset: u64) -> Scene {
     let mut scene = Scene::new("set");
     scene.at(4.0).kill("n1").at(8.0).promote("n4").at(9.0);
     let of_n1 = scene.views.iter().find_map(|view| view.seen.as_ref().filter(|_| view.node == "n4"));
@@ -58,7 +62,7 @@ fn elected_beside_another(offset: u64) -> Verdict {
         seen.replid.clone_from(&replid);
         seen.offset = offset;
     }
-    judge(&scene.finish())
+    scene
 }
 
 #[test]
@@ -67,6 +71,27 @@ fn the_replica_with_the_most_data_is_elected_if_nothing_is_in_its_way() {
     assert!(broken(&equal).is_empty() && equal.checks.invariants.watched[BEST] == 1, "{}", equal.reason);
     let behind = elected_beside_another(5000);
     assert_eq!(broken(&behind), [BEST], "{}", behind.reason);
+}
+
+/// The same, with more data at n5, and both ask for votes: in this order.
+fn both_asked(order: [&str; 2]) -> Verdict {
+    let mut record = beside_another(5000).finish();
+    let asks = (0..).zip(order).map(|(number, node)| {
+        let frame = BusFrame { kind: "auth-req".into(), ..BusFrame::default() };
+        let time = 7_000_000_000 + number * 300_000_000;
+        let what = BusWhat::Frame(Box::new(frame));
+        BusLine { time, from: node.into(), to: "n2".into(), conn: number, what }
+    });
+    record.bus = Some(asks.collect());
+    judge(&record)
+}
+
+#[test]
+fn whoever_is_behind_may_win_but_must_not_ask_first() {
+    let lost = both_asked(["n5", "n4"]);
+    assert!(broken(&lost).is_empty(), "{}", lost.reason);
+    let hasty = both_asked(["n4", "n5"]);
+    assert_eq!(broken(&hasty), [BEST], "{}", hasty.reason);
 }
 
 /// n4 came from another shard, whose history (of n1 to n3, by number) it still has, and is elected in n1's place.

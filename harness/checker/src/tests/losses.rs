@@ -240,6 +240,20 @@ fn w7_by_force_and_a_plain_failover_loses_nothing_by_design() {
 }
 
 #[test]
+fn a_plain_failover_waits_for_the_stream_however_slow_it_is() {
+    let slow = |plane: &str| {
+        let (from, to, planes) = ("n1".to_owned(), "n4".to_owned(), vec![plane.to_owned()]);
+        vec![Action::Cut { from, to, planes, policy: "delay 800 ms".into() }]
+    };
+    for (plane, class) in [("replication", "unexplained"), ("bus", "W1")] {
+        let (mut scene, _) = unreplicated(Held::Read);
+        scene.at(2.8).fault("delay", slow(plane)).at(3.0).manual("n4", FailoverMode::Plain);
+        let record = scene.at(3.4).promote("n4").learns("n1").at(5.0).finish();
+        assert_eq!(only_loss(&record).1.class, class, "{plane}");
+    }
+}
+
+#[test]
 fn w9_only_without_persistence_or_by_the_storms_hand() {
     let story = |append_only: &str, wiped: bool| {
         let mut scene = Scene::new("set");

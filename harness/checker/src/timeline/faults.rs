@@ -93,6 +93,8 @@ pub struct Faults {
     pub bus_delay: BTreeMap<NodeId, Nanos>,
     /// When an operator moved slots (reshard, rebalance, fix) or said a command of his own.
     pub moving: Spans,
+    /// When the storm carried slots with their keys from master to master.
+    pub carrying: Spans,
 }
 
 impl Faults {
@@ -110,6 +112,13 @@ impl Faults {
                 let done = |action: &Action| matches!(action, Action::Work { outcome: Some(_), .. });
                 if event.step.phase == FaultPhase::Start {
                     faults.moving.open(event.time);
+                }
+                let carries = event.step.actions.iter().any(|it| matches!(it, Action::Work { .. }));
+                if carries && event.step.phase == FaultPhase::Start {
+                    faults.carrying.open(event.time);
+                }
+                if event.step.actions.iter().any(done) {
+                    faults.carrying.close(event.time);
                 }
                 // What a command changes, it has changed when it is answered.
                 if event.step.name == "command" || event.step.actions.iter().any(done) {
@@ -159,6 +168,15 @@ impl Faults {
     pub fn touched_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
         self.stopped_within(node, from, to)
             || self.cuts.iter().any(|cut| (cut.from == node || cut.to == node) && cut.span.meets(from, to))
+    }
+
+    /// True if, in the interval, something on the bus between the node and others was cut, slowed, broken or taken out.
+    pub fn bus_touched_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
+        self.cuts.iter().any(|cut| {
+            (cut.from == node || cut.to == node)
+                && matches!(cut.plane.as_str(), "bus" | MESSAGES)
+                && cut.span.meets(from, to)
+        })
     }
 
     /// Since when what is said to the node on the bus may first be heard by it in this interval: what was held back by a cut

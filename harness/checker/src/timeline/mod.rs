@@ -110,8 +110,9 @@ impl Timeline {
         }
     }
 
-    /// What in this run can have caused a promotion: a fault that touched the old master or its links, or a stall of
-    /// the host, not longer ago than failure detection and a repeated election take. In words; `None`: nothing.
+    /// What in this run can have caused a promotion: a fault that touched the old master or its links on the bus (what
+    /// holds its replicas' stream fails nobody), or a stall of the host, not longer ago than failure detection and a
+    /// repeated election take. In words; `None`: nothing.
     pub fn cause_of(&self, record: &Record, promotion: &Promotion) -> Option<String> {
         let since = promotion.earliest.saturating_sub(6 * self.node_timeout + 2 * SECOND);
         let until = promotion.time;
@@ -124,8 +125,8 @@ impl Timeline {
             if process.paused.meets(since, until) {
                 return Some(format!("{name} was paused"));
             }
-            if self.faults.touched_within(old, since, until) {
-                return Some(format!("{name}'s links were disturbed"));
+            if self.faults.bus_touched_within(old, since, until) {
+                return Some(format!("{name}'s links on the bus were disturbed"));
             }
         }
         if self.faults.forced(promotion, self.node_timeout) {

@@ -114,16 +114,24 @@ impl Draw<'_> {
         drawn
     }
 
-    fn messages(&mut self, fate: Fate, kinds: &[&str]) -> Vec<Drawn> {
-        let which = kinds.iter().filter_map(|kind| message_type(kind)).collect();
-        let duration = self.long();
-        let of_them = Kind::Messages { fate, which, to: None, epochs: None, percent: 100, duration };
-        // Without a failover in it there is little to hit.
+    /// Of these sets of types one; on all links of the target, or only on those to one node or to replicas.
+    fn messages(&mut self, fate: Fate, sets: &[&[&str]]) -> Vec<Drawn> {
+        let kinds = sets.choose(self.rng).expect("some");
         let target = *[Selector::RandomMaster, Selector::RandomReplica, Selector::All]
             .choose(self.rng)
             .expect("three");
-        let after = self.long();
-        vec![Drawn::new(target, of_them), Drawn::new(Selector::RandomMaster, dead(after)).after(0.1)]
+        let to = *[None, None, Some(Selector::RandomNode), Some(Selector::AllReplicas)]
+            .choose(self.rng)
+            .expect("four");
+        let duration = self.long();
+        let of_them = Drawn::new(target, message_fault(fate, kinds, to, duration));
+        // Without a failover in it there is little to hit.
+        let failover = if self.rng.random_range(0..3) == 0 {
+            Drawn::new(Selector::RandomReplica, Kind::Failover { mode: FailoverMode::Plain })
+        } else {
+            Drawn::new(Selector::RandomMaster, dead(self.long()))
+        };
+        vec![of_them, failover.after(0.1)]
     }
 
     fn damaged(&mut self, target: Selector, damage: Damage) -> Vec<Drawn> {
@@ -161,7 +169,7 @@ impl Draw<'_> {
 
     /// The replica of a slot gets its master's stream late, slowly or not at all.
     fn lagging(&mut self, slot: u16) -> Drawn {
-        let policy = match self.rng.random_range(0..3) {
+        let policy = match self.rng.random_range(0..4) {
             0 => Policy::Delay { delay_ms: self.rng.random_range(100..=2000), jitter_ms: 50 },
             1 => Policy::Rate { bytes_per_s: self.rng.random_range(500..=5000) },
             _ => HOLE,
@@ -173,6 +181,11 @@ impl Draw<'_> {
         }
         lag
     }
+}
+
+fn message_fault(fate: Fate, kinds: &[&str], to: Option<Selector>, duration: Span) -> Kind {
+    let which = kinds.iter().filter_map(|kind| message_type(kind)).collect();
+    Kind::Messages { fate, which, to, epochs: None, percent: 100, duration }
 }
 
 const HOLE: Policy = Policy::Blackhole { on_heal: OnHeal::Resume };
@@ -188,13 +201,20 @@ pub(super) fn kill(draw: &mut Draw<'_>) -> Vec<Drawn> {
         let at_s = draw.between(0.0, 0.05);
         let other = Drawn::new(Selector::RandomMaster, dead(draw.long())).after(at_s);
         let back = rounded(draw.between(0.0, 0.1) * draw.node_timeout_s);
-        return vec![one, other, Drawn::new(Selector::Sender, dead(back)).on("auth-ack")];
+        let mut all = vec![one, other, Drawn::new(Selector::Sender, dead(back)).on("auth-ack")];
+        if draw.rng.random() {
+            // They hear late of each other's epoch, and both ask in the same one.
+            let late = Fate::Delay { ms: draw.rng.random_range(50..=600) };
+            let duration = draw.long();
+            all.push(Drawn::new(Selector::All, message_fault(late, &["auth-req"], None, duration)));
+        }
+        return all;
     }
-    if draw.one_in(3) {
+    if draw.one_in(2) {
         // A replica is behind when its master dies: for long enough it may not be elected at all.
         let slot = draw.slot();
         let mut lag = draw.lagging(slot);
-        let at_s = draw.between(0.2, 4.5) * draw.node_timeout_s;
+        let at_s = draw.between(0.2, 8.0) * draw.node_timeout_s;
         if let Kind::Network(network) = &mut lag.kind {
             network.duration = rounded(at_s + draw.between(1.5, 3.0) * draw.node_timeout_s);
         }
@@ -363,23 +383,24 @@ pub(super) fn rate(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn drop_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    let sets: [&[&str]; 4] = [&["auth-ack"], &["auth-req"], &["fail"], &["update", "fail"]];
-    let kinds = *sets.choose(draw.rng).expect("four");
-    draw.messages(Fate::Drop, kinds)
+    let sets: [&[&str]; 5] =
+        [&["auth-ack"], &["auth-req"], &["fail"], &["update", "fail"], &["ping", "pong", "update"]];
+    draw.messages(Fate::Drop, &sets)
 }
 
 pub(super) fn delay_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let ms = draw.rng.random_range(50..=600);
-    draw.messages(Fate::Delay { ms }, &["pong", "update", "auth-ack"])
+    let sets: [&[&str]; 3] = [&["pong", "update", "auth-ack"], &["ping", "pong", "update"], &["auth-req"]];
+    draw.messages(Fate::Delay { ms }, &sets)
 }
 
 pub(super) fn duplicate_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    draw.messages(Fate::Duplicate, &["auth-req", "auth-ack", "fail", "update"])
+    draw.messages(Fate::Duplicate, &[&["auth-req", "auth-ack", "fail", "update"]])
 }
 
 pub(super) fn reorder_messages(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let ms = draw.rng.random_range(50..=600);
-    draw.messages(Fate::Reorder { ms }, &["pong", "update", "auth-ack", "fail"])
+    draw.messages(Fate::Reorder { ms }, &[&["pong", "update", "auth-ack", "fail"]])
 }
 
 pub(super) fn clock_jump(draw: &mut Draw<'_>) -> Vec<Drawn> {
@@ -407,15 +428,19 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let by_hand = |mode| Kind::Failover { mode };
     let (slot, duration) = (draw.slot(), draw.long());
     let replica = Selector::ReplicaOfSlot(slot);
-    match draw.rng.random_range(0..8) {
-        // There and back again, before voters may vote for that shard once more.
+    match draw.rng.random_range(0..7) {
+        // There and back again, before voters may vote for that shard once more; or the last one has to catch up first.
         0 => {
             let every_s = draw.between(0.25, 0.8) * draw.node_timeout_s;
-            (0..3)
-                .map(|time| {
-                    Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s)
-                })
-                .collect()
+            let again = |time: u32| {
+                Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s)
+            };
+            let mut all: Vec<Drawn> = (0..3).map(again).collect();
+            if draw.rng.random() {
+                let lag = draw.lagging(slot).after(1.2 * every_s);
+                all.insert(2, lag);
+            }
+            all
         }
         // The replica is behind and has to catch up first.
         1 => {
@@ -433,6 +458,17 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
                 Drawn::new(Selector::MasterOfSlot(slot), bump).after(one),
                 Drawn::new(replica, by_hand(FailoverMode::Takeover)).after(other),
             ]
+        }
+        // Some hear late of the new master, or not for a while: the old one and the others are heard before.
+        3 => {
+            let ms = draw.rng.random_range(50..=600);
+            let fate =
+                *[Fate::Drop, Fate::Delay { ms }, Fate::Reorder { ms }].choose(draw.rng).expect("three");
+            let to = if draw.rng.random() { Selector::AllReplicas } else { Selector::RandomNode };
+            let deaf = message_fault(fate, &["ping", "pong", "update"], Some(to), duration);
+            let at_s = draw.between(0.05, 0.3);
+            let failover = Drawn::new(Selector::It, by_hand(FailoverMode::Plain)).after(at_s);
+            vec![Drawn::new(replica, deaf), failover]
         }
         // What hides behind exact moments.
         _ => {

@@ -62,6 +62,7 @@ const EPOCHS: &[&str] = &[
     "promotion-epoch-is-new",
     "no-claims-with-equal-epochs",
     "no-lasting-equal-epochs",
+    "collision-spares-who-serves",
     "convergence",
 ];
 /// A server may end or refuse to start, or come back with less.

@@ -3,6 +3,7 @@
 use super::bus::{Body, Extension, Gossip, MFLAG_EXT_DATA, PingKind};
 use super::{Cluster, MYSELF, Node, NodeFlags, NodeIdx, Turn};
 use crate::io::{ConnId, Mono};
+use crate::zoo::Mutation;
 
 /// A pong may be gossiped from so far in my future before I disbelieve it.
 const FUTURE_MS: u64 = 500;
@@ -155,7 +156,8 @@ impl Cluster {
 
     fn gossip_about_known(&mut self, sender: NodeIdx, idx: NodeIdx, entry: &Gossip, turn: &mut Turn<'_>) {
         let ill = entry.flags.any(NodeFlags::FAIL | NodeFlags::PFAIL);
-        if self.nodes.get(sender).is_master() && idx != MYSELF {
+        let anyone = self.settings.zoo.has(Mutation::ReplicasReport);
+        if (self.nodes.get(sender).is_master() || anyone) && idx != MYSELF {
             self.failure_reported(sender, idx, ill, turn);
         }
         let node = self.nodes.get_mut(idx);

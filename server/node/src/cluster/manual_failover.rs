@@ -9,6 +9,8 @@ use crate::zoo::Mutation;
 const TIMEOUT_MS: u64 = 5000;
 /// The pause is asked for longer, so that it cannot end before the attempt does.
 const PAUSE_MS: u64 = TIMEOUT_MS * 2;
+/// What [`Mutation::PauseEndsEarly`] has in its place.
+const EARLY_MS: u64 = 100;
 
 /// An attempt under way, on either side.
 #[derive(Debug, Default)]
@@ -91,7 +93,9 @@ impl Cluster {
         self.manual.deadline = Some(turn.now.mono.plus_ms(TIMEOUT_MS));
         self.manual.replica = Some(replica);
         if !self.settings.zoo.has(Mutation::FailoverWithoutPause) {
-            turn.actions.push(Action::PauseWrites { until: turn.now.mono.plus_ms(PAUSE_MS) });
+            let ends_early = self.settings.zoo.has(Mutation::PauseEndsEarly);
+            let pause_ms = if ends_early { EARLY_MS } else { PAUSE_MS };
+            turn.actions.push(Action::PauseWrites { until: turn.now.mono.plus_ms(pause_ms) });
         }
         let id = self.nodes.get(replica).id;
         turn.log(LogLevel::Warning, format!("Manual failover requested by replica {id}."));

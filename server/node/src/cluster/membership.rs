@@ -3,6 +3,7 @@
 use super::bus::{Header, PingKind};
 use super::{Cluster, MYSELF, Node, NodeFlags, NodeId, NodeIdx, Turn};
 use crate::io::{ConnId, LogLevel};
+use crate::zoo::Mutation;
 
 impl Cluster {
     /// CLUSTER MEET: begins a handshake unless one with this address is under way.
@@ -197,7 +198,9 @@ impl Cluster {
 
     fn forget_for(&mut self, idx: NodeIdx, ttl_s: u64, turn: &mut Turn<'_>) {
         let id = self.nodes.get(idx).id;
-        self.blacklist.insert(id, turn.now.mono.plus_ms(ttl_s.saturating_mul(1000)));
+        if !self.settings.zoo.has(Mutation::ForgottenReturns) {
+            self.blacklist.insert(id, turn.now.mono.plus_ms(ttl_s.saturating_mul(1000)));
+        }
         self.remove_node(idx, turn);
         self.save.ask();
         self.todo.update_state = true;

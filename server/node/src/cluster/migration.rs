@@ -2,6 +2,7 @@
 
 use super::{Action, Cluster, MYSELF, NodeId, NodeIdx, Reply, SLOTS, SlotBitmap, Turn};
 use crate::io::LogLevel;
+use crate::zoo::Mutation;
 
 impl Cluster {
     /// The data set was loaded at start: keys that stand in slots which I do not own. A free slot becomes
@@ -171,7 +172,8 @@ impl Cluster {
             }
         }
         if to == MYSELF && self.slots.importing.remove(&slot).is_some() {
-            if self.bump_epoch(turn) {
+            let keeps = self.settings.zoo.has(Mutation::ImportKeepsEpoch);
+            if !keeps && self.bump_epoch(turn) {
                 turn.log(LogLevel::Warning, format!("configEpoch updated after importing slot {slot}"));
             }
             self.save.promise();

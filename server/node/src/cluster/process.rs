@@ -221,11 +221,10 @@ impl Cluster {
     /// F-11: a master that says "I am a replica now" names its heir, with the heir's epoch and slots. If that was its
     /// replica the slots go over to it at once; else they would have no owner until the heir is heard.
     fn inherit(&mut self, from: NodeIdx, left: &super::SlotBitmap, header: &Header) {
-        if self.settings.zoo.has(Mutation::OldMessagesBelieved) {
-            return;
-        }
+        let believed = self.settings.zoo.has(Mutation::OldMessagesBelieved);
         let heir = header.master.and_then(|id| self.nodes.find(&id)).filter(|heir| *heir != MYSELF);
-        let Some(heir) = heir.filter(|heir| self.nodes.get(*heir).master == Some(from)) else { return };
+        let is_heir = |heir: &NodeIdx| self.nodes.get(*heir).master == Some(from) || believed;
+        let Some(heir) = heir.filter(is_heir) else { return };
         self.set_as_master(heir);
         let node = self.nodes.get_mut(heir);
         node.config_epoch = node.config_epoch.max(header.config_epoch);

@@ -373,7 +373,8 @@ impl Replication {
         };
         let is_earlier = self.history.earlier.is_some_and(|(earlier, _)| earlier == id);
         let may_fork = is_earlier && self.settings.zoo.has(Mutation::ContinuesPastFork);
-        if !self.history.contains(id, offset) && !may_fork {
+        let may_be_foreign = self.settings.zoo.has(Mutation::AnyHistoryContinues);
+        if !self.history.contains(id, offset) && !may_fork && !may_be_foreign {
             let mine = match self.history.earlier {
                 Some((earlier, until)) if earlier == id => {
                     format!("it asks for offset {asked} of {id}, which is shared up to {until} only")
