@@ -2,7 +2,8 @@
 //! when none can run the clock jumps to the next timer. Nothing in it knows what the time really is.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,12 +33,76 @@ pub struct Executor {
 struct Inner {
     machinery: RefCell<Option<Rc<dyn Machinery>>>,
     now: Cell<Nanos>,
-    next: Cell<u64>,
     /// By number. A number is never used twice: what wakes a task that has ended must wake no other.
     tasks: RefCell<Vec<Option<(Task, Waker)>>>,
-    /// Timers by time, then in the order in which they were set.
-    timers: RefCell<BTreeMap<(Nanos, u64), Waker>>,
+    timers: RefCell<Timers>,
     ready: Arc<Ready>,
+}
+
+/// Timers by time, then in the order in which they were set. Most are taken back before their time, since a client that
+/// waits has a deadline, too: those stay in the heap, and are nobody's when they come up.
+#[derive(Default)]
+struct Timers {
+    heap: BinaryHeap<Reverse<(Nanos, u64, usize)>>,
+    /// Number and waker of the timer that has this place.
+    places: Vec<Option<(u64, Waker)>>,
+    free: Vec<usize>,
+    next: u64,
+}
+
+impl Timers {
+    fn set(&mut self, at: Nanos, waker: Waker) -> TimerId {
+        let number = self.next;
+        self.next += 1;
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[place] = Some((number, waker));
+        self.heap.push(Reverse((at, number, place)));
+        TimerId { number, place }
+    }
+
+    /// Its waker, if it has not gone off.
+    fn waker(&mut self, id: TimerId) -> Option<&mut Waker> {
+        let (number, waker) = self.places.get_mut(id.place)?.as_mut()?;
+        (*number == id.number).then_some(waker)
+    }
+
+    fn take(&mut self, id: TimerId) -> Option<Waker> {
+        self.waker(id)?;
+        self.free.push(id.place);
+        self.places[id.place].take().map(|(_, waker)| waker)
+    }
+
+    /// When the next one goes off.
+    fn next_at(&mut self) -> Option<Nanos> {
+        loop {
+            let Reverse((at, number, place)) = *self.heap.peek()?;
+            if self.waker(TimerId { number, place }).is_some() {
+                return Some(at);
+            }
+            self.heap.pop();
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Nanos, Waker)> {
+        let at = self.next_at()?;
+        let Reverse((_, number, place)) = self.heap.pop()?;
+        Some((at, self.take(TimerId { number, place })?))
+    }
+
+    fn clear(&mut self) {
+        self.heap.clear();
+        self.places.clear();
+        self.free.clear();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct TimerId {
+    number: u64,
+    place: usize,
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -159,7 +224,7 @@ impl Executor {
     /// Jumps to the next timer and wakes its task, or lets the machinery's next event happen; false if there is
     /// neither.
     fn advance(&self) -> bool {
-        let timer = self.inner.timers.borrow().first_key_value().map(|(&(at, _), _)| at);
+        let timer = self.inner.timers.borrow_mut().next_at();
         let machinery = self.inner.machinery.borrow();
         if let Some(machinery) = machinery.as_deref() {
             if let Some(at) = machinery.next_at()
@@ -173,16 +238,10 @@ impl Executor {
                 machinery.advance(timer);
             }
         }
-        let Some(((at, _), waker)) = self.inner.timers.borrow_mut().pop_first() else { return false };
+        let Some((at, waker)) = self.inner.timers.borrow_mut().pop() else { return false };
         self.inner.now.set(self.inner.now.get().max(at));
         waker.wake();
         true
-    }
-
-    fn number(&self) -> u64 {
-        let number = self.inner.next.get();
-        self.inner.next.set(number + 1);
-        number
     }
 }
 
@@ -190,7 +249,7 @@ impl Executor {
 pub struct Sleep {
     executor: Executor,
     at: Nanos,
-    set: Option<(Nanos, u64)>,
+    set: Option<TimerId>,
 }
 
 impl Future for Sleep {
@@ -200,20 +259,20 @@ impl Future for Sleep {
         if self.executor.now() >= self.at {
             return Poll::Ready(());
         }
-        let key = match self.set {
-            Some(key) => key,
-            None => (self.at, self.executor.number()),
-        };
-        self.set = Some(key);
-        self.executor.inner.timers.borrow_mut().insert(key, context.waker().clone());
+        let this = &mut *self;
+        let mut timers = this.executor.inner.timers.borrow_mut();
+        match this.set.and_then(|id| timers.waker(id)) {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => this.set = Some(timers.set(this.at, context.waker().clone())),
+        }
         Poll::Pending
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(key) = self.set {
-            self.executor.inner.timers.borrow_mut().remove(&key);
+        if let Some(id) = self.set {
+            self.executor.inner.timers.borrow_mut().take(id);
         }
     }
 }

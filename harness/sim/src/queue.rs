@@ -1,6 +1,6 @@
 //! The one queue of events: by time, and those of one time in the order in which they were put there.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::Nanos;
@@ -8,53 +8,37 @@ use crate::Nanos;
 /// Events in the order in which they happen.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
-    heap: BinaryHeap<Entry<E>>,
+    /// Time, number and place of each: the events themselves, which are larger, stay where they are.
+    heap: BinaryHeap<Reverse<(Nanos, u64, u32)>>,
+    places: Vec<Option<E>>,
+    free: Vec<u32>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct Entry<E> {
-    at: Nanos,
-    number: u64,
-    event: E,
 }
 
 impl<E> Queue<E> {
     pub const fn new() -> Self {
-        Self { heap: BinaryHeap::new(), next: 0 }
+        Self { heap: BinaryHeap::new(), places: Vec::new(), free: Vec::new(), next: 0 }
     }
 
     pub fn push(&mut self, at: Nanos, event: E) {
-        self.heap.push(Entry { at, number: self.next, event });
+        let place = if let Some(place) = self.free.pop() {
+            self.places[place as usize] = Some(event);
+            place
+        } else {
+            self.places.push(Some(event));
+            (self.places.len() - 1) as u32
+        };
+        self.heap.push(Reverse((at, self.next, place)));
         self.next += 1;
     }
 
     pub fn next_at(&self) -> Option<Nanos> {
-        self.heap.peek().map(|entry| entry.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     pub fn pop(&mut self) -> Option<(Nanos, E)> {
-        self.heap.pop().map(|entry| (entry.at, entry.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.places[place as usize].take()?))
     }
 }
-
-impl<E> Ord for Entry<E> {
-    /// The heap hands out the greatest: that is the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Entry<E> {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::frame::{Body, Frame, Header, Kind, decode, flag, ranges};
+use super::frame::{self, Body, Frame, Header, Kind, decode, flag, ranges};
 use super::reader::{FrameReader, is_light};
 use crate::record::{BusFrame, BusLine, BusWhat, Nanos};
 
@@ -39,6 +39,8 @@ struct Stream {
     said: Said,
     /// Whom its gossip called failing: how, and when that was last written.
     failing: BTreeMap<String, (Health, Nanos)>,
+    /// The header of its last PING or PONG that was looked at: what it says is said.
+    known: Vec<u8>,
     lost: bool,
 }
 
@@ -88,7 +90,7 @@ impl Digest {
         if stream.lost {
             return;
         }
-        let Stream { reader, said, failing, lost } = stream;
+        let Stream { reader, said, failing, known, lost } = stream;
         let line = |what| BusLine {
             time: place.time,
             from: place.from.to_owned(),
@@ -101,9 +103,16 @@ impl Digest {
             if is_light(raw) {
                 return *self.frames.entry("light").or_default() += 1;
             }
+            if failing.is_empty() && frame::repeats(raw, known) {
+                return *self.frames.entry(frame::kind(raw).name()).or_default() += 1;
+            }
             let Ok(frame) = decode(raw) else {
                 return *self.frames.entry("malformed").or_default() += 1;
             };
+            known.clear();
+            if matches!(frame.kind, Kind::Ping | Kind::Pong) {
+                known.extend_from_slice(&raw[..frame::HEADER]);
+            }
             *self.frames.entry(frame.kind.name()).or_default() += 1;
             let opened = self.opened.get(&place.conn).copied();
             if let Some(told) =

@@ -10,6 +10,8 @@ pub(super) const HEADER: usize = 2256;
 const GOSSIP: usize = 104;
 const BITMAP: usize = 2048;
 const ID: usize = 40;
+/// Of the message flags: extensions follow.
+const EXTENSIONS: u8 = 4;
 
 /// A frame's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,7 +196,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameFault> {
         return Err(FrameFault::Version(version));
     }
     let header = header(bytes)?;
-    let kind = Kind::of(be(bytes, 12, 2) as u16);
+    let kind = kind(bytes);
     let payload = &bytes[HEADER..];
     let exactly = |len: usize| {
         if total == (HEADER + len) as u64 && payload.len() == len { Ok(()) } else { Err(FrameFault::Length) }
@@ -243,6 +245,28 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameFault> {
     Ok(Frame { kind, header, body })
 }
 
+/// The type of a frame with a whole header.
+pub(super) fn kind(bytes: &[u8]) -> Kind {
+    Kind::of(be(bytes, 12, 2) as u16)
+}
+
+/// True if a frame certainly has nothing that was not said before: its header is `known`, that of an earlier PING or PONG of
+/// its sender, but for lengths and offset, and it gossips of nobody who fails. Nearly all frames are such, and cost a comparison.
+pub(super) fn repeats(bytes: &[u8], known: &[u8]) -> bool {
+    let Some((header, payload)) = bytes.split_at_checked(HEADER) else { return false };
+    let healthy =
+        |entry: &[u8]| is_id(&entry[..ID]) && be(entry, 98, 2) as u16 & (flag::FAIL | flag::PFAIL) == 0;
+    known.len() == HEADER
+        && header[..4] == known[..4]
+        && header[8..14] == known[8..14]
+        && header[16..32] == known[16..32]
+        && header[40..] == known[40..]
+        && header[2253] & EXTENSIONS == 0
+        && be(header, 4, 4) == bytes.len() as u64
+        && be(header, 14, 2) as usize * GOSSIP == payload.len()
+        && payload.chunks_exact(GOSSIP).all(healthy)
+}
+
 fn header(bytes: &[u8]) -> Result<Header<'_>, FrameFault> {
     let master = &bytes[2128..2168];
     Ok(Header {
@@ -277,7 +301,7 @@ fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
     }
     let mut rest = &payload[count * GOSSIP..];
     let announced = be(bytes, 2214, 2);
-    let has_extensions = bytes[2253] & 4 != 0;
+    let has_extensions = bytes[2253] & EXTENSIONS != 0;
     let mut extensions = Vec::new();
     if has_extensions {
         for _ in 0..announced {
@@ -296,11 +320,14 @@ fn gossip<'a>(bytes: &[u8], payload: &'a [u8]) -> Result<Body<'a>, FrameFault> {
 }
 
 fn id(bytes: &[u8]) -> Result<&str, FrameFault> {
-    let Ok(all) = <&[u8; ID]>::try_from(bytes) else { return Err(FrameFault::Id) };
+    std::str::from_utf8(bytes).ok().filter(|_| is_id(bytes)).ok_or(FrameFault::Id)
+}
+
+fn is_id(bytes: &[u8]) -> bool {
+    let Ok(all) = <&[u8; ID]>::try_from(bytes) else { return false };
     // All of them, whatever the first ones are, and in numbers of one byte: so many are looked at together.
     let wrong = |byte: &u8| u8::from(!(byte.is_ascii_lowercase() | byte.is_ascii_digit()));
-    let wrongs = all.iter().fold(0, |wrongs, byte| wrongs | wrong(byte));
-    std::str::from_utf8(all).ok().filter(|_| wrongs == 0).ok_or(FrameFault::Id)
+    all.iter().fold(0, |wrongs, byte| wrongs | wrong(byte)) == 0
 }
 
 #[inline]

@@ -292,9 +292,12 @@ impl Machine {
             around.events.push(around.now + takes, Event::DiskStep { node: self.number, generation });
             return;
         }
+        let is_awaited = process.done.iter().any(|done| process.awaits(done));
         process.pending.extend(process.done.drain(..).map(Pending::Disk));
         self.begin_disk(around);
-        self.wake_by(around.now, around);
+        if is_awaited {
+            self.wake_by(around.now, around);
+        }
     }
 
     pub fn saver_step(&mut self, generation: u32, id: SnapshotId, around: &mut Surroundings<'_>) {
@@ -698,6 +701,17 @@ impl Turn<'_, '_> {
 }
 
 impl Process {
+    /// True if the loop is woken for it. What is only to be noted, as the end of an append whose sync nobody waits for, is
+    /// found in the turn that comes next anyway, as in a ring of completions.
+    fn awaits(&self, done: &Done) -> bool {
+        match done {
+            Done::Op { ticket, result: Ok(()) } => {
+                !self.gated.is_empty() || self.node.acts_on_end_of(*ticket)
+            }
+            Done::Op { .. } | Done::Read { .. } => true,
+        }
+    }
+
     fn add(&mut self, conn: ConnId, pipe: PipeId, side: usize, up: bool) {
         let connection = Connection { pipe, side, up, readable: false, write_blocked: false, parting: None };
         self.connections.insert(conn, connection);

@@ -460,6 +460,13 @@ impl AofWriter {
         }
     }
 
+    /// True if the end of this operation, if it ended well, has only to be noted: an append while writes work.
+    pub fn only_notes(&self, ticket: Ticket) -> bool {
+        self.failing.is_none()
+            && self.sync.running != Some(ticket)
+            && self.in_flight.iter().any(|append| append.ticket == ticket)
+    }
+
     /// A disk operation finished. None if it is not the AOF's, or means nothing to the glue.
     pub fn disk_done(
         &mut self,

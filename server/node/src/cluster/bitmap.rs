@@ -88,11 +88,30 @@ impl SlotBitmap {
         was
     }
 
+    /// Adds all these slots.
+    pub fn insert_all(&mut self, slots: &Self) {
+        self.change_words(|at, old| old | slots.word(at));
+    }
+
+    /// Removes all these slots.
+    pub fn remove_all(&mut self, slots: &Self) {
+        if !self.is_empty() {
+            self.change_words(|at, old| old & !slots.word(at));
+        }
+    }
+
     /// Of the slots in `within`, holds from now on exactly those that are not in `without`.
     pub fn set_within(&mut self, within: &Self, without: &Self) {
+        self.change_words(|at, old| {
+            let mask = within.word(at);
+            (old & !mask) | (mask & !without.word(at))
+        });
+    }
+
+    fn change_words(&mut self, change: impl Fn(usize, u64) -> u64) {
         for at in 0..usize::from(SLOTS / 64) {
-            let (mask, old) = (within.word(at), self.word(at));
-            let new = (old & !mask) | (mask & !without.word(at));
+            let old = self.word(at);
+            let new = change(at, old);
             if new != old {
                 Arc::make_mut(&mut self.bytes)[at * 8..at * 8 + 8].copy_from_slice(&new.to_le_bytes());
                 self.count = self.count + new.count_ones() as u16 - old.count_ones() as u16;
@@ -222,6 +241,11 @@ mod tests {
             proptest::prop_assert!(first.difference(&within).eq(sets[0].difference(&sets[1]).copied()));
             let mut changed = first.clone();
             changed.set_within(&within, &without);
+            let (mut more, mut fewer) = (first.clone(), first.clone());
+            more.insert_all(&within);
+            proptest::prop_assert_eq!(&more, &map_of(&sets[0].union(&sets[1]).copied().collect()));
+            fewer.remove_all(&within);
+            proptest::prop_assert_eq!(&fewer, &map_of(&sets[0].difference(&sets[1]).copied().collect()));
             let expected = sets[0].difference(&sets[1]).chain(sets[1].difference(&sets[2])).copied().collect();
             proptest::prop_assert_eq!(&changed, &map_of(&expected));
             proptest::prop_assert_eq!(usize::from(changed.len()), expected.len());

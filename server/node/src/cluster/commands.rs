@@ -316,8 +316,8 @@ fn subcommand(args: &[&[u8]]) -> Result<&'static str, String> {
     let Some(word) = args.first() else {
         return Err("wrong number of arguments for 'cluster' command".to_owned());
     };
-    let name = String::from_utf8_lossy(word).to_ascii_lowercase();
-    let Some((name, arity)) = ARITY.iter().find(|(known, _)| *known == name) else {
+    let Some((name, arity)) = ARITY.iter().find(|(known, _)| word.eq_ignore_ascii_case(known.as_bytes()))
+    else {
         let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
         return Err(format!("unknown subcommand '{word}'. Try CLUSTER HELP."));
     };

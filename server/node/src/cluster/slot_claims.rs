@@ -26,6 +26,7 @@ impl Cluster {
         // Slots it held and does not speak of any more: free for anyone, but bound to it until someone does.
         let held = self.nodes.get(from).slots.clone();
         self.slots.note_claims(&held, claimed);
+        let mut taken = SlotBitmap::new();
         for slot in claimed.difference(&held) {
             let owner = self.slots.owner(slot);
             // An open slot is rebound by its last SETSLOT only.
@@ -46,8 +47,11 @@ impl Cluster {
                 lost_from_my_shard += 1;
                 turn.actions.push(Action::SlotLeft { slot });
             }
-            self.slots.migrating.remove(&slot);
-            self.slots.bind(&mut self.nodes, slot, from);
+            taken.insert(slot);
+        }
+        if !taken.is_empty() {
+            self.slots.migrating.retain(|slot, _| !taken.contains(*slot));
+            self.slots.bind_all(&mut self.nodes, &taken, from);
             self.save.ask_synced();
             self.todo.update_state = true;
         }

@@ -317,6 +317,27 @@ impl SlotTable {
         nodes.get_mut(to).slots.insert(slot);
     }
 
+    /// As [`Self::bind`] of each of these slots: 64 at a time, where a whole shard changes hands.
+    pub fn bind_all(&mut self, nodes: &mut NodeTable, slots: &SlotBitmap, to: NodeIdx) {
+        if slots.len() < 64 {
+            return slots.iter().for_each(|slot| self.bind(nodes, slot, to));
+        }
+        for (first, last) in slots.runs() {
+            for owner in &mut self.owners[usize::from(first)..=usize::from(last)] {
+                self.assigned += u16::from(owner.is_none());
+                *owner = Some(to);
+            }
+        }
+        self.unclaimed.remove_all(slots);
+        for idx in nodes.snapshot() {
+            nodes.get_mut(idx).slots.remove_all(slots);
+        }
+        if nodes.get(to).slots.is_empty() && nodes.masters_have_replicas() {
+            nodes.get_mut(to).flags |= NodeFlags::MIGRATE_TO;
+        }
+        nodes.get_mut(to).slots.insert_all(slots);
+    }
+
     /// Makes a slot unassigned; who owned it.
     #[inline]
     pub fn release(&mut self, nodes: &mut NodeTable, slot: u16) -> Option<NodeIdx> {

@@ -251,7 +251,11 @@ impl Migrations {
     }
 
     /// When to call [`Self::tick`].
+    #[inline]
     pub fn next_deadline(&self, held: bool) -> Option<Mono> {
+        if self.idle.is_empty() && self.flights.is_empty() {
+            return None;
+        }
         let idle = self.idle.values().map(|idle| idle.since.plus_ms(IDLE_MS));
         let flights = self.flights.values().filter(|_| !held).map(|flight| flight.deadline);
         idle.chain(flights).min()

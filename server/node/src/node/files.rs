@@ -658,6 +658,12 @@ impl Node {
 
     // ---- ends of disk effects
 
+    /// True if something is done as soon as this disk effect has ended well. Else its end may be told with whatever comes
+    /// next: but for bytes that are gated by it, nothing waits for it.
+    pub fn acts_on_end_of(&self, ticket: Ticket) -> bool {
+        !self.files.aof.as_ref().is_some_and(|aof| aof.only_notes(ticket))
+    }
+
     pub(super) fn disk_done(&mut self, ticket: Ticket, result: Result<(), DiskError>) {
         match self.tickets.ended(ticket, result.is_ok()) {
             Some(Purpose::ClusterConfig) => {

@@ -190,7 +190,9 @@ impl Node {
     pub(super) fn replicate<R>(&mut self, call: impl FnOnce(&mut Replication, Mono, &mut Actions) -> R) -> R {
         let mut actions = Vec::new();
         let result = call(&mut self.replication, self.now.mono, &mut actions);
-        self.carry_out_replication(actions);
+        if !actions.is_empty() {
+            self.carry_out_replication(actions);
+        }
         result
     }
 

@@ -93,6 +93,16 @@ impl ReplicationLog {
         self.end += bytes.len() as u64;
     }
 
+    /// True if [`Self::seal`] has something to do.
+    pub fn would_seal(&self, keep_from: Option<u64>) -> bool {
+        let needed = self.needed_from(keep_from);
+        !self.open.is_empty() || self.chunks.front().is_some_and(|chunk| chunk.end() <= needed)
+    }
+
+    fn needed_from(&self, keep_from: Option<u64>) -> u64 {
+        self.end.saturating_sub(self.window_bytes).min(keep_from.unwrap_or(u64::MAX))
+    }
+
     /// Makes everything appended so far shareable and forgets what neither the window nor a reader at
     /// `keep_from` needs.
     pub fn seal(&mut self, keep_from: Option<u64>) {
@@ -110,7 +120,7 @@ impl ReplicationLog {
                 self.merge_tail();
             }
         }
-        let needed = self.end.saturating_sub(self.window_bytes).min(keep_from.unwrap_or(u64::MAX));
+        let needed = self.needed_from(keep_from);
         while self.chunks.front().is_some_and(|chunk| chunk.end() <= needed) {
             self.chunks.pop_front();
         }

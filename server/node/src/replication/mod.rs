@@ -472,9 +472,19 @@ impl Replication {
         if self.waits.take_ack_wanted() && self.link.is_none() && !self.replicas.map.is_empty() {
             self.append_command(&["REPLCONF", "GETACK", "*"]);
         }
+        if self.is_quiet() {
+            return;
+        }
         self.log.seal(self.replicas.oldest_cursor());
         self.feed_replicas(now, actions);
         self.start_snapshot_if_due(now, actions);
+    }
+
+    /// True after most batches: nothing is to be sealed, and no replica lacks anything or waits for it.
+    fn is_quiet(&self) -> bool {
+        let end = self.log.end();
+        self.replicas.map.values().all(|replica| replica.has_all_up_to(end))
+            && !self.log.would_seal(self.replicas.oldest_cursor())
     }
 
     /// When [`Self::tick`] wants to be called, if ever.

@@ -104,6 +104,12 @@ impl Replica {
         name == host && self.hints.listening_port == port
     }
 
+    /// All of the stream up to `end` has left for it, and nothing is held against it.
+    pub const fn has_all_up_to(&self, end: u64) -> bool {
+        let is_told = matches!(self.stage, Stage::Online) && self.cursor == end && self.queued_bytes == 0;
+        is_told && self.over_soft_limit_since.is_none()
+    }
+
     pub const fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::WaitSnapshot { .. })
     }

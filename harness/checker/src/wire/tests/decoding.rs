@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use crate::record::BusWhat;
+use crate::wire::frame::{HEADER, Header, repeats};
 use crate::wire::{Body, Digest, FrameReader, Kind, Place, StreamFault, decode};
 
 macro_rules! captures {
@@ -110,6 +111,36 @@ fn what_a_frame_carries_is_read() {
     let named = decode(capture("7.0.15-ping-hostname")).unwrap();
     let Body::Gossip { extensions, .. } = named.body else { panic!("a PING") };
     assert!(matches!(&extensions[..], [hostname] if hostname.kind == 0), "{extensions:?}");
+}
+
+/// A change of any byte but those that it may not look at is looked at.
+#[test]
+fn a_frame_repeats_only_one_that_says_the_same() {
+    let pings = || CAPTURES.iter().filter(|(name, _)| name.contains("-ping") || name.contains("-pong"));
+    for (name, known) in pings() {
+        let header = &known[..HEADER];
+        let plain = decode(known).is_ok_and(|frame| match frame.body {
+            Body::Gossip { nodes, .. } => {
+                nodes.iter().all(|node| node.flags & 0xc == 0) && known[2253] & 4 == 0
+            }
+            _ => false,
+        });
+        assert_eq!(repeats(known, header), plain, "{name}");
+        for (_, other) in pings() {
+            for at in 0..other.len() {
+                let mut changed = other.to_vec();
+                changed[at] ^= 8;
+                if !repeats(&changed, header) {
+                    continue;
+                }
+                let (was, is) = (decode(known).unwrap(), decode(&changed).unwrap());
+                let now = Header { offset: was.header.offset, ..is.header };
+                assert_eq!((is.kind, now), (was.kind, was.header), "{name}: {at}");
+                let Body::Gossip { nodes, extensions } = is.body else { panic!("a PING") };
+                assert!(extensions.is_empty() && nodes.iter().all(|node| node.flags & 0xc == 0));
+            }
+        }
+    }
 }
 
 #[test]
