@@ -3,6 +3,8 @@
 //! Nothing here trusts the server under test: what cannot be read is an error that quotes it, never a panic. Fields
 //! that a version does not know are absent; fields that nobody here knows are ignored.
 
+use std::cell::Cell;
+
 use thiserror::Error;
 
 /// How many slots there are.
@@ -210,28 +212,17 @@ pub struct ClusterInfo {
 
 /// Reads CLUSTER INFO.
 pub fn cluster_info(text: &str) -> Result<ClusterInfo, ParseError> {
-    const NAMES: [&str; 9] = [
-        "cluster_state",
-        "cluster_slots_assigned",
-        "cluster_slots_ok",
-        "cluster_slots_pfail",
-        "cluster_slots_fail",
-        "cluster_known_nodes",
-        "cluster_size",
-        "cluster_current_epoch",
-        "cluster_my_epoch",
-    ];
-    let fields = Fields::of("CLUSTER INFO", text, &NAMES);
+    let fields = Fields::of("CLUSTER INFO", text);
     Ok(ClusterInfo {
-        ok: fields.text(0)? == "ok",
-        slots_assigned: fields.number(1)?,
-        slots_ok: fields.number(2)?,
-        slots_pfail: fields.number(3)?,
-        slots_fail: fields.number(4)?,
-        known_nodes: fields.number(5)?,
-        size: fields.number(6)?,
-        current_epoch: fields.number(7)?,
-        my_epoch: fields.number(8)?,
+        ok: fields.text("cluster_state")? == "ok",
+        slots_assigned: fields.number("cluster_slots_assigned")?,
+        slots_ok: fields.number("cluster_slots_ok")?,
+        slots_pfail: fields.number("cluster_slots_pfail")?,
+        slots_fail: fields.number("cluster_slots_fail")?,
+        known_nodes: fields.number("cluster_known_nodes")?,
+        size: fields.number("cluster_size")?,
+        current_epoch: fields.number("cluster_current_epoch")?,
+        my_epoch: fields.number("cluster_my_epoch")?,
     })
 }
 
@@ -272,42 +263,33 @@ pub struct ReplicaLine {
 
 /// Reads INFO replication, or a whole INFO that holds it.
 pub fn replication_info(text: &str) -> Result<ReplicationInfo, ParseError> {
-    const NAMES: [&str; 9] = [
-        "role",
-        "master_host",
-        "master_port",
-        "master_link_status",
-        "master_sync_in_progress",
-        "master_replid",
-        "master_replid2",
-        "master_repl_offset",
-        "second_repl_offset",
-    ];
+    let fields = Fields::of("INFO replication", text);
+    let master = fields.text("role")? == "master";
+    let master_address = match if master { None } else { fields.find("master_host") } {
+        Some(host) => Some((host.to_owned(), fields.number("master_port")?)),
+        None => None,
+    };
     let mut replicas = Vec::new();
-    let mut fields = Fields::none_of("INFO replication", text, &NAMES);
-    for line in lines(text) {
-        if !fields.take(line)
-            && line.starts_with(['s', 'r'])
-            && let Some(replica) = replica_line(line)
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        let line = &text[begin..end];
+        if line.starts_with(['s', 'r'])
+            && let Some(replica) = replica_line(line.trim_end())
         {
             replicas.push(replica?);
         }
+        begin = (end + 1).min(text.len());
     }
-    let master = fields.text(0)? == "master";
-    let master_address = match if master { None } else { fields.find(1) } {
-        Some(host) => Some((host.to_owned(), fields.number(2)?)),
-        None => None,
-    };
     Ok(ReplicationInfo {
         master,
         replicas,
         master_address,
-        link_up: !master && fields.find(3) == Some("up"),
-        sync_in_progress: !master && fields.find(4) == Some("1"),
-        replid: fields.text(5)?.to_owned(),
-        replid2: fields.text(6)?.to_owned(),
-        offset: fields.signed(7)?,
-        second_offset: fields.number(8)?,
+        link_up: !master && fields.find("master_link_status") == Some("up"),
+        sync_in_progress: !master && fields.find("master_sync_in_progress") == Some("1"),
+        replid: fields.text("master_replid")?.to_owned(),
+        replid2: fields.text("master_replid2")?.to_owned(),
+        offset: fields.signed("master_repl_offset")?,
+        second_offset: fields.number("second_repl_offset")?,
     })
 }
 
@@ -361,86 +343,40 @@ pub fn info_field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     }
 }
 
-/// The lines of an INFO-shaped text, without their ends.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let end = memchr::memchr(b'\n', text.as_bytes());
-        rest = end.map(|end| &text[end + 1..]);
-        let line = end.map_or(text, |end| &text[..end]);
-        // The usual ends need no search.
-        Some(match line.as_bytes() {
-            [.., b'!'..=b'~', b'\r'] => &line[..line.len() - 1],
-            [] | [.., b'!'..=b'~'] => line,
-            _ => line.trim_end(),
-        })
-    })
-}
-
-/// Fields of an INFO-shaped text, read in one pass; those that are missing are errors when they are asked for. They best stand
-/// in the order of their names here: each is looked for behind the one before.
-struct Fields<'t, const N: usize> {
+/// An INFO-shaped text whose missing fields are errors. Fields are best asked for in the order in which they stand there:
+/// each is looked for behind the one before.
+struct Fields<'t> {
     what: &'static str,
-    source: &'t str,
-    names: &'static [&'static str; N],
-    /// By name; of several lines of one name the first.
-    values: [Option<&'t str>; N],
-    /// The name that is likely to be next.
-    next: usize,
+    text: &'t str,
+    /// Behind the field that was found last.
+    next: Cell<usize>,
 }
 
-impl<'t, const N: usize> Fields<'t, N> {
-    /// Before the first line.
-    const fn none_of(what: &'static str, source: &'t str, names: &'static [&'static str; N]) -> Self {
-        Self { what, source, names, values: [None; N], next: 0 }
+impl<'t> Fields<'t> {
+    const fn of(what: &'static str, text: &'t str) -> Self {
+        Self { what, text, next: Cell::new(0) }
     }
 
-    fn of(what: &'static str, source: &'t str, names: &'static [&'static str; N]) -> Self {
-        let mut fields = Self::none_of(what, source, names);
-        for line in lines(source) {
-            fields.take(line);
-            if fields.next == N && fields.values.iter().all(Option::is_some) {
-                break;
-            }
-        }
-        fields
+    fn find(&self, name: &str) -> Option<&'t str> {
+        let next = self.next.get();
+        let value = info_field(&self.text[next..], name).or_else(|| info_field(self.text, name))?;
+        // Where the value ends its line does, or what was trimmed off it begins.
+        self.next.set(value.as_ptr() as usize - self.text.as_ptr() as usize + value.len());
+        Some(value)
     }
 
-    /// True if this line is one of the fields.
-    fn take(&mut self, line: &'t str) -> bool {
-        let is_of = |name: &str| {
-            line.as_bytes().get(name.len()) == Some(&b':') && line.as_bytes().starts_with(name.as_bytes())
-        };
-        let mut found = self.names.get(self.next).filter(|name| is_of(name)).map(|_| self.next);
-        if found.is_none() {
-            found = self.names.iter().position(|name| is_of(name));
-        }
-        let Some(at) = found else { return false };
-        let value = &line[self.names[at].len() + 1..];
-        self.values[at].get_or_insert(value);
-        self.next = at + 1;
-        true
+    fn text(&self, name: &str) -> Result<&'t str, ParseError> {
+        self.find(name).ok_or_else(|| ParseError::new(self.what, format!("no {name}"), self.text))
     }
 
-    fn find(&self, at: usize) -> Option<&'t str> {
-        self.values[at]
-    }
-
-    fn text(&self, at: usize) -> Result<&'t str, ParseError> {
-        self.values[at]
-            .ok_or_else(|| ParseError::new(self.what, format!("no {}", self.names[at]), self.source))
-    }
-
-    fn number<V: std::str::FromStr>(&self, at: usize) -> Result<V, ParseError> {
-        let value = self.text(at)?;
-        let why = |_| ParseError::new(self.what, format!("{} is no such number", self.names[at]), value);
-        value.parse().map_err(why)
+    fn number<N: std::str::FromStr>(&self, name: &str) -> Result<N, ParseError> {
+        let value = self.text(name)?;
+        value.parse().map_err(|_| ParseError::new(self.what, format!("{name} is no such number"), value))
     }
 
     /// For numbers that some versions print as -1 when there is none yet: that is 0 here.
-    fn signed(&self, at: usize) -> Result<u64, ParseError> {
-        Ok(u64::try_from(self.number::<i64>(at)?).unwrap_or(0))
+    fn signed(&self, name: &str) -> Result<u64, ParseError> {
+        Ok(u64::try_from(self.number::<i64>(name)?).unwrap_or(0))
     }
 }
 

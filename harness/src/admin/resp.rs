@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes, BytesMut};
+use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 use slotstorm_checker::record::Nanos;
-use slotstorm_workloads::resp::next_reply;
 
 use super::{Login, Reach, ms};
 use crate::backend::{LinkEvent, LinkId, Mailbox};
@@ -155,8 +155,8 @@ impl<M: Mailbox> Connection<M> {
     async fn reply(&mut self, deadline: Nanos, command: impl Fn() -> String) -> Result<Reply, AskError> {
         let address = self.address;
         loop {
-            match next_reply(&mut self.inbox) {
-                Ok(Some(reply)) => return Ok(reply),
+            match decode_bytes_mut(&mut self.inbox) {
+                Ok(Some((reply, _, _))) => return Ok(reply),
                 Ok(None) => {}
                 Err(error) => {
                     let why = error.details().to_owned();

@@ -163,7 +163,8 @@ fn begins_s(fault: &Fault, node_timeout_ms: u64) -> f64 {
 fn earlier(plan: &mut Plan, from: usize, by_s: f64) {
     let node_timeout_ms = plan.node_timeout_ms;
     for fault in &mut plan.faults[from..] {
-        let (When::At(span) | When::Every { offset: span, .. } | When::On { after: span, .. }) = &mut fault.when;
+        let (When::At(span) | When::Every { offset: span, .. } | When::On { after: span, .. }) =
+            &mut fault.when;
         *span = Span::Secs(((span.secs(node_timeout_ms) - by_s).max(0.0) * 1000.0).round() / 1000.0);
     }
 }
@@ -215,7 +216,10 @@ mod tests {
         assert_eq!(names(&small), [first, second]);
         assert_eq!((small.clients, small.rate, small.replicas), (1, 20.0, 1));
         let begins: Vec<f64> = small.faults.iter().map(|it| begins_s(it, small.node_timeout_ms)).collect();
-        assert!(begins[0] < CALM_S + 2.0 && begins[1] < begins[0] + 2.0 && small.duration_s < 30.0, "{begins:?}");
+        assert!(
+            begins[0] < CALM_S + 2.0 && begins[1] < begins[0] + 2.0 && small.duration_s < 30.0,
+            "{begins:?}"
+        );
         assert!(trials < 200, "{trials}");
     }
 

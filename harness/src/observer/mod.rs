@@ -7,10 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 use slotstorm_checker::record::{Nanos, Seen, View};
 use slotstorm_fabric::Endpoint;
-use slotstorm_workloads::resp::next_reply;
 
 use crate::backend::{LinkEvent, LinkId, Mailbox, SeenBy, World};
 
@@ -295,9 +295,9 @@ impl Line {
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.incoming.extend_from_slice(bytes);
         while !self.incoming.is_empty() {
-            let frame = match next_reply(&mut self.incoming) {
+            let frame = match decode_bytes_mut(&mut self.incoming) {
                 Ok(None) => return Ok(()),
-                Ok(Some(frame)) => frame,
+                Ok(Some((frame, _, _))) => frame,
                 Err(error) => return Err(format!("not RESP2: {error}")),
             };
             if self.stale > 0 {

@@ -34,8 +34,8 @@ pub const PRESETS: [Preset; 10] = [
     },
     Preset {
         name: "elections",
-        about: "votes, FAILs and updates dropped, late, doubled or out of order; voters that pause after their vote, slow \
-                and sleeping masters, failovers by hand",
+        about: "votes, FAILs and updates dropped, late, doubled or out of order; voters that pause after their vote, slow, \
+                sleeping and killed masters, failovers by hand",
     },
     Preset {
         name: "resharding",

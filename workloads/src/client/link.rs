@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Nanos, Request, Route};
-use crate::resp::next_reply;
 
 /// The client's name for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,7 +198,7 @@ impl LinkState {
                 self.incoming.clear();
                 Ok(Some(BytesFrame::Integer(integer)))
             }
-            None => next_reply(&mut self.incoming),
+            None => decode_bytes_mut(&mut self.incoming).map(|found| found.map(|(frame, _, _)| frame)),
         };
         match decoded {
             Ok(None) => Ok(None),
@@ -247,8 +247,6 @@ fn put_length(out: &mut Vec<u8>, kind: u8, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    use redis_protocol::resp2::decode::decode_bytes_mut;
-
     use super::*;
 
     #[test]

@@ -214,7 +214,8 @@ pub(super) fn kill(draw: &mut Draw<'_>) -> Vec<Drawn> {
         // A replica is behind when its master dies: for long enough it may not be elected at all.
         let slot = draw.slot();
         let mut lag = draw.lagging(slot);
-        let at_s = draw.between(0.2, 8.0) * draw.node_timeout_s;
+        let (least, most) = if draw.rng.random() { (0.2, 3.0) } else { (3.0, 8.0) };
+        let at_s = draw.between(least, most) * draw.node_timeout_s;
         if let Kind::Network(network) = &mut lag.kind {
             network.duration = rounded(at_s + draw.between(1.5, 3.0) * draw.node_timeout_s);
         }
@@ -429,14 +430,16 @@ pub(super) fn failover(draw: &mut Draw<'_>) -> Vec<Drawn> {
     let (slot, duration) = (draw.slot(), draw.long());
     let replica = Selector::ReplicaOfSlot(slot);
     match draw.rng.random_range(0..7) {
-        // There and back again, before voters may vote for that shard once more; or the last one has to catch up first.
+        // There and back again, before voters may vote for that shard once more; or after, and the last has to catch up.
         0 => {
-            let every_s = draw.between(0.25, 0.8) * draw.node_timeout_s;
+            let lags = draw.rng.random();
+            let (least, most) = if lags { (1.05, 1.6) } else { (0.25, 0.8) };
+            let every_s = draw.between(least, most) * draw.node_timeout_s;
             let again = |time: u32| {
                 Drawn::new(replica, by_hand(FailoverMode::Plain)).after(f64::from(time) * every_s)
             };
             let mut all: Vec<Drawn> = (0..3).map(again).collect();
-            if draw.rng.random() {
+            if lags {
                 let lag = draw.lagging(slot).after(1.2 * every_s);
                 all.insert(2, lag);
             }
@@ -508,7 +511,15 @@ pub(super) fn rebalance(draw: &mut Draw<'_>) -> Vec<Drawn> {
 }
 
 pub(super) fn forget(draw: &mut Draw<'_>) -> Vec<Drawn> {
-    vec![Drawn::new(Selector::RandomReplica, Kind::Forget { duration: draw.long() })]
+    let duration = draw.long();
+    let forgotten = Drawn::new(Selector::RandomReplica, Kind::Forget { duration });
+    if draw.one_in(2) {
+        return vec![forgotten];
+    }
+    // One is not there to be told, and speaks of the forgotten later.
+    let away = rounded(draw.between(0.1, 0.8) * draw.node_timeout_s);
+    let asleep = Drawn::new(Selector::RandomNode, Kind::Pause { duration: away });
+    vec![asleep, forgotten.after(0.05)]
 }
 
 pub(super) fn config(draw: &mut Draw<'_>) -> Vec<Drawn> {

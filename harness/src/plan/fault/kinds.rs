@@ -84,7 +84,7 @@ pub static KINDS: &[Page] = &[
         voids: &[],
         words: "target restart_after wipe",
         example: "target = \"random master\"\nrestart_after = \"3 NT\"",
-        presets: &["failover", "restarts", "resharding"],
+        presets: &["failover", "restarts", "elections", "resharding"],
         draw: draw::kill,
     },
     Page {

@@ -408,7 +408,8 @@ impl Cluster {
             return Err("it is a master node".to_owned());
         }
         let Some(master) = node.master else { return Err("I don't know its master".to_owned()) };
-        if !self.nodes.get(master).failed() && !forced {
+        let hasty = self.settings.zoo.has(Mutation::VotesWhileMasterIsUp);
+        if !self.nodes.get(master).failed() && !forced && !hasty {
             return Err("its master is up".to_owned());
         }
         let spacing = self.settings.node_timeout_ms * 2;

@@ -94,6 +94,9 @@ impl Cluster {
             let text = format!("Node {reporter_id} reported node {} as not reachable.", node.id);
             turn.log(LogLevel::Verbose, text);
         }
+        if self.settings.zoo.has(Mutation::RumourFails) && !self.nodes.get(idx).failed() {
+            self.mark_failed(idx, turn);
+        }
         self.fail_if_agreed(idx, turn);
     }
 

@@ -66,6 +66,10 @@ impl Cluster {
     pub(super) fn force_manual_failover(&mut self, turn: &mut Turn<'_>) {
         self.begin_manual(turn);
         turn.log(LogLevel::Warning, "Forced failover user request accepted.");
+        if self.settings.zoo.has(Mutation::ForceAsksNobody) {
+            self.bump_epoch(turn);
+            return self.take_over(turn);
+        }
         self.manual.can_start = true;
         self.todo.manual_failover = true;
     }
@@ -74,7 +78,9 @@ impl Cluster {
     pub(super) fn take_over_by_command(&mut self, turn: &mut Turn<'_>) {
         self.begin_manual(turn);
         turn.log(LogLevel::Warning, "Taking over the master (user request).");
-        self.bump_epoch(turn);
+        if !self.settings.zoo.has(Mutation::TakeoverKeepsEpoch) {
+            self.bump_epoch(turn);
+        }
         self.take_over(turn);
     }
 
