@@ -78,7 +78,7 @@ mod tests {
 
     /// As it stands in `results/baselines/zoo.md`. No bug of the zoo may be put in with a look at the storms that hunt it, so
     /// these are frozen: whoever changes a preset changes this hash and says in that file why, before any further bug is made.
-    const FROZEN: &str = "4a0562e81bb63e1b6a376be09160b4115028dd73196d5930d480deee70138d12";
+    const FROZEN: &str = "141b1f885a8d7eade9bff64b42d8aaea5943f777a237629177a3b42a7f9428ef";
 
     #[test]
     fn the_storms_that_hunt_the_zoo_are_frozen() {
