@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{Nanos, NodeId, Record, StreamWhat};
 use crate::slots;
-use crate::timeline::{Promotion, SECOND, Timeline, seconds};
+use crate::timeline::{Promotion, SECOND, Span, Timeline, seconds};
 
 /// A key came or went on a replication stream.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ struct Link {
     to: NodeId,
     replid: String,
     start: Nanos,
+    /// When its connection ended, if it did.
+    end: Option<Nanos>,
     /// The tap could not follow it to its end.
     lost: bool,
 }
@@ -49,12 +51,13 @@ impl Migrations {
                 };
                 current.insert(line.conn, found.links.len());
                 let (replid, start) = (replid.clone(), line.time);
-                found.links.push(Link { from, to, replid, start, lost: false });
+                found.links.push(Link { from, to, replid, start, end: None, lost: false });
                 continue;
             }
             let Some(link) = current.get(&line.conn).map(|&at| &mut found.links[at]) else { continue };
             match &line.what {
                 StreamWhat::Lost { .. } => link.lost = true,
+                StreamWhat::End { .. } => link.end = Some(line.time),
                 StreamWhat::Keys { came, went } => {
                     for (moves, into) in [(came, &mut found.came), (went, &mut found.went)] {
                         for (key, offset) in moves.iter().filter(|(key, _)| keys.contains(key.as_str())) {
@@ -86,13 +89,14 @@ impl Migrations {
         (key, slot): (&str, u16),
         (source, since): (Option<NodeId>, Nanos),
     ) -> Option<String> {
-        let left = self
-            .went
-            .get(key)?
-            .iter()
-            .find(|went| went.time >= since && source.is_none_or(|source| source == went.from))?;
-        let source = record.node_name(left.from);
-        timeline.promotions.iter().find_map(|promotion| {
+        let mut went = self.went.get(key).into_iter().flatten();
+        let tapped = went.find(|went| went.time >= since && source.is_none_or(|it| it == went.from));
+        let lefts = match (tapped, source) {
+            (Some(left), _) => vec![left.clone()],
+            (None, Some(source)) => self.untapped(timeline, source, since),
+            (None, None) => Vec::new(),
+        };
+        let lost = |left: &Passed, promotion: &Promotion| {
             let target = promotion.from.filter(|&target| target != left.from)?;
             if promotion.time < left.time && has_heard(record, target, promotion.time, left.time) {
                 return None;
@@ -100,13 +104,30 @@ impl Migrations {
             timeline.cause_of(record, promotion)?;
             let lacked = self.lacked(record, (key, slot), left, target, promotion)?;
             Some(format!(
-                "{source} gave the key to {} and deleted it at {}; {} was promoted there ({}) without it: {lacked}",
+                "{} gave the key to {} and deleted it {} {}; {} was promoted there ({}) without it: {lacked}",
+                record.node_name(left.from),
                 record.node_name(target),
+                if left.replid.is_empty() { "after" } else { "at" },
                 seconds(left.time),
                 record.node_name(promotion.node),
                 seconds(promotion.time),
             ))
-        })
+        };
+        lefts.iter().find_map(|left| timeline.promotions.iter().find_map(|promotion| lost(left, promotion)))
+    }
+
+    /// A source without a replica has no stream that would show its keys go: they may have gone whenever slots were carried.
+    fn untapped(&self, timeline: &Timeline, source: NodeId, since: Nanos) -> Vec<Passed> {
+        let works = timeline.faults.carrying.iter().filter(|work| work.to >= since);
+        let is_tapped = |work: &Span| {
+            let during = |link: &Link| link.start <= work.to && link.end.is_none_or(|end| end >= work.from);
+            self.links.iter().any(|link| link.from == source && during(link))
+        };
+        let left = |work: &Span| {
+            let time = work.from.max(since);
+            Passed { from: source, replid: String::new(), offset: 0, time }
+        };
+        works.filter(|work| !is_tapped(work)).map(left).collect()
     }
 
     /// Proof that the promoted node lacked a key that its master had been given; `None`: there is none.

@@ -421,6 +421,23 @@ fn w12_by_absence_when_the_restore_never_passed() {
     assert!(loss.proof.contains("never passed on the link"), "{}", loss.proof);
 }
 
+#[test]
+fn w12_of_a_source_without_a_replica_whose_stream_would_show_the_key_go() {
+    for (carries, class) in [(true, "W12"), (false, "unexplained")] {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.2).kill("n4").at(1.5).add(&key, 1, "n1").at(1.8);
+        let work = |outcome: Option<&str>| {
+            vec![Action::Work { what: "slots go".into(), outcome: outcome.map(str::to_owned) }]
+        };
+        let name = if carries { "reshard" } else { "burst" };
+        scene.fault(name, work(None)).hold("n2", Held::Read).migrate(&key, "n1", "n2").at(2.0);
+        scene.fault(name, work(Some("1 of 1 slots"))).kill("n2").at(5.0).promote("n5").at(6.0);
+        let (_, loss) = only_loss(&scene.finish());
+        assert_eq!(loss.class, class, "{}", loss.proof);
+    }
+}
+
 /// n2 stands still and n5 is promoted over it; the key that n1 sent it meanwhile it takes before (or long after) it hears of
 /// that, and n1 deletes it.
 fn given_to_one_that_was_replaced(heard: bool) -> (Verdict, Loss) {
