@@ -333,10 +333,12 @@ impl<'a> Judge<'a> {
         (loss, class)
     }
 
-    /// W9: the write's master, or the node that took over, came back without its data.
+    /// W9: the write's master, or a node that took over later, came back without its data.
     fn emptied(&self, suspect: &Suspect, erasure: &Erasure) -> Holding {
         let mut holding = Holding::new();
-        if let Some(node) = suspect.node {
+        let later = self.timeline.promotions_of_slot(suspect.slot).filter(|it| it.time >= suspect.invoked);
+        let masters: BTreeSet<NodeId> = suspect.node.into_iter().chain(later.map(|it| it.node)).collect();
+        for node in masters {
             for restart in self.came_back_as_master(node, suspect) {
                 let why = if restart.wiped {
                     "after the storm had emptied its directory"

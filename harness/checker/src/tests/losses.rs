@@ -240,6 +240,23 @@ fn w7_by_force_and_a_plain_failover_loses_nothing_by_design() {
 }
 
 #[test]
+fn w9_of_a_later_master_that_the_storm_emptied() {
+    let story = |wiped: bool| {
+        let mut scene = Scene::new("set");
+        scene.info.directives.insert("appendonly".into(), "yes".into());
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).kill("n4");
+        if wiped {
+            scene.wipe("n4");
+        }
+        scene.at(6.5).restart("n4").forgets_all("n4").at(7.0).restart("n1").learns("n1").at(8.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!(story(true), "W9");
+    assert_eq!(story(false), "unexplained");
+}
+
+#[test]
 fn a_plain_failover_waits_for_the_stream_however_slow_it_is() {
     let slow = |plane: &str| {
         let (from, to, planes) = ("n1".to_owned(), "n4".to_owned(), vec![plane.to_owned()]);
