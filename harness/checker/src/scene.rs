@@ -623,6 +623,7 @@ impl Scene {
                 })
                 .collect();
             let seen = Seen {
+                id: format!("{:040x}", n + 1),
                 master: leads,
                 ok: it.ok,
                 epoch: it.knows[it.shard].1,
