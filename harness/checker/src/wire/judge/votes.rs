@@ -187,7 +187,8 @@ impl WireJudge {
             let why = format!("it has slots of the claim itself, with epoch {}", heard.now.config);
             return Some((why, heard.now.line));
         }
-        let settled = heard.time.saturating_sub(self.options.node_timeout);
+        // A vote that waited behind delayed messages was given before it was read.
+        let settled = heard.time.saturating_sub(self.options.node_timeout).min(heard.made_after);
         // It was told, can have read it, and had no reason to forget it.
         let known = self.streams.iter().find(|((_, name), said)| {
             *said.to == *heard.from

@@ -181,6 +181,26 @@ fn a_voter_that_slept_may_not_have_read_the_newer_claim() {
     bench.fine();
 }
 
+#[test]
+fn a_vote_that_waited_behind_delayed_messages_was_given_before_it_was_read() {
+    for delayed in [true, false] {
+        let mut bench = failover();
+        if delayed {
+            bench.fact(&Fact::Cut { from: "n2".into(), to: "n6".into() });
+        }
+        bench.redial(4, 2).ping(4, 2).pass(5.0);
+        bench.peers[6].of = Some(1);
+        bench.peers[6].slots = bench.peers[1].slots.clone();
+        bench.peers[6].config = 1;
+        bench.campaign(6, 0).vote(2, 6);
+        if delayed {
+            bench.fine();
+        } else {
+            assert!(bench.broken(Rule::Entitled).contains("had told it of a claim"));
+        }
+    }
+}
+
 // FAIL by a majority.
 
 #[test]
