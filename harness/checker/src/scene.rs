@@ -639,7 +639,6 @@ impl Scene {
                 migrating_to: it.gives.clone(),
                 run_id: format!("{n}-{}", it.run),
                 table: table.into(),
-                ..Seen::default()
             };
             let view = View {
                 time: self.now + MILLI / 2,
