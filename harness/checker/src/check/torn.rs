@@ -1,11 +1,11 @@
 //! W11: the mark of a slot on the move is each node's own. A failover on one side takes it away: from then on a key that is
 //! on the other side is out of sight, and a write makes a second copy of it, until an operator closes the slot and keeps one
-//! of the two. If failovers took the marks of both sides, nobody knows of the slot any more: the copy that is not its owner's
-//! stays out of sight.
+//! of the two. If failovers took the marks of both sides, or the owner gave its mark up since the other side is no master any
+//! more, nobody knows of the slot any more: the copy that is not its owner's stays out of sight.
 
 use std::collections::BTreeSet;
 
-use crate::record::{Action, Nanos, NodeId, Operation, Outcome, Record};
+use crate::record::{Action, Nanos, NodeId, Operation, Outcome, Phase, Record, Seen};
 use crate::timeline::{Promotion, SECOND, Span, Timeline, seconds};
 
 /// A slot that stood open when one of its sides failed over, as it was at some moment.
@@ -77,7 +77,8 @@ impl<'t> Tear<'t> {
         let replaced = |node: &NodeId| {
             timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= open.from)
         };
-        Some(Self { slot, open, failover, closed, forgotten: ends.iter().all(replaced) })
+        let forgets = |node: &NodeId| replaced(node) || gave_up(record, timeline, *node, slot);
+        Some(Self { slot, open, failover, closed, forgotten: ends.iter().all(forgets) })
     }
 
     fn sentence(&self, record: &Record) -> String {
@@ -89,6 +90,19 @@ impl<'t> Tear<'t> {
             seconds(self.failover.time)
         )
     }
+}
+
+/// True if the node's mark went by itself while the storm lasted, and the slot is still its own: whoever it was to go to is no
+/// master any more.
+fn gave_up(record: &Record, timeline: &Timeline, node: NodeId, slot: u16) -> bool {
+    let spans = timeline.open_slots.of_slot(slot).iter().filter(|(it, _)| *it == node);
+    let Some(ended) = spans.map(|(_, span)| span.to).max() else { return false };
+    let answers = timeline.answers[usize::from(node.0)].answered.iter().map(|&at| &record.views[at]);
+    let owns = |seen: &Seen| seen.master && crate::slots::contains(&seen.slots, slot);
+    let mut after = answers.filter(|view| view.sent > ended).filter_map(|view| view.seen.as_ref());
+    let closes = record.phase(Phase::Converge).unwrap_or(record.end);
+    ended.saturating_add(SECOND) < closes
+        && after.next().is_some_and(|seen| owns(seen) && !seen.open_slots.contains(&slot))
 }
 
 /// When an operator closed open slots for the last time in this interval: what was closed before may have left the slot open.

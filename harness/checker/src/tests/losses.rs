@@ -621,6 +621,27 @@ fn w11_a_slot_of_which_nobody_knows_any_more_that_it_was_open() {
 }
 
 #[test]
+fn w11_of_an_owner_that_gave_its_mark_up_when_the_other_side_was_replaced() {
+    for replaced in [true, false] {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5);
+        if replaced {
+            scene.kill("n2").at(5.0).promote("n5");
+        }
+        scene.at(5.5).add(&key, 3, "n1").at(8.5);
+        let of_n1 = scene.views.iter_mut().filter(|view| view.node == "n1" && view.sent > 6_000_000_000);
+        for seen in of_n1.filter_map(|view| view.seen.as_mut()) {
+            seen.open_slots.clear();
+            seen.migrating_to.clear();
+        }
+        let verdict = judge(&scene.finish());
+        let class = if replaced { "W11" } else { "unexplained" };
+        assert_eq!(verdict.checks.lost_writes.by_class.get(class), Some(&1), "{}", verdict.reason);
+    }
+}
+
+#[test]
 fn w11_lasts_until_the_slot_is_really_closed() {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
