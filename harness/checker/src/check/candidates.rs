@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rules::{Broken, Report};
 use crate::record::{Action, BusWhat, MESSAGES, Nanos, NodeId, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{MILLI, Promotion, SECOND, Span, Spans, Timeline, seconds};
@@ -17,22 +18,6 @@ pub const BEST: &str = "best-replica-is-promoted";
 
 /// Offsets are told once a second; whoever has known its own for so long has told it.
 const TOLD: Nanos = 1_200 * MILLI;
-
-/// What was looked at, by rule, and what broke one.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub watched: BTreeMap<&'static str, u64>,
-    pub broken: Vec<Broken>,
-}
-
-/// A promotion that should not have been.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub rule: &'static str,
-    pub text: String,
-    pub span: (Nanos, Nanos),
-    pub nodes: Vec<NodeId>,
-}
 
 /// Judges every promotion that nobody asked for by hand.
 pub(super) fn check(record: &Record, timeline: &Timeline) -> Report {
@@ -97,7 +82,7 @@ impl<'a> Look<'a> {
         if self.timeline.faults.stopped_within(promotion.node, since, until) {
             return;
         }
-        *self.report.watched.entry(FRESH).or_default() += 1;
+        self.report.watch(FRESH);
         let age = until.saturating_sub(since);
         if age > limit {
             let text = format!(
@@ -124,15 +109,15 @@ impl<'a> Look<'a> {
             if ![&seen.replid, &seen.replid2].contains(&&promotion.replid) {
                 continue;
             }
-            owner = Some(view);
-            if !slots::overlap(&seen.slots, &promotion.slots).is_empty() {
+            let is_own = !slots::overlap(&seen.slots, &promotion.slots).is_empty();
+            owner = Some((view, is_own));
+            if is_own {
                 break;
             }
         }
-        let Some(owner) = owner else { return };
-        *self.report.watched.entry(OWN_SHARD).or_default() += 1;
-        let held = owner.seen.as_ref().map(|seen| slots::overlap(&seen.slots, &promotion.slots));
-        if held.is_some_and(|held| !held.is_empty()) {
+        let Some((owner, is_own)) = owner else { return };
+        self.report.watch(OWN_SHARD);
+        if is_own {
             return;
         }
         let text = format!(
@@ -193,7 +178,9 @@ impl<'a> Look<'a> {
                 self.report.broken.push(Broken { rule: BEST, text, span, nodes });
             }
         }
-        *self.report.watched.entry(BEST).or_default() += u64::from(compared);
+        if compared {
+            self.report.watch(BEST);
+        }
     }
 
     /// The node's answers up to then, the latest first.
@@ -202,10 +189,7 @@ impl<'a> Look<'a> {
         node: NodeId,
         time: Nanos,
     ) -> impl Iterator<Item = (&'a View, &'a Seen)> + use<'a> {
-        let (record, timeline) = (self.record, self.timeline);
-        let answered = &timeline.answers[usize::from(node.0)].answered;
-        let views = answered.iter().rev().map(|&at| &record.views[at]);
-        views.filter(move |view| view.time <= time).filter_map(|view| Some((view, view.seen.as_ref()?)))
+        self.timeline.words(self.record, node).rev().filter(move |(view, _)| view.time <= time)
     }
 
     /// Something but the master's own end may have kept somebody from hearing or being heard.

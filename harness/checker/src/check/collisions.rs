@@ -2,6 +2,7 @@
 //! for that (valkey#969, valkey#974): a master that comes back from a minority, where it could serve nobody, must not take
 //! its slots from the one that served meanwhile, unless somebody gives it a new epoch by hand.
 
+use super::rules::{Broken, Report};
 use crate::record::{Action, Nanos, NodeId, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{Timeline, seconds};
@@ -9,29 +10,12 @@ use crate::timeline::{Timeline, seconds};
 /// The master that served keeps what it served.
 pub const COLLISION: &str = "collision-spares-who-serves";
 
-/// What was looked at, and what broke the rule.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub watched: u64,
-    pub broken: Vec<Broken>,
-}
-
-/// A collision that the wrong one won.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub text: String,
-    pub span: (Nanos, Nanos),
-    pub nodes: [NodeId; 2],
-}
-
 /// Follows every master that served until it found its slots at another one, with which its epoch had collided.
 pub(super) fn check(record: &Record, timeline: &Timeline) -> Report {
     let mut report = Report::default();
     for node in (0..record.nodes.len()).map(|node| NodeId(node as u16)) {
-        let answers = timeline.answers[usize::from(node.0)].answered.iter().map(|&at| &record.views[at]);
-        let answers: Vec<(&View, &Seen)> =
-            answers.filter_map(|view| Some((view, view.seen.as_ref()?))).collect();
-        for pair in answers.windows(2) {
+        let words: Vec<(&View, &Seen)> = timeline.words(record, node).collect();
+        for pair in words.windows(2) {
             let [(held_at, held), (lost_at, lost)] = pair else { continue };
             let served = held.master && held.ok && held.run_id == lost.run_id;
             if !served || held.slots.is_empty() || held.slots == lost.slots {
@@ -45,7 +29,7 @@ pub(super) fn check(record: &Record, timeline: &Timeline) -> Report {
             let Some(winner) = taken.and_then(|row| record.node_id(&row.node)) else { continue };
             let claim = Claim { epoch: held.epoch, slots: &held.slots, until: lost_at.time };
             let Some(collided_at) = collided(record, timeline, winner, &claim) else { continue };
-            report.watched += 1;
+            report.watch(COLLISION);
             if !given_an_epoch(record, winner, collided_at, lost_at.time) {
                 let (name, other) = (record.node_name(winner), record.node_name(node));
                 let text = format!(
@@ -56,7 +40,7 @@ pub(super) fn check(record: &Record, timeline: &Timeline) -> Report {
                     seconds(held_at.time),
                 );
                 let span = (collided_at, lost_at.time);
-                report.broken.push(Broken { text, span, nodes: [winner, node] });
+                report.broken.push(Broken { rule: COLLISION, text, span, nodes: vec![winner, node] });
             }
         }
     }
@@ -73,10 +57,8 @@ struct Claim<'a> {
 /// When this node last said, as its last word before it had a greater epoch, that it was master of these slots under this
 /// epoch, and that its cluster was down.
 fn collided(record: &Record, timeline: &Timeline, node: NodeId, claim: &Claim<'_>) -> Option<Nanos> {
-    let answered = &timeline.answers[usize::from(node.0)].answered;
-    let before = answered.iter().rev().map(|&at| &record.views[at]).filter(|view| view.time <= claim.until);
-    let mut older = before.filter_map(|view| Some((view, view.seen.as_ref()?)));
-    let (view, seen) = older.find(|(_, seen)| seen.epoch <= claim.epoch)?;
+    let mut before = timeline.words(record, node).rev().filter(|(view, _)| view.time <= claim.until);
+    let (view, seen) = before.find(|(_, seen)| seen.epoch <= claim.epoch)?;
     let same = seen.epoch == claim.epoch && !slots::overlap(&seen.slots, claim.slots).is_empty();
     (seen.master && same && !seen.ok).then_some(view.sent)
 }

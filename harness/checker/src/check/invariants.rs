@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LISTED, candidates, collisions, members, wire};
+use super::{LISTED, candidates, collisions, members, rules, wire};
 use crate::record::verdict::{Finding, Invariants, SplitBrain, Validity};
 use crate::record::{FailoverMode, Nanos, NodeId, Phase, Record, Seen, View};
 use crate::slots;
@@ -34,9 +34,9 @@ pub fn check(record: &Record, timeline: &Timeline, split_brain: &SplitBrain) -> 
         watch.node(NodeId(node as u16));
     }
     watch.promotions();
-    watch.candidates();
-    watch.collisions();
-    watch.members();
+    watch.report(candidates::check(record, timeline));
+    watch.report(collisions::check(record, timeline));
+    watch.report(members::check(record));
     watch.equal_epochs(split_brain);
     watch.entry.takeovers =
         timeline.promotions.iter().map(|promotion| timeline.takeover(record, promotion)).collect();
@@ -198,32 +198,12 @@ impl Watch<'_> {
         }
     }
 
-    fn candidates(&mut self) {
-        let candidates::Report { watched, broken } = candidates::check(self.record, self.timeline);
+    /// Rules that have a check of their own.
+    fn report(&mut self, report: rules::Report) {
+        let rules::Report { watched, broken } = report;
         self.entry.watched.extend(watched.into_iter().map(|(rule, count)| (rule.to_owned(), count)));
-        for candidates::Broken { rule, text, span, nodes } in broken {
+        for rules::Broken { rule, text, span, nodes } in broken {
             self.broken(rule, text, span, &nodes, false);
-        }
-    }
-
-    fn collisions(&mut self) {
-        let collisions::Report { watched, broken } = collisions::check(self.record, self.timeline);
-        if watched > 0 {
-            self.entry.watched.insert(collisions::COLLISION.to_owned(), watched);
-        }
-        for collisions::Broken { text, span, nodes } in broken {
-            self.broken(collisions::COLLISION, text, span, &nodes, false);
-        }
-    }
-
-    fn members(&mut self) {
-        let members::Report { watched, broken } = members::check(self.record);
-        if watched > 0 {
-            self.entry.watched.insert(members::FORGOTTEN.to_owned(), watched);
-        }
-        for members::Broken { text, span, node } in broken {
-            let nodes: Vec<NodeId> = self.record.node_id(&node).into_iter().collect();
-            self.broken(members::FORGOTTEN, text, span, &nodes, false);
         }
     }
 

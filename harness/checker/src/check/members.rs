@@ -1,6 +1,7 @@
 //! Who is a member. A node that an operator told to forget another takes no word about it from anybody for a minute
 //! (`nodes_black_list`, cluster-blacklist-ttl): it does not take it back by itself (redis#3948).
 
+use super::rules::{Broken, Report};
 use crate::record::{Action, Nanos, Phase, Record};
 use crate::timeline::{SECOND, seconds};
 
@@ -9,22 +10,6 @@ pub const FORGOTTEN: &str = "forgotten-stays-forgotten";
 
 /// Half of the minute: neither side's clock has to be right.
 const STAYS_AWAY: Nanos = 30 * SECOND;
-
-/// What was looked at, and what broke the rule.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub watched: u64,
-    pub broken: Vec<Broken>,
-}
-
-/// A node that came back by itself.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub text: String,
-    pub span: (Nanos, Nanos),
-    /// Who took it back.
-    pub node: String,
-}
 
 /// Looks at the tables of those who were told to forget somebody, until anybody is met or other work may have it back.
 pub(super) fn check(record: &Record) -> Report {
@@ -44,7 +29,7 @@ pub(super) fn check(record: &Record) -> Report {
                 .take_while(|view| view.time <= until)
                 .filter_map(|view| Some((view, view.seen.as_ref()?)));
             let Some((first, seen)) = told.next() else { continue };
-            report.watched += 1;
+            report.watch(FORGOTTEN);
             // What it is told is kept in memory only.
             let process = seen.run_id.clone();
             let same = told.take_while(|(_, seen)| seen.run_id == process);
@@ -57,7 +42,8 @@ pub(super) fn check(record: &Record) -> Report {
                     seconds(since),
                     seconds(view.time)
                 );
-                report.broken.push(Broken { text, span: (since, view.time), node: node.to_owned() });
+                let nodes = record.node_id(node).into_iter().collect();
+                report.broken.push(Broken { rule: FORGOTTEN, text, span: (since, view.time), nodes });
             }
         }
     }

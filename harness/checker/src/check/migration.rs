@@ -98,7 +98,8 @@ impl Migrations {
         };
         let lost = |left: &Passed, promotion: &Promotion| {
             let target = promotion.from.filter(|&target| target != left.from)?;
-            if promotion.time < left.time && has_heard(record, target, promotion.time, left.time) {
+            if promotion.time < left.time && has_heard(record, timeline, target, (promotion.time, left.time))
+            {
                 return None;
             }
             timeline.cause_of(record, promotion)?;
@@ -176,8 +177,13 @@ impl Migrations {
 }
 
 /// True if this master told, well before `until`, that it had been replaced by then.
-fn has_heard(record: &Record, target: NodeId, replaced: Nanos, until: Nanos) -> bool {
-    let answers = record.views.iter().filter(|view| record.node_id(&view.node) == Some(target));
-    let after = answers.filter(|view| view.sent >= replaced && view.time + SECOND < until);
-    after.filter_map(|view| view.seen.as_ref()).any(|seen| !seen.master)
+fn has_heard(
+    record: &Record,
+    timeline: &Timeline,
+    target: NodeId,
+    (replaced, until): (Nanos, Nanos),
+) -> bool {
+    let words = timeline.words(record, target);
+    let mut after = words.filter(|(view, _)| view.sent >= replaced && view.time + SECOND < until);
+    after.any(|(_, seen)| !seen.master)
 }

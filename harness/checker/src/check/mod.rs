@@ -12,6 +12,7 @@ pub mod invariants;
 pub mod lost_writes;
 pub mod members;
 mod migration;
+mod rules;
 pub mod split_brain;
 mod torn;
 pub mod wire;

@@ -97,9 +97,8 @@ impl<'t> Tear<'t> {
 fn gave_up(record: &Record, timeline: &Timeline, node: NodeId, slot: u16) -> bool {
     let spans = timeline.open_slots.of_slot(slot).iter().filter(|(it, _)| *it == node);
     let Some(ended) = spans.map(|(_, span)| span.to).max() else { return false };
-    let answers = timeline.answers[usize::from(node.0)].answered.iter().map(|&at| &record.views[at]);
     let owns = |seen: &Seen| seen.master && crate::slots::contains(&seen.slots, slot);
-    let mut after = answers.filter(|view| view.sent > ended).filter_map(|view| view.seen.as_ref());
+    let mut after = timeline.words(record, node).filter(|(view, _)| view.sent > ended).map(|(_, seen)| seen);
     let closes = record.phase(Phase::Converge).unwrap_or(record.end);
     ended.saturating_add(SECOND) < closes
         && after.next().is_some_and(|seen| owns(seen) && !seen.open_slots.contains(&slot))

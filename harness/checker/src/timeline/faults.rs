@@ -46,6 +46,13 @@ pub struct Cut {
     pub effect: CutEffect,
 }
 
+impl Cut {
+    /// It holds the bus itself, or messages on it.
+    fn is_of_bus(&self) -> bool {
+        matches!(self.plane.as_str(), "bus" | MESSAGES)
+    }
+}
+
 /// What a policy does to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutEffect {
@@ -172,18 +179,15 @@ impl Faults {
 
     /// True if, in the interval, something on the bus between the node and others was cut, slowed, broken or taken out.
     pub fn bus_touched_within(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
-        self.cuts.iter().any(|cut| {
-            (cut.from == node || cut.to == node)
-                && matches!(cut.plane.as_str(), "bus" | MESSAGES)
-                && cut.span.meets(from, to)
-        })
+        self.cuts
+            .iter()
+            .any(|cut| (cut.from == node || cut.to == node) && cut.is_of_bus() && cut.span.meets(from, to))
     }
 
     /// Since when what is said to the node on the bus may first be heard by it in this interval: what was held back by a cut
     /// that ends in it, or by the node's own standing still, comes then, and each connection brings its words in its own time.
     pub fn heard_since(&self, node: NodeId, from: Nanos, to: Nanos) -> Nanos {
-        let cuts =
-            self.cuts.iter().filter(|cut| cut.to == node && matches!(cut.plane.as_str(), "bus" | MESSAGES));
+        let cuts = self.cuts.iter().filter(|cut| cut.to == node && cut.is_of_bus());
         let stops = self.process(node).paused.iter();
         let held = cuts.map(|cut| cut.span).chain(stops.copied()).filter(|span| span.meets(from, to));
         held.map(|span| span.from).fold(from, Nanos::min)

@@ -15,7 +15,7 @@ pub use roles::{Answers, Promotion, Role, RoleSpan, Term};
 pub use span::{MILLI, SECOND, Span, Spans, seconds};
 pub use windows::{Window, Windows};
 
-use crate::record::{Nanos, NodeId, Record, verdict::Takeover};
+use crate::record::{Nanos, NodeId, Record, Seen, View, verdict::Takeover};
 use crate::slots;
 use crate::voids::Voided;
 
@@ -81,6 +81,16 @@ impl Timeline {
     /// cluster-node-timeout.
     pub fn node_timeout(&self) -> Nanos {
         self.node_timeout
+    }
+
+    /// What the node said of itself, in the order of its polls.
+    pub fn words<'a>(
+        &self,
+        record: &'a Record,
+        node: NodeId,
+    ) -> impl DoubleEndedIterator<Item = (&'a View, &'a Seen)> + use<'a, '_> {
+        let answered = self.answers[usize::from(node.0)].answered.iter();
+        answered.map(|&at| &record.views[at]).filter_map(|view| Some((view, view.seen.as_ref()?)))
     }
 
     /// `bound` on something that began at `from`, later by the stalls in between.
