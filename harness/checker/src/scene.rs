@@ -365,9 +365,10 @@ impl Scene {
         it.master = true;
         it.replid2 = std::mem::replace(&mut it.replid, format!("{:040x}", 100 * epoch + n as u64));
         it.second_offset = it.offset as i64 + 1;
+        let is_cut = self.nodes[n].isolated;
         for other in 0..self.nodes.len() {
             let is_old = self.nodes[other].master && self.nodes[other].shard == shard && other != n;
-            if !is_old && !self.nodes[other].isolated {
+            if other == n || !is_old && !is_cut && !self.nodes[other].isolated {
                 self.nodes[other].knows.clone_from(&self.leaders);
             }
         }

@@ -231,6 +231,27 @@ fn w6_acknowledged_right_after_healing() {
 }
 
 #[test]
+fn w6_while_nobody_has_heard_of_a_winner_that_was_cut_off() {
+    let story = |somebody_heard: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(2.0).pause("n1");
+        if somebody_heard {
+            scene.at(5.0).promote("n4").isolate("n4");
+        } else {
+            scene.at(5.0).isolate("n4").promote("n4");
+        }
+        // Longer after its resume than a claim takes that anybody knows of.
+        scene.at(7.0).resume("n1").at(9.0).add(&key, 1, "n1").at(10.0).heal("n4").learns("n1");
+        only_loss(&scene.at(11.0).finish()).1
+    };
+    let loss = story(false);
+    assert_eq!(loss.class, "W6", "{}", loss.proof);
+    let loss = story(true);
+    assert_eq!(loss.class, "unexplained", "{}", loss.proof);
+}
+
+#[test]
 fn w7_by_force_and_a_plain_failover_loses_nothing_by_design() {
     for (mode, class) in [(FailoverMode::Force, "W7"), (FailoverMode::Plain, "unexplained")] {
         let (mut scene, _) = unreplicated(Held::Read);

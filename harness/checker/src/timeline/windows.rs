@@ -4,7 +4,8 @@
 use super::faults::{CutEffect, Faults};
 use super::roles::Promotion;
 use super::span::{MILLI, Span, Spans, seconds};
-use crate::record::{FailoverMode, Nanos, NodeId, Record};
+use crate::record::{FailoverMode, Nanos, NodeId, Record, Row};
+use crate::slots;
 
 /// How late the line of a fault may be recorded after the fault took effect.
 const RECORDING_SLACK: Nanos = 50 * MILLI;
@@ -106,6 +107,18 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
             let until = widened(promotion.time, CRON_SLACK + delay);
             add(if forced { "W7" } else { "W6" }, promotion.earliest, until, why);
         }
+        for promotion in promotions.iter().filter(|p| p.from == Some(node)) {
+            let Some(apart) = isolation[usize::from(promotion.node.0)].at(promotion.time) else { continue };
+            let told = told_at(record, promotion).map_or(apart.to, |at| at.min(apart.to));
+            let winner = record.node_name(promotion.node);
+            let why = format!(
+                "{winner} won at {} and was cut from the majority at {}: until {} nobody had heard of it",
+                seconds(promotion.time),
+                seconds(apart.from),
+                seconds(told)
+            );
+            add("W6", promotion.earliest, widened(told, CLAIM_REACHES + delay), why);
+        }
         windows.sort_by_key(|window| window.from);
     }
     Windows(all)
@@ -141,6 +154,19 @@ fn healed(faults: &Faults, node: NodeId) -> Vec<Span> {
         .filter(|cut| cut.effect != CutEffect::Breaks && cut.span.to != Nanos::MAX)
         .map(|cut| cut.span);
     Spans::of(cut.collect()).iter().copied().collect()
+}
+
+/// When a node other than the winner first told that it knew of this promotion.
+fn told_at(record: &Record, promotion: &Promotion) -> Option<Nanos> {
+    let winner = record.node_name(promotion.node);
+    let knows = |row: &Row| {
+        row.node == winner
+            && row.epoch >= promotion.epoch
+            && promotion.slots.iter().any(|&(slot, _)| slots::contains(&row.slots, slot))
+    };
+    let others = record.views.iter().filter(|view| view.time >= promotion.earliest && view.node != winner);
+    let mut told = others.filter_map(|view| Some((view.time, view.seen.as_ref()?)));
+    told.find(|(_, seen)| seen.table.iter().any(knows)).map(|(time, _)| time)
 }
 
 /// When the node ran but answered no poll: it did nothing else either, and notices later what it waits for. (redis-server's
