@@ -3,7 +3,7 @@
 //! of the two. If failovers took the marks of both sides, or the owner gave its mark up since the other side is no master any
 //! more, nobody knows of the slot any more: the copy that is not its owner's stays out of sight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{Action, Nanos, NodeId, Operation, Outcome, Phase, Record, Seen};
 use crate::timeline::{Promotion, SECOND, Span, Timeline, seconds};
@@ -105,13 +105,24 @@ fn gave_up(record: &Record, timeline: &Timeline, node: NodeId, slot: u16) -> boo
 }
 
 /// When an operator closed open slots for the last time in this interval: what was closed before may have left the slot open.
+/// Work that goes on after it closed them is recorded at its end; then the interval's end, when the slot stood open no more.
 fn closed_in(record: &Record, from: Nanos, to: Nanos) -> Option<Nanos> {
-    let closed = |action: &Action| match action {
-        Action::Work { what, outcome: Some(outcome) } => {
-            what.contains("stood open") || outcome.contains("closed first")
+    let mut last = None;
+    let mut begun: BTreeMap<(Option<u32>, &str), Nanos> = BTreeMap::new();
+    for event in &record.faults {
+        for action in &event.step.actions {
+            let Action::Work { what, outcome } = action else { continue };
+            let work = (event.step.fault, what.as_str());
+            let Some(outcome) = outcome else {
+                begun.insert(work, event.time);
+                continue;
+            };
+            let since = begun.remove(&work).unwrap_or(event.time);
+            let closes = what.contains("stood open") || outcome.contains("closed first");
+            if closes && since <= to && from <= event.time {
+                last = last.max(Some(event.time.min(to)));
+            }
         }
-        _ => false,
-    };
-    let steps = record.faults.iter().filter(|event| event.step.actions.iter().any(closed));
-    steps.map(|event| event.time).filter(|&at| from <= at && at <= to).max()
+    }
+    last
 }

@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{Action, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, Body, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
 use crate::timeline::SECOND;
@@ -660,6 +660,33 @@ fn w11_of_an_owner_that_gave_its_mark_up_when_the_other_side_was_replaced() {
         let class = if replaced { "W11" } else { "unexplained" };
         assert_eq!(verdict.checks.lost_writes.by_class.get(class), Some(&1), "{}", verdict.reason);
     }
+}
+
+#[test]
+fn w11_closed_by_work_that_was_recorded_long_after() {
+    let story = |first: &str| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5);
+        scene.kill("n1").at(5.0).promote("n4").at(5.2).add(&key, 3, "n4").at(5.5);
+        let work = |outcome: Option<String>| vec![Action::Work { what: "slots go".into(), outcome }];
+        scene.fault("reshard", work(None)).at(9.0).fault("reshard", work(Some(first.to_owned())));
+        // By then nobody had a mark any more for three seconds.
+        for seen in scene.views.iter_mut().filter(|it| it.sent > 6_000_000_000).filter_map(|it| it.seen.as_mut()) {
+            seen.open_slots.clear();
+            seen.migrating_to.clear();
+        }
+        for event in &mut scene.events {
+            if let Body::Fault(step) = &mut event.body
+                && step.name == "reshard"
+            {
+                step.fault = Some(7);
+            }
+        }
+        judge(&scene.finish()).checks.lost_writes.by_class
+    };
+    assert_eq!(story("9 slots, 1 closed first").get("W11"), Some(&1));
+    assert_eq!(story("9 slots").get("W11"), None);
 }
 
 #[test]

@@ -24,6 +24,13 @@ impl SlotBitmap {
         Self { bytes: Arc::new([0; Self::BYTES]), count: 0 }
     }
 
+    /// This one slot.
+    pub fn of(slot: u16) -> Self {
+        let mut slots = Self::new();
+        slots.insert(slot);
+        slots
+    }
+
     /// From the wire; every pattern of 2048 bytes is a valid set. Bytes that are missing count as zero.
     pub fn from_wire(wire: &[u8]) -> Self {
         let mut bytes = [0; Self::BYTES];

@@ -221,9 +221,7 @@ impl Cluster {
         self.slots.close_all();
         self.reset_manual_failover(turn);
         self.election = super::Election::default();
-        for slot in self.nodes.me().slots.clone().iter() {
-            turn.actions.push(super::Action::SlotLeft { slot });
-        }
+        turn.slots_left(self.nodes.me().slots.clone());
         for idx in self.nodes.snapshot() {
             self.slots.release_all(&mut self.nodes, idx);
         }

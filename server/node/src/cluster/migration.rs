@@ -1,6 +1,6 @@
 //! Open slots and slots given by hand: CLUSTER SETSLOT, ADDSLOTS, DELSLOTS, and the check after loading.
 
-use super::{Action, Cluster, MYSELF, NodeId, NodeIdx, Reply, SLOTS, SlotBitmap, Turn};
+use super::{Cluster, MYSELF, NodeId, NodeIdx, Reply, SLOTS, SlotBitmap, Turn};
 use crate::io::LogLevel;
 use crate::zoo::Mutation;
 
@@ -80,7 +80,7 @@ impl Cluster {
 
     fn release_by_hand(&mut self, slot: u16, turn: &mut Turn<'_>) {
         if self.slots.release(&mut self.nodes, slot) == Some(MYSELF) {
-            turn.actions.push(Action::SlotLeft { slot });
+            turn.slots_left(SlotBitmap::of(slot));
         }
     }
 
@@ -161,7 +161,7 @@ impl Cluster {
             self.save.promise();
         }
         if was_mine && to != MYSELF {
-            turn.actions.push(Action::SlotLeft { slot });
+            turn.slots_left(SlotBitmap::of(slot));
             if self.nodes.me().slots.is_empty() && self.settings.allow_replica_migration {
                 let id = self.nodes.get(to).id;
                 turn.log(

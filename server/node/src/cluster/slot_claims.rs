@@ -22,7 +22,7 @@ impl Cluster {
         }
         let my_shard = self.my_master().unwrap_or(MYSELF);
         let mut dirty = Vec::new();
-        let mut lost_from_my_shard = 0_u16;
+        let mut lost_from_my_shard = SlotBitmap::new();
         // Slots it held and does not speak of any more: free for anyone, but bound to it until someone does.
         let held = self.nodes.get(from).slots.clone();
         self.slots.note_claims(&held, claimed);
@@ -44,8 +44,7 @@ impl Cluster {
                 dirty.push(slot);
             }
             if owner == Some(my_shard) {
-                lost_from_my_shard += 1;
-                turn.actions.push(Action::SlotLeft { slot });
+                lost_from_my_shard.insert(slot);
             }
             taken.insert(slot);
         }
@@ -55,12 +54,13 @@ impl Cluster {
             self.save.ask_synced();
             self.todo.update_state = true;
         }
-        if lost_from_my_shard > 0 && my_shard == MYSELF {
+        let lost = lost_from_my_shard.len();
+        if lost > 0 && my_shard == MYSELF {
             // What I announce about myself has changed.
             self.save.promise();
         }
-        let took_all_it_claims = claimed.len() == lost_from_my_shard;
-        self.step_down_if_empty(from, my_shard, (lost_from_my_shard, took_all_it_claims), &dirty, turn);
+        turn.slots_left(lost_from_my_shard);
+        self.step_down_if_empty(from, my_shard, (lost, claimed.len() == lost), &dirty, turn);
     }
 
     /// After claims: an emptied shard joins the winner, a sub-replica climbs, lost keys are deleted.

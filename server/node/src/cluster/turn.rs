@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::SlotBitmap;
 use crate::io::{ConnId, LogLevel, Mono, Now};
 
 /// A replica's link to its master.
@@ -57,8 +58,8 @@ pub enum Action {
     UnblockClients,
     /// Delete the slot's keys, as commands that reach replicas and AOF (F-27).
     DeleteSlotKeys { slot: u16 },
-    /// The slot left this shard: tell subscribers of its shard channels (`sunsubscribe`).
-    SlotLeft { slot: u16 },
+    /// These slots left this shard: tell subscribers of their shard channels (`sunsubscribe`).
+    SlotsLeft { slots: SlotBitmap },
     /// Delete all keys (CLUSTER RESET of a replica).
     FlushAll,
     /// Hold back clients' writes, expiry, eviction and replication pings until then, or until the next
@@ -87,6 +88,13 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     pub(super) fn log(&mut self, level: LogLevel, text: impl Into<String>) {
         self.actions.push(Action::Log { level, text: text.into() });
+    }
+
+    /// What is none of this shard's any more.
+    pub(super) fn slots_left(&mut self, slots: SlotBitmap) {
+        if !slots.is_empty() {
+            self.actions.push(Action::SlotsLeft { slots });
+        }
     }
 
     pub(super) fn new_conn(&mut self) -> ConnId {

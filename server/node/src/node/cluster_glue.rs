@@ -185,7 +185,7 @@ impl Node {
                     self.end_all_waits();
                 }
                 Action::DeleteSlotKeys { slot } => self.delete_slot(slot),
-                Action::SlotLeft { slot } => self.slot_left(slot),
+                Action::SlotsLeft { slots } => self.slots_left(&slots),
                 Action::FlushAll => {
                     self.abort_migrations();
                     self.db.flush_all(self.now.wall);

@@ -3,6 +3,7 @@
 use super::client::{Blocked, Client, ConnKind};
 use super::dispatch::Step;
 use super::{Node, text};
+use crate::cluster::SlotBitmap;
 use crate::command::{DB_OUT_OF_RANGE, Fault, NOT_INTEGER, Spec, Verb, int32, write_help};
 use crate::config::{Key, glob_matches};
 use crate::io::ConnId;
@@ -229,16 +230,18 @@ impl Node {
         receivers.len()
     }
 
-    /// A slot left this shard: listeners of its channels are told that they listen no more.
-    pub(super) fn slot_left(&mut self, slot: u16) {
-        let gone: Vec<(Vec<u8>, Vec<ConnId>)> = self
+    /// Slots left this shard: listeners of their channels are told that they listen no more.
+    pub(super) fn slots_left(&mut self, slots: &SlotBitmap) {
+        let mut gone: Vec<(u16, Vec<u8>, Vec<ConnId>)> = self
             .pubsub
             .of(Kind::Shard)
             .iter()
-            .filter(|(channel, _)| Slot::of_key(channel).0 == slot)
-            .map(|(channel, conns)| (channel.clone(), conns.iter().copied().collect()))
+            .map(|(channel, conns)| (Slot::of_key(channel).0, channel, conns))
+            .filter(|(slot, ..)| slots.contains(*slot))
+            .map(|(slot, channel, conns)| (slot, channel.clone(), conns.iter().copied().collect()))
             .collect();
-        for (channel, conns) in gone {
+        gone.sort_by_key(|(slot, ..)| *slot);
+        for (_, channel, conns) in gone {
             for conn in conns {
                 self.pubsub.unsubscribe(Kind::Shard, conn, &channel);
                 let mut left = 0;

@@ -258,6 +258,12 @@ impl Bench {
         assert_eq!(self.command(node, words), Reply::ok(), "{words}");
     }
 
+    /// True if shard subscribers of this slot were to be told that it left.
+    pub fn told_that_it_left(&self, node: usize, slot: u16) -> bool {
+        let left = |action: &Action| matches!(action, Action::SlotsLeft { slots } if slots.contains(slot));
+        self.nodes[node].seen.iter().any(left)
+    }
+
     pub fn nodes_text(&mut self, node: usize) -> String {
         match self.command(node, "NODES") {
             Reply::Text(text) => text,

@@ -43,7 +43,7 @@ fn a_stronger_claim_takes_a_slot_and_its_keys_are_deleted_for_replicas_too() {
     let owner = bench.at(0).slots.owner(100);
     assert_eq!(owner, bench.at(0).nodes.find(&bench.id(1)));
     assert!(bench.nodes[0].seen.contains(&Action::DeleteSlotKeys { slot: 100 }));
-    assert!(bench.nodes[0].seen.contains(&Action::SlotLeft { slot: 100 }));
+    assert!(bench.told_that_it_left(0, 100));
     assert_eq!(bench.at(0).slots.owner(99), Some(MYSELF));
 }
 
@@ -233,7 +233,7 @@ fn a_forgotten_peer_closes_the_slots_that_were_open_towards_it() {
 #[test]
 fn slots_that_are_dropped_are_told_to_shard_subscribers() {
     let mut bench = Bench::cluster(3, 0, NT);
-    let left = |b: &Bench, slot| b.nodes[0].seen.contains(&Action::SlotLeft { slot });
+    let left = |b: &Bench, slot| b.told_that_it_left(0, slot);
     let to = bench.id(1);
     bench.ok(0, "DELSLOTS 1");
     bench.ok(0, &format!("SETSLOT 2 NODE {to}"));
@@ -279,7 +279,7 @@ fn a_reset_leaves_nothing_and_tells_shard_subscribers() {
     assert_eq!((cluster.nodes.len(), cluster.slots.assigned()), (1, 0));
     assert!(cluster.slots.importing.is_empty() && !cluster.is_ok());
     assert!(cluster.current_epoch > 0, "a soft one keeps the clock");
-    assert!(bench.nodes[0].seen.contains(&Action::SlotLeft { slot: 5460 }));
+    assert!(bench.told_that_it_left(0, 5460));
     assert!(!bench.nodes[0].seen.contains(&Action::FlushAll), "a master has no keys to lose");
 }
 
