@@ -180,6 +180,7 @@ fn w4_what_a_resumed_master_answers_before_it_hears_of_its_successor() {
 fn w6_and_w7_a_master_in_reach_that_has_not_heard_of_its_successor() {
     let _lock = common::lock::real_processes();
     storm_into("w06-overtaken-in-reach", "W6");
+    storm_into("w06-unheard-winner", "W6");
     proven_by_offsets("w07-takeover", "W7");
 }
 

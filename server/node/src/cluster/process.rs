@@ -176,7 +176,7 @@ impl Cluster {
         if news == News::Implausible {
             return;
         }
-        if news == News::History {
+        if news == News::History || self.doubts_role(idx, header, turn) {
             turn.log(
                 LogLevel::Debug,
                 format!("Ignoring the role and slots in an old message of node {}", header.sender),
@@ -191,6 +191,22 @@ impl Cluster {
         } else {
             self.nodes.get_mut(idx).collided = None;
         }
+    }
+
+    /// F-10, of a candidate: from its request for votes on a replica's packets bear the epoch that it wins later, so that
+    /// their clock does not tell them from what it says as master. But its old master's epoch, which they bear too, does. A
+    /// master can only say so anew if it gave its slots up by hand; then it says nothing else, and is believed after a while.
+    fn doubts_role(&mut self, idx: NodeIdx, header: &Header, turn: &Turn<'_>) -> bool {
+        let (now, while_ms) = (turn.now.mono, self.settings.node_timeout_ms);
+        let believed = self.settings.zoo.has(Mutation::OldMessagesBelieved);
+        let node = self.nodes.get_mut(idx);
+        let behind = header.config_epoch < node.config_epoch && header.current_epoch <= node.config_epoch;
+        let steps_down = node.is_master() && !node.slots.is_empty() && header.master.is_some();
+        if !(behind && steps_down) || believed {
+            node.doubted = None;
+            return false;
+        }
+        now.ms_since(*node.doubted.get_or_insert(now)) < while_ms
     }
 
     /// The role that a header claims: the master field decides.

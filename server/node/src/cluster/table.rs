@@ -41,6 +41,8 @@ pub(super) struct Node {
     pub orphaned_since: Option<Mono>,
     /// Since when it is a master under my own config epoch.
     pub collided: Option<Mono>,
+    /// Since when this master, which has slots, calls itself a replica in words that may be older than its promotion.
+    pub doubted: Option<Mono>,
     /// When I last sent it a MEET, as long as it has not called me back.
     pub met: Option<Mono>,
     pub repl_offset: u64,
@@ -79,6 +81,7 @@ impl Node {
             voted: None,
             orphaned_since: None,
             collided: None,
+            doubted: None,
             met: None,
             repl_offset: 0,
             ip: String::new(),

@@ -175,9 +175,25 @@ fn an_old_packet_moves_nobody() {
     };
     assert!(!say(&mut bench, old_epoch));
     assert_eq!(bench.view(4, b).slots.len(), 5461);
-    // The same words under the present epoch are news: B was told to follow A by hand.
+    // Also of the time in which B asked for votes, and had counted its clock up to the epoch that it then won.
     let epoch = bench.at(3).current_epoch;
-    assert!(say(&mut bench, epoch));
+    assert!(!say(&mut bench, epoch));
+    assert_eq!(bench.view(4, b).slots.len(), 5461);
+    // Under a later clock the same words are news: B was told to follow A by hand.
+    assert!(say(&mut bench, epoch + 1));
+}
+
+#[test]
+fn a_master_that_says_nothing_else_for_long_has_stepped_down() {
+    // It gave its slots up by hand, under the greatest epoch of all, and nobody minted another since.
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (first, last) = (bench.id(0), bench.id(2));
+    assert_eq!(bench.at(2).current_epoch, bench.view(1, last).config_epoch);
+    bench.ok(2, "FLUSHSLOTS");
+    bench.ok(2, &format!("REPLICATE {first}"));
+    bench.run(NT / 2);
+    assert!(bench.view(1, last).is_master());
+    bench.until(NT * 2, "the others believe it", |b| b.view(1, last).is_replica() && b.view(0, last).is_replica());
 }
 
 #[test]
