@@ -307,6 +307,15 @@ impl Scene {
         self.fault("isolate", actions)
     }
 
+    /// Cuts what it says on bus and replication to all other nodes; it hears them on.
+    pub fn mute(&mut self, node: &str) -> &mut Self {
+        self.isolate(node);
+        if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
+            step.actions.retain(|action| matches!(action, Action::Cut { from, .. } if from == node));
+        }
+        self
+    }
+
     pub fn heal(&mut self, node: &str) -> &mut Self {
         self.nodes[index(node)].isolated = false;
         self.held.remove(&index(node));
@@ -636,7 +645,12 @@ impl Scene {
                 offset: it.offset,
                 replid2: it.replid2.clone(),
                 second_offset: it.second_offset,
-                open_slots: it.open.clone(),
+                open_slots: it
+                    .open
+                    .iter()
+                    .copied()
+                    .chain(it.gives.values().flatten().map(|range| range.0))
+                    .collect(),
                 migrating_to: it.gives.clone(),
                 run_id: format!("{n}-{}", it.run),
                 table: table.into(),

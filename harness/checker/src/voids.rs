@@ -3,8 +3,8 @@
 
 use crate::record::{Nanos, Record};
 
-/// Promises that a fault may void, by the names of the rules that depend on them; and three that are no rule's name.
-pub const GUARANTEES: [&str; 22] = [
+/// Promises that a fault may void, by the names of the rules that depend on them; and four that are no rule's name.
+pub const GUARANTEES: [&str; 23] = [
     "one-vote-per-epoch",
     "votes-for-the-entitled",
     "fail-by-a-majority",
@@ -24,6 +24,7 @@ pub const GUARANTEES: [&str; 22] = [
     "forgotten-stays-forgotten",
     "no-crash",
     ACKNOWLEDGED_WRITES,
+    VALUES_AS_WRITTEN,
     SPLIT_BRAIN_BOUND,
     "replicas-equal",
     CONVERGENCE,
@@ -31,6 +32,8 @@ pub const GUARANTEES: [&str; 22] = [
 
 /// What was acknowledged is on the disk when the configuration says so.
 pub const ACKNOWLEDGED_WRITES: &str = "acknowledged-writes";
+/// What is read is what somebody wrote: an append-only file has no checksum.
+pub const VALUES_AS_WRITTEN: &str = "values-as-written";
 /// An old master hears of the newer one, and its clock runs, so that it steps down in time.
 pub const SPLIT_BRAIN_BOUND: &str = "split-brain-bound";
 

@@ -260,8 +260,8 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
-        let taken = node.and_then(|node| {
-            self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (node, since))
+        let taken = self.masters_since(suspect).into_iter().find_map(|(master, since)| {
+            self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (master, since))
         });
         holding.extend(taken.map(|why| ("W10", why)));
         if holding.is_empty() {
@@ -277,10 +277,25 @@ impl<'a> Judge<'a> {
         holding
     }
 
+    /// Who had to keep the write, and from when on: the master that executed it, and whoever took its slot over later.
+    fn masters_since(&self, suspect: &Suspect) -> BTreeMap<NodeId, Nanos> {
+        let later = self.timeline.promotions_of_slot(suspect.slot).filter(|it| it.time >= suspect.invoked);
+        let mut masters: BTreeMap<NodeId, Nanos> = BTreeMap::new();
+        for (node, since) in suspect
+            .node
+            .map(|node| (node, suspect.invoked))
+            .into_iter()
+            .chain(later.map(|it| (it.node, it.time)))
+        {
+            masters.entry(node).or_insert(since);
+        }
+        masters
+    }
+
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
     fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
-        let nodes = suspect.node.into_iter().chain(by).map(|node| self.record.node_name(node));
+        let nodes = self.masters_since(suspect).into_keys().chain(by).map(|node| self.record.node_name(node));
         let nodes: Vec<&str> = nodes.collect();
         let void = self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end);
         if void { OUTSIDE_MODEL } else { UNEXPLAINED }
@@ -336,9 +351,7 @@ impl<'a> Judge<'a> {
     /// W9: the write's master, or a node that took over later, came back without its data.
     fn emptied(&self, suspect: &Suspect, erasure: &Erasure) -> Holding {
         let mut holding = Holding::new();
-        let later = self.timeline.promotions_of_slot(suspect.slot).filter(|it| it.time >= suspect.invoked);
-        let masters: BTreeSet<NodeId> = suspect.node.into_iter().chain(later.map(|it| it.node)).collect();
-        for node in masters {
+        for node in self.masters_since(suspect).into_keys() {
             for restart in self.came_back_as_master(node, suspect) {
                 let why = if restart.wiped {
                     "after the storm had emptied its directory"
@@ -444,11 +457,11 @@ impl<'a> Judge<'a> {
                 let first =
                     answers.iter().map(|&i| &self.record.views[i]).find(|view| view.sent >= restart.at);
                 let Some(first) = first.filter(|view| is_master_of(view, suspect.slot)) else { return false };
-                self.timeline.promotions_of_slot(suspect.slot).all(|p| {
-                    p.time < restart.down_at.min(suspect.invoked)
-                        || p.earliest >= first.sent
-                        || p.node == node
-                })
+                let of_slot = || self.timeline.promotions_of_slot(suspect.slot);
+                let retook =
+                    of_slot().filter(|p| p.node == node && p.time <= restart.down_at).map(|p| p.time);
+                let since = retook.max().unwrap_or(restart.down_at.min(suspect.invoked));
+                of_slot().all(|p| p.time < since || p.earliest >= first.sent || p.node == node)
             })
             .collect()
     }

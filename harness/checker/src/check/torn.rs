@@ -68,7 +68,9 @@ impl<'t> Tear<'t> {
             to: spans.iter().map(|(_, span)| span.to).max()?,
         };
         let closed = closed_in(record, open.from.max(at), open.to.saturating_add(SECOND));
-        let ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
+        let mut ends: BTreeSet<NodeId> = spans.iter().map(|(node, _)| *node).collect();
+        // Whoever it goes to may have failed before anybody asked it.
+        ends.extend(spans.iter().filter_map(|&(node, span)| goes_to(record, timeline, (node, span), slot)));
         let failover = timeline.promotions.iter().find(|it| {
             let of_slot = crate::slots::contains(&it.slots, slot);
             let of_end = ends.contains(&it.node) || it.from.is_some_and(|from| ends.contains(&from));
@@ -92,16 +94,40 @@ impl<'t> Tear<'t> {
     }
 }
 
-/// True if the node's mark went by itself while the storm lasted, and the slot is still its own: whoever it was to go to is no
-/// master any more.
+/// Who a slot is to go to, in the words of a node that has it open.
+fn goes_to(record: &Record, timeline: &Timeline, (node, span): (NodeId, Span), slot: u16) -> Option<NodeId> {
+    let mut open = timeline.words(record, node).filter(|(_, seen)| seen.open_slots.contains(&slot));
+    let (_, seen) = open.find(|(view, _)| view.sent >= span.from)?;
+    let (name, _) = seen.migrating_to.iter().find(|(_, ranges)| crate::slots::contains(ranges, slot))?;
+    record.node_id(name)
+}
+
+/// True if the node's mark went by itself while the storm lasted, and the slot is whose it was: the other side is no master any
+/// more, or the importing one was told to forget it.
 fn gave_up(record: &Record, timeline: &Timeline, node: NodeId, slot: u16) -> bool {
     let spans = timeline.open_slots.of_slot(slot).iter().filter(|(it, _)| *it == node);
     let Some(ended) = spans.map(|(_, span)| span.to).max() else { return false };
-    let owns = |seen: &Seen| seen.master && crate::slots::contains(&seen.slots, slot);
-    let mut after = timeline.words(record, node).filter(|(view, _)| view.sent > ended).map(|(_, seen)| seen);
     let closes = record.phase(Phase::Converge).unwrap_or(record.end);
-    ended.saturating_add(SECOND) < closes
-        && after.next().is_some_and(|seen| owns(seen) && !seen.open_slots.contains(&slot))
+    if ended.saturating_add(SECOND) >= closes {
+        return false;
+    }
+    let is_open = |seen: &Seen| seen.open_slots.contains(&slot);
+    let owns = |seen: &Seen| crate::slots::contains(&seen.slots, slot);
+    let words = || timeline.words(record, node);
+    let before = words().rfind(|(view, seen)| view.sent < ended && is_open(seen)).map(|(_, seen)| owns(seen));
+    let after = words().find(|(view, _)| view.sent > ended).map(|(_, seen)| seen);
+    let unchanged = after.is_some_and(|seen| seen.master && !is_open(seen) && Some(owns(seen)) == before);
+    unchanged && (before == Some(true) || told_to_forget(record, node, ended))
+}
+
+fn told_to_forget(record: &Record, node: NodeId, until: Nanos) -> bool {
+    let name = record.node_name(node);
+    let forgets = |action: &Action| matches!(action, Action::Asked { node, command, .. } if node == name && command.starts_with("CLUSTER FORGET"));
+    record
+        .faults
+        .iter()
+        .filter(|event| event.time <= until)
+        .any(|event| event.step.actions.iter().any(forgets))
 }
 
 /// When an operator closed open slots for the last time in this interval: what was closed before may have left the slot open.

@@ -139,6 +139,26 @@ fn a_write_of_an_isolated_master_later_than_it_may_serve_is_unexplained() {
 }
 
 #[test]
+fn w3_lasts_longer_for_a_master_that_hears_the_others_on() {
+    let class = |heard_until_s: f64| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        // 2.5 NT + 0.4 s after 2.0 s is 7.4 s.
+        scene
+            .at(2.0)
+            .mute("n1")
+            .at(heard_until_s)
+            .add(&key, 1, "n1")
+            .at(8.5)
+            .promote("n4")
+            .at(8.6)
+            .fails("n1");
+        only_loss(&scene.at(9.0).heal("n1").learns("n1").at(10.0).finish()).1.class
+    };
+    assert_eq!((class(6.5).as_str(), class(8.0).as_str()), ("W3", "unexplained"));
+}
+
+#[test]
 fn a_stall_of_the_host_widens_the_bound() {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
@@ -275,6 +295,32 @@ fn w9_of_a_later_master_that_the_storm_emptied() {
     };
     assert_eq!(story(true), "W9");
     assert_eq!(story(false), "unexplained");
+}
+
+#[test]
+fn w9_of_a_master_that_had_lost_its_slots_and_taken_them_back() {
+    let story = |wiped: bool| {
+        let mut scene = Scene::new("set");
+        scene.info.directives.insert("appendonly".into(), "yes".into());
+        let key = Scene::key(0, 1);
+        scene
+            .at(1.5)
+            .add(&key, 1, "n1")
+            .at(2.0)
+            .kill("n1")
+            .at(5.0)
+            .promote("n4")
+            .at(6.0)
+            .restart("n1")
+            .learns("n1");
+        scene.at(7.0).kill("n4").at(10.0).promote("n1").at(11.0).kill("n1");
+        if wiped {
+            scene.wipe("n1");
+        }
+        scene.at(11.5).restart("n1").forgets_all("n1").at(12.0).restart("n4").learns("n4").at(13.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!((story(true).as_str(), story(false).as_str()), ("W9", "unexplained"));
 }
 
 #[test]
@@ -553,6 +599,20 @@ fn w10_a_slot_taken_by_a_node_whose_nodes_conf_was_put_back() {
 }
 
 #[test]
+fn w10_of_a_master_that_had_taken_the_slot_over_before() {
+    let story = |told: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(6.0);
+        if told {
+            scene.asks("n2", "CLUSTER BUMPEPOCH");
+        }
+        only_loss(&scene.at(6.1).claims("n2", &key).at(8.0).add(&key, 2, "n2").at(9.0).finish()).1.class
+    };
+    assert_eq!((story(true).as_str(), story(false).as_str()), ("W10", "unexplained"));
+}
+
+#[test]
 fn a_slot_that_went_over_without_an_operators_word_is_a_bug() {
     for tell in ["BGREWRITEAOF", "CLUSTER SETSLOT 16383 NODE x", "CLUSTER SETSLOT 1 MIGRATING x"] {
         let (verdict, loss) = only_loss(&taken(|scene, _| {
@@ -663,6 +723,58 @@ fn w11_of_an_owner_that_gave_its_mark_up_when_the_other_side_was_replaced() {
 }
 
 #[test]
+fn w11_of_a_slot_whose_other_side_never_told_that_it_had_it_open() {
+    let story = |said: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene
+            .at(1.5)
+            .add(&key, 1, "n1")
+            .at(1.9)
+            .migrate(&key, "n1", "n2")
+            .at(2.5)
+            .kill("n2")
+            .at(5.0)
+            .promote("n5");
+        scene.at(5.5).add(&key, 3, "n1").at(8.5).end_storm();
+        for view in &mut scene.views {
+            let of_source = view.node == "n1";
+            let Some(seen) = view.seen.as_mut() else { continue };
+            if !of_source || view.sent > 6_000_000_000 {
+                seen.open_slots.clear();
+                seen.migrating_to.clear();
+            } else if !said {
+                seen.migrating_to.clear();
+            }
+        }
+        judge(&scene.final_reads().record()).checks.lost_writes.by_class
+    };
+    assert_eq!(story(true).get("W11"), Some(&1));
+    assert_eq!(story(false).get("W11"), None);
+}
+
+#[test]
+fn w11_of_an_importing_side_that_was_told_to_forget_the_source() {
+    let story = |importing_ends: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5).kill("n1");
+        scene.at(5.0).promote("n4").at(5.5).add(&key, 3, "n4").at(5.8);
+        if importing_ends {
+            scene.asks("n2", &format!("CLUSTER FORGET {:040x}", 1));
+        }
+        scene.at(8.5);
+        let of_n2 = scene.views.iter_mut().filter(|view| view.node == "n2" && view.sent > 6_000_000_000);
+        for seen in of_n2.filter(|_| importing_ends).filter_map(|view| view.seen.as_mut()) {
+            seen.open_slots.clear();
+        }
+        judge(&scene.finish()).checks.lost_writes.by_class
+    };
+    assert_eq!(story(true).get("W11"), Some(&1));
+    assert_eq!(story(false).get("W11"), None);
+}
+
+#[test]
 fn w11_closed_by_work_that_was_recorded_long_after() {
     let story = |first: &str| {
         let mut scene = Scene::new("set");
@@ -672,7 +784,9 @@ fn w11_closed_by_work_that_was_recorded_long_after() {
         let work = |outcome: Option<String>| vec![Action::Work { what: "slots go".into(), outcome }];
         scene.fault("reshard", work(None)).at(9.0).fault("reshard", work(Some(first.to_owned())));
         // By then nobody had a mark any more for three seconds.
-        for seen in scene.views.iter_mut().filter(|it| it.sent > 6_000_000_000).filter_map(|it| it.seen.as_mut()) {
+        for seen in
+            scene.views.iter_mut().filter(|it| it.sent > 6_000_000_000).filter_map(|it| it.seen.as_mut())
+        {
             seen.open_slots.clear();
             seen.migrating_to.clear();
         }

@@ -47,6 +47,34 @@ fn a_node_with_an_older_table_voids_majorities_for_all_and_votes_for_itself() {
     assert!(!voided.covers("fail-by-a-majority", &["n1"], 0), "before that it held");
 }
 
+#[test]
+fn what_nobody_wrote_is_excused_once_stored_bytes_were_changed() {
+    for (voided, held_against) in [("values-as-written", false), ("acknowledged-writes", true)] {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n4").fault("corrupt", Vec::new());
+        voids(&mut scene, "n4", &[voided]);
+        scene.at(3.0).restart("n4").at(4.0).finish();
+        scene.final_read(&key).push(99);
+        let verdict = judge(&scene.record());
+        let counts = verdict.exit_code == 1;
+        assert_eq!((verdict.checks.elements.phantom, counts), (1, held_against), "{}", verdict.reason);
+    }
+}
+
+#[test]
+fn a_later_master_that_may_come_back_with_less_voids_what_it_took_over() {
+    for (damaged, class) in [("n4", "outside-model"), ("n2", "unexplained")] {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).kill("n4");
+        voids(&mut scene, damaged, &["acknowledged-writes"]);
+        scene.at(6.2).restart("n4").forgets("n4", &key, 1);
+        let lost = judge(&scene.at(7.0).finish()).checks.lost_writes;
+        assert_eq!(lost.by_class.get(class), Some(&1), "{:?}", lost.by_class);
+    }
+}
+
 /// n1's acknowledged write is gone though it neither failed nor was replaced.
 fn forgetful(damaged: Option<&str>) -> Scene {
     let key = Scene::key(0, 1);

@@ -67,6 +67,9 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
         let name = record.node_name(node);
         let delay = faults.bus_delay.get(&node).copied().unwrap_or(0);
         let detection = node_timeout + node_timeout / 2 + CRON_SLACK + delay;
+        // Who still hears others takes them for alive until a node timeout after their last words (clusterCron's data_delay):
+        // they find their links dead after theirs, and call once more on new ones.
+        let hears_on = node_timeout + CRON_SLACK;
         let mut add = |window, from: Nanos, until: Nanos, why: String| {
             windows.push(Window {
                 name: window,
@@ -80,7 +83,8 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
         let widened = |from: Nanos, length: Nanos| widen(&still, from, from.saturating_add(length));
         for span in &isolation[number] {
             let why = format!("{name} was cut from the majority at {}", seconds(span.from));
-            add("W3", span.from, span.to.min(widened(span.from, detection)), why);
+            let notices = if faults.deafens(node, *span) { detection } else { detection + hears_on };
+            add("W3", span.from, span.to.min(widened(span.from, notices)), why);
         }
         let process = &faults.processes[number];
         for span in process.paused.iter().filter(|span| span.to != Nanos::MAX) {
@@ -154,6 +158,18 @@ fn healed(faults: &Faults, node: NodeId) -> Vec<Span> {
         .filter(|cut| cut.effect != CutEffect::Breaks && cut.span.to != Nanos::MAX)
         .map(|cut| cut.span);
     Spans::of(cut.collect()).iter().copied().collect()
+}
+
+impl Faults {
+    /// True if something that others said to the node on the bus was kept from it at some moment of the interval.
+    fn deafens(&self, node: NodeId, span: Span) -> bool {
+        self.cuts.iter().any(|cut| {
+            cut.to == node
+                && cut.plane == "bus"
+                && cut.effect == CutEffect::Blocks
+                && cut.span.meets(span.from, span.to)
+        })
+    }
 }
 
 /// When a node other than the winner first told that it knew of this promotion.

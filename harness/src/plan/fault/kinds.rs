@@ -67,6 +67,8 @@ const EPOCHS: &[&str] = &[
 ];
 /// A server may end or refuse to start, or come back with less.
 const DATA: &[&str] = &["no-crash", "acknowledged-writes"];
+/// What comes back may be what nobody wrote: an append-only file has no checksum.
+const BYTES: &[&str] = &["values-as-written"];
 /// Who counts the votes and reports differs from node to node; or a master comes back as the replica that it was once, and
 /// its slots count no master until the others have told it.
 const MAJORITIES: &[&str] = &["fail-by-a-majority", "promotion-by-a-majority"];
@@ -201,7 +203,7 @@ pub static KINDS: &[Page] = &[
         does: "SIGKILL, and `count` bytes in the last tenth of `file` are changed, drawn by seed.",
         does_not: "It does not change lengths.",
         undone_by: "As truncate.",
-        voids: &[EPOCHS, DATA, MAJORITIES],
+        voids: &[EPOCHS, DATA, BYTES, MAJORITIES],
         words: "target file count restart_after",
         example: "target = \"random replica\"\nfile = \"rdb\"\ncount = 3\nrestart_after = 1",
         presets: &["disk"],

@@ -22,6 +22,7 @@ use crate::record::objects::{Converter, Object, Part, parts};
 use crate::record::verdict::{Consistency, ObjectCount, Validity};
 use crate::record::{Expect, Nanos, NodeId, Record};
 use crate::timeline::Timeline;
+use crate::voids::{OUTSIDE_MODEL, VALUES_AS_WRITTEN};
 
 /// What the checks may spend. No limit of time: a stored run is judged again as it was judged.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ pub fn check(
         timeline,
         windows,
         limits: &limits,
+        damaged: timeline.voided.covers(VALUES_AS_WRITTEN, &record.nodes, record.end),
         known: BTreeMap::new(),
         entry,
         unexcused: Vec::new(),
@@ -97,6 +99,7 @@ struct Grader<'a> {
     timeline: &'a Timeline,
     windows: Windows<'a>,
     limits: &'a Limits<'a>,
+    damaged: bool,
     /// By operation: its excuse, once it was looked for.
     known: BTreeMap<u32, Excuse>,
     entry: Consistency,
@@ -150,6 +153,9 @@ impl Grader<'_> {
     }
 
     fn excuse_of_witness(&mut self, part: &Part, judged: &Judged, witness: &Witness) -> Excuse {
+        if witness.class == "garbage-read" && self.damaged {
+            return Some((OUTSIDE_MODEL, "the storm changed bytes of stored values".to_owned()));
+        }
         let ops: Vec<u32> = witness.ops.iter().map(|op| judged.from[op.0 as usize]).collect();
         if part.object == Object::CounterAtReplicas {
             return self.excuse_of_replicas(&ops);

@@ -193,7 +193,9 @@ fn a_master_that_says_nothing_else_for_long_has_stepped_down() {
     bench.ok(2, &format!("REPLICATE {first}"));
     bench.run(NT / 2);
     assert!(bench.view(1, last).is_master());
-    bench.until(NT * 2, "the others believe it", |b| b.view(1, last).is_replica() && b.view(0, last).is_replica());
+    bench.until(NT * 2, "the others believe it", |b| {
+        b.view(1, last).is_replica() && b.view(0, last).is_replica()
+    });
 }
 
 #[test]
