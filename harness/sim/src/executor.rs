@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
+use slab::Slab;
+
 /// Nanoseconds of virtual time.
 pub type Nanos = u64;
 
@@ -45,8 +47,7 @@ struct Inner {
 struct Timers {
     heap: BinaryHeap<Reverse<(Nanos, u64, usize)>>,
     /// Number and waker of the timer that has this place.
-    places: Vec<Option<(u64, Waker)>>,
-    free: Vec<usize>,
+    places: Slab<(u64, Waker)>,
     next: u64,
 }
 
@@ -54,25 +55,20 @@ impl Timers {
     fn set(&mut self, at: Nanos, waker: Waker) -> TimerId {
         let number = self.next;
         self.next += 1;
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
-        });
-        self.places[place] = Some((number, waker));
+        let place = self.places.insert((number, waker));
         self.heap.push(Reverse((at, number, place)));
         TimerId { number, place }
     }
 
     /// Its waker, if it has not gone off.
     fn waker(&mut self, id: TimerId) -> Option<&mut Waker> {
-        let (number, waker) = self.places.get_mut(id.place)?.as_mut()?;
+        let (number, waker) = self.places.get_mut(id.place)?;
         (*number == id.number).then_some(waker)
     }
 
     fn take(&mut self, id: TimerId) -> Option<Waker> {
         self.waker(id)?;
-        self.free.push(id.place);
-        self.places[id.place].take().map(|(_, waker)| waker)
+        self.places.try_remove(id.place).map(|(_, waker)| waker)
     }
 
     /// When the next one goes off.
@@ -95,7 +91,6 @@ impl Timers {
     fn clear(&mut self) {
         self.heap.clear();
         self.places.clear();
-        self.free.clear();
     }
 }
 

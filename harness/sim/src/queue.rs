@@ -3,31 +3,26 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use slab::Slab;
+
 use crate::Nanos;
 
 /// Events in the order in which they happen.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
     /// Time, number and place of each: the events themselves, which are larger, stay where they are.
-    heap: BinaryHeap<Reverse<(Nanos, u64, u32)>>,
-    places: Vec<Option<E>>,
-    free: Vec<u32>,
+    heap: BinaryHeap<Reverse<(Nanos, u64, usize)>>,
+    places: Slab<E>,
     next: u64,
 }
 
 impl<E> Queue<E> {
     pub const fn new() -> Self {
-        Self { heap: BinaryHeap::new(), places: Vec::new(), free: Vec::new(), next: 0 }
+        Self { heap: BinaryHeap::new(), places: Slab::new(), next: 0 }
     }
 
     pub fn push(&mut self, at: Nanos, event: E) {
-        let place = if let Some(place) = self.free.pop() {
-            self.places[place as usize] = Some(event);
-            place
-        } else {
-            self.places.push(Some(event));
-            (self.places.len() - 1) as u32
-        };
+        let place = self.places.insert(event);
         self.heap.push(Reverse((at, self.next, place)));
         self.next += 1;
     }
@@ -38,7 +33,6 @@ impl<E> Queue<E> {
 
     pub fn pop(&mut self) -> Option<(Nanos, E)> {
         let Reverse((at, _, place)) = self.heap.pop()?;
-        self.free.push(place);
-        Some((at, self.places[place as usize].take()?))
+        Some((at, self.places.try_remove(place)?))
     }
 }

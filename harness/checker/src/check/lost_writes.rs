@@ -458,9 +458,10 @@ impl<'a> Judge<'a> {
                     answers.iter().map(|&i| &self.record.views[i]).find(|view| view.sent >= restart.at);
                 let Some(first) = first.filter(|view| is_master_of(view, suspect.slot)) else { return false };
                 let of_slot = || self.timeline.promotions_of_slot(suspect.slot);
-                let retook =
-                    of_slot().filter(|p| p.node == node && p.time <= restart.down_at).map(|p| p.time);
-                let since = retook.max().unwrap_or(restart.down_at.min(suspect.invoked));
+                // It may have ended before anybody saw that it had taken the slot back.
+                let own = of_slot().filter(|p| p.node == node && p.earliest <= restart.down_at);
+                let retook = own.map(|p| p.time.min(restart.down_at)).max();
+                let since = retook.unwrap_or(restart.down_at.min(suspect.invoked));
                 of_slot().all(|p| p.time < since || p.earliest >= first.sent || p.node == node)
             })
             .collect()

@@ -120,9 +120,14 @@ fn gave_up(record: &Record, timeline: &Timeline, node: NodeId, slot: u16) -> boo
     unchanged && (before == Some(true) || told_to_forget(record, node, ended))
 }
 
+/// By CLUSTER FORGET, or as all are when a node leaves.
 fn told_to_forget(record: &Record, node: NodeId, until: Nanos) -> bool {
     let name = record.node_name(node);
-    let forgets = |action: &Action| matches!(action, Action::Asked { node, command, .. } if node == name && command.starts_with("CLUSTER FORGET"));
+    let forgets = |action: &Action| match action {
+        Action::Asked { node, command, .. } => node == name && command.starts_with("CLUSTER FORGET"),
+        Action::Work { what, outcome: Some(_) } => what.ends_with(" leaves"),
+        _ => false,
+    };
     record
         .faults
         .iter()

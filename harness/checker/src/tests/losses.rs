@@ -755,23 +755,23 @@ fn w11_of_a_slot_whose_other_side_never_told_that_it_had_it_open() {
 
 #[test]
 fn w11_of_an_importing_side_that_was_told_to_forget_the_source() {
-    let story = |importing_ends: bool| {
+    let story = |told: Action| {
         let mut scene = Scene::new("set");
         let key = Scene::key(0, 1);
         scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5).kill("n1");
-        scene.at(5.0).promote("n4").at(5.5).add(&key, 3, "n4").at(5.8);
-        if importing_ends {
-            scene.asks("n2", &format!("CLUSTER FORGET {:040x}", 1));
-        }
-        scene.at(8.5);
+        scene.at(5.0).promote("n4").at(5.5).add(&key, 3, "n4").at(5.8).fault("told", vec![told]).at(8.5);
         let of_n2 = scene.views.iter_mut().filter(|view| view.node == "n2" && view.sent > 6_000_000_000);
-        for seen in of_n2.filter(|_| importing_ends).filter_map(|view| view.seen.as_mut()) {
+        for seen in of_n2.filter_map(|view| view.seen.as_mut()) {
             seen.open_slots.clear();
         }
         judge(&scene.finish()).checks.lost_writes.by_class
     };
-    assert_eq!(story(true).get("W11"), Some(&1));
-    assert_eq!(story(false).get("W11"), None);
+    let asked =
+        |command: &str| Action::Asked { node: "n2".into(), command: command.into(), answer: "OK".into() };
+    assert_eq!(story(asked("CLUSTER FORGET x")).get("W11"), Some(&1));
+    let left = Action::Work { what: "n1 leaves".into(), outcome: Some("it left".into()) };
+    assert_eq!(story(left).get("W11"), Some(&1));
+    assert_eq!(story(asked("CLUSTER BUMPEPOCH")).get("W11"), None, "its mark went for no reason");
 }
 
 #[test]
