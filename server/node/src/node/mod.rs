@@ -1,8 +1,10 @@
 //! The node: connections, commands, roles, files. Owns all other rooms and wires them together.
 //!
-//! A shell drives it as `crate::io` says. A file a concern: [`dispatch`] from bytes to executed commands ·
-//! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry
-//! out what those rooms want · [`blocking`] clients that wait for keys · `files` loading and the append-only file · `saving` dumps and rewrites · `info` the INFO text.
+//! A shell drives it as `crate::io` says. A file a concern: `connections` from their beginning to their end · [`dispatch`]
+//! from bytes to executed commands · `propagation` of what was executed · `timers` what happens by the clock ·
+//! [`session`] and [`admin`] the commands that touch the node itself · `cluster_glue` and `replication_glue` carry out
+//! what those rooms want · [`blocking`] clients that wait for keys · `files` loading and the append-only file · `saving`
+//! dumps and rewrites · `info` the INFO text.
 
 mod access;
 mod acl_command;
@@ -13,6 +15,7 @@ mod clients;
 mod cluster_glue;
 mod command_docs;
 mod command_stats;
+mod connections;
 mod debug;
 mod debug_protocol;
 mod dispatch;
@@ -24,6 +27,7 @@ mod memory_report;
 mod migrate_glue;
 mod monitors;
 mod outside;
+mod propagation;
 mod redact;
 mod replication_glue;
 mod saving;
@@ -36,26 +40,23 @@ mod slow;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use crate::acl::{Acl, Secrets};
 use crate::cluster::Cluster;
-use crate::command::{Db, EvictionPolicy, ExpiryMode, Notification, PropagatedCommand, class, flag, text};
+use crate::command::{Db, EvictionPolicy, ExpiryMode, class, flag, text};
 use crate::config::{Config, Key};
-use crate::io::{
-    ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Plane, Stopwatch, Ticket, Vitals,
-};
+use crate::io::{ConnId, Effect, Effects, Input, LogLevel, Mono, Now, Outbox, Stopwatch, Ticket, Vitals};
 use crate::keyspace::stream::NodeLimits;
 use crate::keyspace::{EncodingLimits, HashSeed};
 use crate::migrate::Migrations;
 use crate::pubsub::PubSub;
 use crate::random::Random;
 use crate::replication::Replication;
-use crate::resp::{Protocol, Reply};
 use blocking::Deadlines;
-use client::{Blocked, Client, Conn, ConnKind, Origin};
+use client::{Blocked, Conn, ConnKind};
 use command_stats::CommandStats;
 use files::{FileChunk, Files};
 use replication_glue::Incoming;
@@ -460,412 +461,8 @@ impl Node {
         &self.config
     }
 
-    // ---- connections
-
-    fn accepted(&mut self, conn: ConnId, plane: Plane, peer: SocketAddr, local: SocketAddr) {
-        if plane == Plane::Bus {
-            // The cluster sleeps until the data is loaded, as in Redis: a node that became a replica meanwhile would
-            // get its master's data and then load its own old data over it.
-            if self.cluster.is_none() || self.files.is_loading() {
-                self.effects.push(Effect::Close { conn, flush: false });
-                return;
-            }
-            self.add_conn(conn, ConnKind::Bus);
-            self.with_cluster(|cluster, turn| cluster.link_accepted(conn, peer, local, turn));
-            return;
-        }
-        self.stats.connections += 1;
-        let max = self.config.uint(Key::Maxclients) as usize;
-        let id = self.next_client;
-        self.next_client += 1;
-        let unix_path = (plane == Plane::Unix).then(|| self.config.text(Key::Unixsocket));
-        let origin = Origin { id, peer, local, unix_path };
-        let client = Client::new(origin, self.now.mono, self.acl.is_open());
-        self.add_conn(conn, ConnKind::Client(Some(Box::new(client))));
-        self.clients += 1;
-        let refusal = if self.clients > max {
-            Some("ERR max number of clients reached")
-        } else if self.is_protected_from(peer) {
-            Some(
-                "DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
-                 for the default user. In this mode connections are only accepted from the loopback interface. If you \
-                 want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just \
-                 disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface \
-                 by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not \
-                 publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) \
-                 Alternatively you can just disable the protected mode by editing the Redis configuration file, and \
-                 setting the protected mode option to 'no', and then restarting the server. 3) If you started the \
-                 server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an \
-                 authentication password for the default user. NOTE: You only need to do one of the above things in \
-                 order for the server to start accepting connections from the outside.",
-            )
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            self.stats.rejected += 1;
-            self.tell(conn, |reply| reply.error(refusal));
-            self.close(conn, true);
-        }
-    }
-
-    fn is_protected_from(&self, peer: SocketAddr) -> bool {
-        self.config.flag(Key::ProtectedMode)
-            && self.acl.default_user().needs_no_password()
-            && !peer.ip().to_canonical().is_loopback()
-    }
-
-    fn add_conn(&mut self, conn: ConnId, kind: ConnKind) {
-        let state = Conn { kind, outbox: Outbox::default(), listed: false, protocol: Protocol::Resp2 };
-        self.conns.insert(conn, state);
-    }
-
-    fn connected(&mut self, conn: ConnId, local: SocketAddr, peer: SocketAddr) {
-        match self.conns.get(&conn).map(|state| &state.kind) {
-            Some(ConnKind::Bus) => {
-                self.with_cluster(|cluster, turn| cluster.link_connected(conn, peer, local, turn));
-            }
-            Some(ConnKind::MasterLink(_)) => {
-                self.add_master_client(conn, local, peer);
-                self.replicate(|replication, now, actions| replication.connected(conn, now, actions));
-            }
-            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connected(conn, turn)),
-            // It was given up while it was being made.
-            _ => self.effects.push(Effect::Close { conn, flush: false }),
-        }
-    }
-
-    fn connect_failed(&mut self, conn: ConnId, error: &str) {
-        match self.conns.remove(&conn).map(|state| state.kind) {
-            Some(ConnKind::Bus) => {
-                self.with_cluster(|cluster, turn| cluster.link_failed(conn, error, turn));
-            }
-            Some(ConnKind::MasterLink(_)) => {
-                self.replicate(|replication, now, actions| {
-                    replication.connect_failed(conn, error, now, actions);
-                });
-            }
-            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.connect_failed(conn, turn)),
-            _ => {}
-        }
-    }
-
-    fn received(&mut self, conn: ConnId, bytes: &[u8]) {
-        match self.conns.get(&conn).map(|state| &state.kind) {
-            Some(ConnKind::Client(_)) => {
-                self.stats.input_bytes += bytes.len() as u64;
-                self.stats.reads += 1;
-                self.serve(conn, bytes);
-            }
-            Some(ConnKind::Bus) => {
-                self.with_cluster(|cluster, turn| cluster.link_received(conn, bytes, turn));
-            }
-            Some(ConnKind::MasterLink(_)) => {
-                self.stats.replica_input_bytes += bytes.len() as u64;
-                self.note_master_heard(conn);
-                self.replicate(|replication, now, actions| replication.received(conn, bytes, now, actions));
-            }
-            Some(ConnKind::Migrate) => {
-                self.migrate(|migrations, turn| migrations.received(conn, bytes, turn));
-            }
-            Some(ConnKind::Closing { .. }) | None => {}
-        }
-    }
-
-    fn flushed(&mut self, conn: ConnId, bytes: usize) {
-        self.stats.output_bytes += bytes as u64;
-        self.stats.writes += 1;
-        // What has left is held no more: keys must not be evicted for it.
-        self.client_bytes = self.client_bytes.saturating_sub(bytes);
-        if self.replication.owns(conn) {
-            self.stats.replica_output_bytes += bytes as u64;
-            self.replicate(|replication, now, actions| replication.flushed(conn, bytes, now, actions));
-        }
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if matches!(state.kind, ConnKind::Migrate) {
-            return self.migrate(|migrations, turn| migrations.flushed(conn, bytes, turn));
-        }
-        let left = state.outbox.len();
-        if left == 0 && matches!(state.kind, ConnKind::Closing { .. }) {
-            self.conns.remove(&conn);
-            return;
-        }
-        if let ConnKind::Client(Some(client)) = &mut state.kind
-            && client.blocked == Some(Blocked::Output)
-            && left < RESUME_BYTES
-        {
-            client.blocked = None;
-            self.wake.push(conn);
-        }
-    }
-
-    fn closed(&mut self, conn: ConnId) {
-        match self.conns.get(&conn).map(|state| &state.kind) {
-            Some(ConnKind::Bus) => {
-                self.with_cluster(|cluster, _| cluster.link_closed(conn));
-            }
-            Some(ConnKind::MasterLink(_) | ConnKind::Client(_)) => {
-                self.replicate(|replication, now, actions| replication.closed(conn, now, actions));
-            }
-            Some(ConnKind::Migrate) => self.migrate(|migrations, turn| migrations.closed(conn, turn)),
-            Some(ConnKind::Closing { .. }) | None => {}
-        }
-        self.forget(conn);
-    }
-
-    /// Closes a connection of ours or a client's; that of a client who is being served when it has been.
-    fn close(&mut self, conn: ConnId, flush: bool) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        if matches!(state.kind, ConnKind::Client(None)) {
-            self.served_ends = true;
-            return;
-        }
-        self.effects.push(Effect::Close { conn, flush });
-        let is_client = matches!(state.kind, ConnKind::Client(_));
-        if flush && !state.outbox.is_empty() {
-            // The shell still has to read the outbox. Nothing else comes of this connection.
-            if is_client {
-                self.leave(conn);
-            }
-            if let Some(state) = self.conns.get_mut(&conn) {
-                state.kind = ConnKind::Closing { since: self.now.mono };
-            }
-            self.list(conn);
-        } else {
-            self.forget(conn);
-        }
-    }
-
-    fn forget(&mut self, conn: ConnId) {
-        self.leave(conn);
-        self.conns.remove(&conn);
-    }
-
-    /// A client goes: what others know of it goes too.
-    fn leave(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        let ConnKind::Client(client) = &mut state.kind else { return };
-        self.clients -= 1;
-        let Some(mut client) = client.take() else { return };
-        self.forget_waiting(conn, &mut client);
-        for (kind, name) in &client.subscriptions {
-            self.pubsub.unsubscribe(*kind, conn, name);
-        }
-        self.db.unwatch(conn, &client.watching);
-        self.monitors.retain(|other| *other != conn);
-        self.replication.cancel_wait(conn);
-        if let Some(running) = self.scripts.running.as_mut().filter(|running| running.conn == conn) {
-            // Its script goes on all the same.
-            running.orphan = Some(client);
-        }
-    }
-
-    // ---- output
-
-    /// Notes that a connection has something to send.
-    fn list(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(&conn)
-            && !state.listed
-        {
-            state.listed = true;
-            self.dirty.push(conn);
-        }
-    }
-
-    /// Puts bytes in an outbox; gives how many wait there.
-    fn send(&mut self, conn: ConnId, gate: Ticket, bytes: &[u8]) -> usize {
-        let Some(state) = self.conns.get_mut(&conn) else { return 0 };
-        if !bytes.is_empty() {
-            self.client_bytes += bytes.len();
-            state.outbox.write(gate, bytes);
-            if state.outbox.len() >= self.output_alarm {
-                self.alarming.push(conn);
-            }
-            if !state.listed {
-                state.listed = true;
-                self.dirty.push(conn);
-            }
-        }
-        state.outbox.len()
-    }
-
-    /// Writes one reply to a client that is not being served.
-    fn tell(&mut self, conn: ConnId, write: impl FnOnce(&mut Reply<'_>)) {
-        let gate = self.tickets.reply_gate();
-        if let Some(state) = self.conns.get_mut(&conn) {
-            let protocol = state.protocol;
-            state.outbox.with_owned(gate, |out| write(&mut Reply::new(out, protocol)));
-            if state.outbox.len() >= self.output_alarm {
-                self.alarming.push(conn);
-            }
-            self.list(conn);
-        }
-    }
-
-    /// All that was said in this batch waits for what was promised in it.
-    fn close_gates(&mut self) {
-        let gate = std::mem::take(&mut self.batch_gate);
-        if gate == Ticket(0) {
-            return;
-        }
-        for conn in &self.dirty {
-            if let Some(state) = self.conns.get_mut(conn)
-                && !matches!(state.kind, ConnKind::Bus)
-            {
-                state.outbox.raise_gate(gate);
-            }
-        }
-    }
-
     fn log(&mut self, level: LogLevel, text: impl Into<String>) {
         self.effects.push(Effect::Log { level, text: text.into() });
-    }
-
-    // ---- time
-
-    fn run_timers(&mut self) {
-        let now = self.now.mono;
-        if self.client_pause.is_some_and(|pause| pause.until <= now) {
-            self.client_pause = None;
-            self.resume_paused();
-        }
-        if self.failover_pause.is_some_and(|until| until <= now) {
-            self.end_failover_pause();
-        }
-        let awake = self.cluster.as_ref().filter(|_| !self.files.is_loading());
-        if awake.is_some_and(|cluster| cluster.next_deadline() <= now) {
-            self.with_cluster(super::cluster::Cluster::cron);
-        }
-        if self.replication.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.replicate(super::replication::Replication::tick);
-        }
-        if self.load_due_at().is_some_and(|due| due <= now) {
-            self.commit_load();
-        }
-        if self.migrations.next_deadline(self.holds_writes()).is_some_and(|deadline| deadline <= now) {
-            self.migrate(Migrations::tick);
-        }
-        self.end_waits_due();
-        if self.next_cron <= now && self.cron_paused {
-            self.next_cron = now.plus_ms(CRON_MS);
-        } else if self.next_cron <= now {
-            self.next_cron = now.plus_ms(CRON_MS);
-            if std::mem::take(&mut self.terminate_wanted) {
-                self.terminate();
-            }
-            self.client_cron();
-            self.measure_clients();
-            self.redirect_waiting();
-            if !self.scripts.is_under_way() {
-                self.file_cron();
-            }
-            self.sample();
-        }
-    }
-
-    fn sample(&mut self) {
-        let stats = &mut self.stats;
-        let sums = [
-            stats.commands,
-            stats.input_bytes,
-            stats.output_bytes,
-            stats.replica_input_bytes,
-            stats.replica_output_bytes,
-        ];
-        stats.rates.sample(self.now.mono, sums);
-    }
-
-    fn client_cron(&mut self) {
-        // Who was closed but does not read its last replies is forgotten after a while.
-        let now = self.now.mono;
-        self.conns.retain(|_, state| match state.kind {
-            ConnKind::Closing { since } => !state.outbox.is_empty() && now.ms_since(since) < 60_000,
-            _ => true,
-        });
-        self.close_slow_and_idle_clients();
-    }
-
-    fn expire_actively(&mut self) {
-        let may = self.active_expire
-            && !self.is_replica()
-            && self.failover_pause.is_none()
-            && self.client_pause.is_none()
-            && !self.files.is_loading();
-        self.expire_own();
-        self.more_expiry = may && self.db.expire_due(self.now.wall, EXPIRE_UNITS);
-        // Each key's DEL is a command of its own, not part of a transaction.
-        self.hand_on(false);
-        if self.db.waits.has_changed() {
-            self.serve_waiting();
-        }
-    }
-
-    /// What to do about expired keys now.
-    fn expiry_mode(&self) -> ExpiryMode {
-        if self.is_replica() || self.failover_pause.is_some() || self.client_pause.is_some() {
-            ExpiryMode::Hide
-        } else {
-            ExpiryMode::Delete
-        }
-    }
-
-    /// Hands what was executed on to replicas and file; more than one command as a transaction.
-    fn hand_on(&mut self, as_one: bool) {
-        // What a script has done so far is told when it has ended.
-        if self.scripts.is_under_way() {
-            return;
-        }
-        self.publish_notifications();
-        if self.db.propagated.is_empty() {
-            return;
-        }
-        let propagated = std::mem::take(&mut self.db.propagated);
-        let (for_replicas, in_file) = (self.replication.wants_commands(), self.files.aof().is_some());
-        // What nobody takes does not count (a script's `redis.set_repl`, PUBLISH without replicas).
-        let taken = |command: &PropagatedCommand<'_>| {
-            for_replicas && command.for_replicas || in_file && command.in_file
-        };
-        let wrap = as_one && propagated.len() > 1 && propagated.iter().filter(taken).nth(1).is_some();
-        if wrap {
-            // The SELECT that the first command needs stands before the transaction.
-            let first = propagated.iter().next().map(|command| command.db);
-            self.replication.propagate(first, b"*1\r\n$5\r\nMULTI\r\n");
-            self.files.append(first, b"*1\r\n$5\r\nMULTI\r\n", None);
-        }
-        let annotate = self.config.flag(Key::AofTimestampEnabled).then_some(self.now.wall);
-        for command in propagated.iter() {
-            if command.for_replicas {
-                self.replication.propagate(Some(command.db), command.bytes);
-            }
-            if command.in_file {
-                self.files.append(Some(command.db), command.bytes, annotate);
-            }
-        }
-        if wrap {
-            self.replication.propagate(None, b"*1\r\n$4\r\nEXEC\r\n");
-            self.files.append(None, b"*1\r\n$4\r\nEXEC\r\n", None);
-        }
-        self.db.propagated = propagated;
-        self.db.propagated.clear();
-    }
-}
-
-impl Node {
-    /// Tells subscribers what happened to keys.
-    fn publish_notifications(&mut self) {
-        let wanted = self.db.notifications.wanted;
-        if wanted == 0 {
-            return;
-        }
-        for Notification { db, event, key } in self.db.take_notifications() {
-            if wanted & class::KEYSPACE != 0 {
-                let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
-                self.deliver(false, &channel, event.as_bytes());
-            }
-            if wanted & class::KEYEVENT != 0 {
-                self.deliver(false, format!("__keyevent@{db}__:{event}").as_bytes(), &key);
-            }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::io::{DiskOp, WallMs};
+use crate::io::{DiskOp, Plane, WallMs};
 
 /// A node, its effects, and a disk that works when it is told to.
 struct Bench {

@@ -3,22 +3,20 @@
 //! What this node holds is kept, with its id and offset, until a full resync has come whole. So at any moment the
 //! dataset, the id and the offset belong together, whatever happens to the link.
 
+mod stream;
+mod transfer;
+
 use super::address::MasterAddr;
-use super::commands::{Command, CommandBatch, CommandParser, selected_by};
-use super::identity::{History, ReplId};
-use super::log::ReplicationLog;
+use super::identity::ReplId;
 use super::{Action, Actions, Replication, command_bytes};
 use crate::io::{ConnId, LogLevel, Mono};
-use crate::rdb::{RdbDecoder, RdbError, RdbEvent, RdbKey};
-use crate::zoo::Mutation;
+use stream::{Stream, ack_applied};
+use transfer::{Body, Transfer};
 
 /// Time between attempts to reach the master.
 const RETRY_MS: u64 = 1000;
 /// The longest line of a handshake that is believed.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-/// Keys handed over at a time while loading.
-const KEYS_PER_ACTION: usize = 256;
-const MARK_BYTES: usize = 40;
 
 /// The link to the master.
 #[derive(Debug)]
@@ -62,47 +60,6 @@ enum Step {
     /// So many replies to REPLCONF are still to come.
     ReplConf(u8),
     Psync,
-}
-
-/// A full resync that is coming in.
-#[derive(Debug)]
-struct Transfer {
-    /// What the stream after it is; none after SYNC.
-    identity: Option<(ReplId, u64)>,
-    body: Body,
-    decoder: RdbDecoder,
-    received_bytes: u64,
-    /// Number of the database whose keys are coming.
-    db: u32,
-    /// The database that the stream after it has selected, if the master says so.
-    stream_db: u32,
-}
-
-#[derive(Debug)]
-enum Body {
-    /// The `$` line is not here yet.
-    Announcement {
-        line: Vec<u8>,
-    },
-    Length {
-        total: u64,
-        left: u64,
-    },
-    /// `tail`: the last bytes received, at most a mark's worth, held back because they may be it.
-    Marked {
-        mark: [u8; MARK_BYTES],
-        tail: Vec<u8>,
-    },
-}
-
-/// The master's stream.
-#[derive(Debug, Default)]
-struct Stream {
-    parser: CommandParser,
-    /// Commands since MULTI: applied, and counted, at EXEC only.
-    transaction: Option<CommandBatch>,
-    /// The master understands REPLCONF ACK.
-    sends_acks: bool,
 }
 
 /// How the link stands, for the cluster's rules and INFO.
@@ -277,8 +234,7 @@ impl Replication {
         let Some(conn) = link.conn else { return };
         match &link.state {
             State::Streaming(stream) if stream.sends_acks => {
-                let early = if self.settings.zoo.has(Mutation::AcksBeforeItHas) { EARLY_BYTES } else { 0 };
-                actions.push(ack(conn, offset + early));
+                actions.push(ack_applied(conn, offset, self.settings.zoo));
             }
             State::Transfer(transfer) if transfer.received_bytes > 0 => {
                 actions.push(Action::Send { conn, bytes: b"\n".to_vec() });
@@ -464,19 +420,6 @@ impl Replication {
         }
     }
 
-    fn expect_transfer(&mut self, identity: Option<(ReplId, u64)>) {
-        if let Some(link) = &mut self.link {
-            link.state = State::Transfer(Box::new(Transfer {
-                identity,
-                body: Body::Announcement { line: Vec::new() },
-                decoder: RdbDecoder::new(),
-                received_bytes: 0,
-                db: 0,
-                stream_db: 0,
-            }));
-        }
-    }
-
     /// The master goes on from where we stand, perhaps under a new name.
     fn continue_stream(&mut self, new_id: Option<ReplId>, now: Mono, actions: &mut Actions) {
         if let Some(id) = new_id.filter(|&id| id != self.history.id) {
@@ -489,7 +432,7 @@ impl Replication {
             link.can_resume = true;
             link.down_since = None;
             link.last_io = now;
-            link.state = State::Streaming(Box::new(Stream { sends_acks: true, ..Stream::default() }));
+            link.state = State::Streaming(Box::new(Stream::new(true)));
         }
         actions.push(Action::Log(
             LogLevel::Notice,
@@ -504,253 +447,6 @@ impl Replication {
             _ => Ok(()),
         }
     }
-
-    fn transfer_bytes(&mut self, mut bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let State::Transfer(transfer) = &mut link.state else { return Ok(()) };
-        if let Body::Announcement { line } = &mut transfer.body {
-            line.extend_from_slice(bytes);
-            let Some((body, rest)) = announcement(line)? else { return Ok(()) };
-            transfer.body = body;
-            actions.push(Action::LoadBegin);
-            return self.transfer_bytes(&rest, actions);
-        }
-        let mut keys = Keys {
-            databases: self.settings.databases,
-            db: transfer.db,
-            stream_db: transfer.stream_db,
-            ..Keys::default()
-        };
-        let mut feed = |part: &[u8]| {
-            transfer.received_bytes += part.len() as u64;
-            transfer
-                .decoder
-                .feed(part, &mut |event| keys.take(event, actions))
-                .map_err(|error| broken(&error))
-        };
-        let complete = match &mut transfer.body {
-            Body::Announcement { .. } => false,
-            Body::Length { left, .. } => {
-                let (part, rest) =
-                    bytes.split_at(bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
-                feed(part)?;
-                *left -= part.len() as u64;
-                bytes = rest;
-                *left == 0
-            }
-            Body::Marked { mark, tail } => {
-                // The mark is looked for only as the very last bytes received, never inside the data.
-                let keep = MARK_BYTES.saturating_sub(bytes.len()).min(tail.len());
-                feed(&tail[..tail.len() - keep])?;
-                tail.drain(..tail.len() - keep);
-                let (part, last) = bytes.split_at(bytes.len().saturating_sub(MARK_BYTES));
-                feed(part)?;
-                tail.extend_from_slice(last);
-                bytes = &[];
-                tail[..] == mark[..]
-            }
-        };
-        if let Some(why) = keys.refused {
-            return Err(Fault::Retry(why));
-        }
-        keys.hand_over(actions);
-        (transfer.db, transfer.stream_db) = (keys.db, keys.stream_db);
-        if transfer.decoder.is_done() && !transfer.decoder.take_rest().is_empty() {
-            return Err(broken(&RdbError::Trailing));
-        }
-        if complete {
-            if !transfer.decoder.is_done() {
-                return Err(broken(&RdbError::Corrupt("it ends early")));
-            }
-            link.state = State::Committing {
-                identity: transfer.identity,
-                stream_db: transfer.stream_db,
-                rest: bytes.to_vec(),
-            };
-            actions.push(Action::LoadCommit);
-        }
-        Ok(())
-    }
-
-    /// The new keyspace is in place: this node now holds what the master announced. Its own replicas hold another
-    /// history and must ask anew (F-34).
-    pub fn loaded(&mut self, now: Mono, actions: &mut Actions) {
-        let Some(link) = &mut self.link else { return };
-        let Some(conn) = link.conn else { return };
-        let State::Committing { identity, stream_db, rest } = &mut link.state else { return };
-        let (identity, rest) = (*identity, std::mem::take(rest));
-        self.stream_db = *stream_db;
-        let sends_acks = identity.is_some();
-        link.state = State::Streaming(Box::new(Stream { sends_acks, ..Stream::default() }));
-        link.can_resume = sends_acks;
-        link.down_since = None;
-        link.last_io = now;
-        // A SYNC master names no history: ours gets a name that nobody else has.
-        let (id, offset) = identity.unwrap_or_else(|| (self.random.repl_id(), 0));
-        self.history = History { id, earlier: None };
-        self.log = ReplicationLog::new(offset, self.settings.backlog_bytes);
-        self.log_active = true;
-        self.drop_replicas(actions);
-        actions
-            .push(Action::Log(LogLevel::Notice, "MASTER <-> REPLICA sync: Finished with success".to_owned()));
-        if sends_acks {
-            actions.push(ack(conn, offset));
-        }
-        let result = self.stream_bytes(conn, &rest, actions);
-        self.end_on_fault(result, now, actions);
-    }
-
-    /// The new keyspace could not be built: the old one stays, and everything is asked for again later.
-    pub fn load_failed(&mut self, why: &str, now: Mono, actions: &mut Actions) {
-        if let Some(MasterLink { state: State::Transfer(_) | State::Committing { .. }, .. }) = self.link {
-            self.give_up_link(
-                &format!("Failed trying to load the MASTER synchronization DB: {why}"),
-                now,
-                actions,
-            );
-        }
-    }
-
-    /// Holds the master's stream back while clients are paused, or lets it go on.
-    pub fn hold_stream(&mut self, held: bool, now: Mono, actions: &mut Actions) {
-        self.stream_held = held;
-        if !held && let Some(conn) = self.link.as_ref().and_then(MasterLink::conn) {
-            let result = self.stream_bytes(conn, &[], actions);
-            self.end_on_fault(result, now, actions);
-        }
-    }
-
-    /// The offset up to which the master's stream is here, applied or not.
-    pub(super) fn read_offset(&self) -> u64 {
-        let waiting = match self.link.as_ref().map(|link| &link.state) {
-            Some(State::Streaming(stream)) => {
-                let transaction = stream.transaction.as_ref().map_or(0, |batch| batch.raw().len());
-                stream.parser.unfinished_bytes() + transaction
-            }
-            _ => 0,
-        };
-        self.log.end() + waiting as u64
-    }
-
-    fn stream_bytes(&mut self, conn: ConnId, bytes: &[u8], actions: &mut Actions) -> Result<(), Fault> {
-        let Some(MasterLink { state: State::Streaming(stream), .. }) = &mut self.link else { return Ok(()) };
-        stream.parser.feed(bytes);
-        if self.stream_held {
-            return Ok(());
-        }
-        let databases = self.settings.databases;
-        let mut batch = Batch { db: self.stream_db, commands: CommandBatch::default() };
-        let result = loop {
-            let command = match stream.parser.next_command() {
-                Ok(Some(command)) => command,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(Fault::Distrust(format!("Protocol error from master: {error}"))),
-            };
-            if let Some(transaction) = &mut stream.transaction {
-                transaction.push(command);
-                if command.is("EXEC") {
-                    self.log.append(transaction.raw());
-                    for command in transaction.iter() {
-                        self.stream_db = selected_by(command).unwrap_or(self.stream_db);
-                        batch.commands.push(command);
-                    }
-                    stream.transaction = None;
-                } else if command.is("DISCARD") {
-                    self.log.append(transaction.raw());
-                    stream.transaction = None;
-                }
-                continue;
-            }
-            match kind_of(command) {
-                Kind::Multi => {
-                    let mut transaction = CommandBatch::default();
-                    transaction.push(command);
-                    stream.transaction = Some(transaction);
-                    continue;
-                }
-                Kind::GetAck => {
-                    // What it asks for is how far we were before it.
-                    if stream.sends_acks {
-                        batch.hand_over(self.stream_db, actions);
-                        let early =
-                            if self.settings.zoo.has(Mutation::AcksBeforeItHas) { EARLY_BYTES } else { 0 };
-                        actions.push(ack(conn, self.log.end() + early));
-                    }
-                }
-                Kind::Nothing => {}
-                Kind::Select => {
-                    let Some(db) = selected_by(command).filter(|&db| db < databases) else {
-                        let text = format!(
-                            "The master selected a database that is not here: {}",
-                            command.raw.escape_ascii()
-                        );
-                        break Err(Fault::Distrust(text));
-                    };
-                    self.stream_db = db;
-                    batch.commands.push(command);
-                }
-                Kind::Write => batch.commands.push(command),
-            }
-            self.log.append(command.raw);
-        };
-        batch.hand_over(self.stream_db, actions);
-        result
-    }
-}
-
-/// Commands to hand over, and the database that is selected before them.
-struct Batch {
-    db: u32,
-    commands: CommandBatch,
-}
-
-impl Batch {
-    /// Hands over what there is; what comes next begins with `next_db` selected.
-    fn hand_over(&mut self, next_db: u32, actions: &mut Actions) {
-        if !self.commands.is_empty() {
-            let batch = std::mem::take(&mut self.commands);
-            actions.push(Action::Apply { db: self.db, batch });
-        }
-        self.db = next_db;
-    }
-}
-
-/// What a command of the stream is to this room.
-enum Kind {
-    Multi,
-    GetAck,
-    /// PING and the like: counted, and nothing else.
-    Nothing,
-    Select,
-    Write,
-}
-
-fn kind_of(command: Command<'_>) -> Kind {
-    if command.is("MULTI") {
-        return Kind::Multi;
-    }
-    if command.is("PING") {
-        return Kind::Nothing;
-    }
-    let second = command.args().nth(1).unwrap_or_default();
-    if command.is("REPLCONF") {
-        return if second.eq_ignore_ascii_case(b"GETACK") { Kind::GetAck } else { Kind::Nothing };
-    }
-    if command.is("SELECT") {
-        return Kind::Select;
-    }
-    Kind::Write
-}
-
-/// A bug of the zoo acknowledges so many bytes too many.
-const EARLY_BYTES: u64 = 1024;
-
-fn ack(conn: ConnId, offset: u64) -> Action {
-    Action::Send { conn, bytes: command_bytes(&["REPLCONF", "ACK", &offset.to_string()]) }
-}
-
-fn broken(error: &RdbError) -> Fault {
-    Fault::Retry(format!("Failed trying to load the MASTER synchronization DB from socket: {error}"))
 }
 
 /// Errors to PING that mean "identify yourself", not "go away".
@@ -769,87 +465,4 @@ fn take_line(buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>, ()> {
         line.pop();
     }
     Ok(Some(line))
-}
-
-/// Reads the line that announces a transfer; gives its form and what came after it.
-fn announcement(buffer: &mut Vec<u8>) -> Result<Option<(Body, Vec<u8>)>, Fault> {
-    let unclear = |line: &[u8]| {
-        let line = line[..line.len().min(100)].escape_ascii();
-        Fault::Retry(format!("Bad protocol from MASTER, the first byte is not '$' (we received '{line}')"))
-    };
-    loop {
-        let Some(line) = take_line(buffer).map_err(|()| unclear(buffer))? else { return Ok(None) };
-        if line.is_empty() {
-            continue;
-        }
-        if line.starts_with(b"-") {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            return Err(Fault::Retry(format!("MASTER aborted replication with an error: {text}")));
-        }
-        let body = match line.strip_prefix(b"$") {
-            None => return Err(unclear(&line)),
-            Some(form) => {
-                if let Some(mark) = form.strip_prefix(b"EOF:") {
-                    let mark = mark.try_into().map_err(|_| unclear(&line))?;
-                    Body::Marked { mark, tail: Vec::new() }
-                } else {
-                    let total = std::str::from_utf8(form).ok().and_then(|total| total.parse().ok());
-                    let total = total.ok_or_else(|| unclear(&line))?;
-                    Body::Length { total, left: total }
-                }
-            }
-        };
-        return Ok(Some((body, std::mem::take(buffer))));
-    }
-}
-
-/// Gathers decoded keys into actions of a fair size.
-#[derive(Default)]
-struct Keys {
-    /// How many databases there are here.
-    databases: u32,
-    /// The one that they belong to.
-    db: u32,
-    /// The one that the stream after them has selected.
-    stream_db: u32,
-    gathered: Vec<RdbKey>,
-    refused: Option<String>,
-}
-
-impl Keys {
-    fn take(&mut self, event: RdbEvent, actions: &mut Actions) {
-        match event {
-            RdbEvent::Key(key) => {
-                self.gathered.push(key);
-                if self.gathered.len() == KEYS_PER_ACTION {
-                    self.hand_over(actions);
-                }
-            }
-            RdbEvent::SelectDb(db) => {
-                if let Some(db) = u32::try_from(db).ok().filter(|&db| db < self.databases) {
-                    self.hand_over(actions);
-                    self.db = db;
-                } else {
-                    let last = self.databases.saturating_sub(1);
-                    self.refused = Some(format!(
-                        "The master's dataset has keys in database {db}; the last one here is {last}"
-                    ));
-                }
-            }
-            RdbEvent::Aux { name, value } => {
-                if name == b"repl-stream-db" {
-                    let db = std::str::from_utf8(&value).ok().and_then(|db| db.parse().ok());
-                    self.stream_db = db.filter(|&db| db < self.databases).unwrap_or(0);
-                }
-            }
-            RdbEvent::Function(code) => actions.push(Action::LoadLibrary(code)),
-            RdbEvent::ResizeDb { .. } | RdbEvent::End => {}
-        }
-    }
-
-    fn hand_over(&mut self, actions: &mut Actions) {
-        if !self.gathered.is_empty() {
-            actions.push(Action::LoadKeys { db: self.db, keys: std::mem::take(&mut self.gathered) });
-        }
-    }
 }
