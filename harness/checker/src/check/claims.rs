@@ -71,6 +71,34 @@ impl Claims {
         made.map(heard).max()
     }
 
+    /// A slot that came back so soon that no poll of its master fell in between: others told of the claim.
+    fn unseen_handover<'a>(
+        &self,
+        record: &'a Record,
+        timeline: &Timeline,
+        (node, slot): (NodeId, u16),
+        since: Nanos,
+    ) -> Option<Handover<'a>> {
+        let name = record.node_name(node);
+        let made = |view: &View| {
+            let heard = |cause: &Cause| timeline.widen(cause.at, cause.at + HEARD_WITHIN);
+            let mut causes = self.0.iter().filter(|cause| cause.of.may_be(slot));
+            causes.any(|cause| cause.at <= view.time && view.time <= heard(cause))
+        };
+        let others = record.views.iter().filter(|view| view.time >= since && view.node != name);
+        others.filter(|view| made(view)).find_map(|view| {
+            let seen = view.seen.as_ref()?;
+            let row = seen.table.iter().find(|row| slots::contains(&row.slots, slot))?;
+            // The winner's own word does not show that anybody heard it.
+            if row.node == name || row.node == view.node {
+                return None;
+            }
+            let (_, held) = timeline.words(record, node).rfind(|(own, _)| own.time <= view.sent)?;
+            let holds = held.master && slots::contains(&held.slots, slot) && held.epoch < row.epoch;
+            holds.then_some(Handover { held_since: since, held, lost: seen, lost_at: view })
+        })
+    }
+
     /// How the slot of a key was taken from the node that executed a write asked for at `since`, if it was: in words.
     pub fn took(
         &self,
@@ -83,7 +111,8 @@ impl Claims {
         if self.0.is_empty() {
             return None;
         }
-        let handover = handover(record, timeline, node, slot, since)?;
+        let handover = handover(record, timeline, node, slot, since)
+            .or_else(|| self.unseen_handover(record, timeline, (node, slot), since))?;
         let row = handover.lost.table.iter().find(|row| slots::contains(&row.slots, slot))?;
         let winner = record.node_id(&row.node).filter(|&winner| winner != node)?;
         let elected = timeline

@@ -265,7 +265,12 @@ impl<'a> Judge<'a> {
         });
         holding.extend(taken.map(|why| ("W10", why)));
         if holding.is_empty() {
-            let torn = torn::kept_one_of_two(self.record, self.timeline, op, suspect.executed_by);
+            let torn = torn::kept_one_of_two(
+                self.record,
+                self.timeline,
+                &self.migrations,
+                (op, suspect.executed_by),
+            );
             holding.extend(torn.map(|why| ("W11", why)));
         }
         if let Some(number) = erasure.by {

@@ -81,6 +81,22 @@ impl Migrations {
         self.came.get(key).into_iter().flatten().any(|came| came.from == to && came.time >= since)
     }
 
+    /// True if the streams would show that this key came to one of these masters while it told that it had it open, or in the
+    /// second before it was asked, and none does. Of the master that had it first no stream need tell.
+    pub fn came_to_none(&self, key: &str, masters: &BTreeMap<NodeId, Span>, first: Option<NodeId>) -> bool {
+        let followed = |(&node, span): (&NodeId, &Span)| {
+            let whole = |link: &&Link| link.start <= span.from && link.end.is_none_or(|end| end >= span.to);
+            self.links.iter().filter(|link| link.from == node && !link.lost).any(|link| whole(&link))
+        };
+        let came = |came: &Passed| {
+            masters
+                .get(&came.from)
+                .is_some_and(|span| came.time + SECOND >= span.from && came.time <= span.to)
+        };
+        let mut others = masters.iter().filter(|(node, _)| Some(**node) != first).peekable();
+        others.peek().is_some() && others.all(followed) && !self.came.get(key).into_iter().flatten().any(came)
+    }
+
     /// How the key of a write that was executed after `since` was lost on its way, if it was: in words.
     pub fn lost_on_the_way(
         &self,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::migration::Migrations;
 use crate::record::{Action, Nanos, NodeId, Operation, Outcome, Phase, Record, Seen};
 use crate::timeline::{Promotion, SECOND, Span, Timeline, seconds};
 
@@ -17,14 +18,16 @@ struct Tear<'t> {
     closed: Option<Nanos>,
     /// No node knows of it any more.
     forgotten: bool,
+    /// Who had it open or was to get it, until when: then it was closed, or another one took its place.
+    ends: BTreeMap<NodeId, Span>,
 }
 
 /// Why this write, executed by `executed_by`, may be gone though both sides had kept all that they took; in words.
 pub(super) fn kept_one_of_two(
     record: &Record,
     timeline: &Timeline,
-    write: &Operation,
-    executed_by: Nanos,
+    migrations: &Migrations,
+    (write, executed_by): (&Operation, Nanos),
 ) -> Option<String> {
     let tear = Tear::at(record, timeline, record.key(write.key).slot, executed_by)?;
     if executed_by > tear.open.to.saturating_add(SECOND) {
@@ -38,10 +41,16 @@ pub(super) fn kept_one_of_two(
         ),
         None => return None,
     };
+    let key = record.key(write.key).name.as_str();
     let mut of_key =
         record.ops.iter().filter(|op| op.key == write.key && op.is_write() && op.invoked <= until);
     if of_key.clone().all(|op| std::ptr::eq(op, write)) {
         return None; // of one write there are no two copies
+    }
+    let took = of_key.clone().filter(|op| op.outcome == Outcome::Ok).filter_map(|op| op.node);
+    let ends_that_took: BTreeSet<NodeId> = took.filter(|node| tear.ends.contains_key(node)).collect();
+    if ends_that_took.len() < 2 && migrations.came_to_none(key, &tear.ends, write.node) {
+        return None; // nor of a key that never came to the other end
     }
     let op = of_key.find(|op| op.outcome == Outcome::Ok && op.latest_effect() >= tear.failover.earliest)?;
     Some(format!(
@@ -80,7 +89,14 @@ impl<'t> Tear<'t> {
             timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= open.from)
         };
         let forgets = |node: &NodeId| replaced(node) || gave_up(record, timeline, *node, slot);
-        Some(Self { slot, open, failover, closed, forgotten: ends.iter().all(forgets) })
+        let forgotten = ends.iter().all(forgets);
+        let ends = ends.into_iter().map(|node| {
+            let mut ended =
+                timeline.promotions.iter().filter(|it| it.from == Some(node) && it.time >= open.from);
+            let to = ended.next().map_or(open.to, |it| it.earliest.min(open.to));
+            (node, Span { from: open.from, to: to.max(open.from) })
+        });
+        Some(Self { slot, open, failover, closed, forgotten, ends: ends.collect() })
     }
 
     fn sentence(&self, record: &Record) -> String {

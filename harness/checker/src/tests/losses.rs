@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::{Loss, Validity, Verdict};
-use crate::record::{Action, Body, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat};
+use crate::record::{Action, Body, Expect, FailoverMode, Kind, Record, StreamLine, StreamWhat, View};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
 use crate::timeline::SECOND;
@@ -599,6 +599,28 @@ fn w10_a_slot_taken_by_a_node_whose_nodes_conf_was_put_back() {
 }
 
 #[test]
+fn w10_of_a_slot_that_came_back_before_its_master_was_asked_again() {
+    let story = |told: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(3.0);
+        if told {
+            scene.asks("n2", &format!("CLUSTER SETSLOT {} NODE x", slot_of(key.as_bytes())));
+        }
+        scene.at(3.05).claims("n2", &key).at(3.15).claims("n1", &key).at(5.0).add(&key, 2, "n1");
+        let of_n1 = |time: std::ops::Range<u64>| {
+            move |view: &&mut View| view.node == "n1" && time.contains(&(view.sent / 1_000_000))
+        };
+        let before = scene.views.iter_mut().find(of_n1(2900..3000)).and_then(|view| view.seen.clone());
+        for view in scene.views.iter_mut().filter(of_n1(3050..3150)) {
+            view.seen.clone_from(&before);
+        }
+        only_loss(&scene.at(6.0).finish()).1.class
+    };
+    assert_eq!((story(true).as_str(), story(false).as_str()), ("W10", "unexplained"));
+}
+
+#[test]
 fn w10_of_a_master_that_had_taken_the_slot_over_before() {
     let story = |told: bool| {
         let mut scene = Scene::new("set");
@@ -720,6 +742,27 @@ fn w11_of_an_owner_that_gave_its_mark_up_when_the_other_side_was_replaced() {
         let class = if replaced { "W11" } else { "unexplained" };
         assert_eq!(verdict.checks.lost_writes.by_class.get(class), Some(&1), "{}", verdict.reason);
     }
+}
+
+#[test]
+fn a_key_that_its_source_deleted_and_nobody_got_is_not_torn() {
+    let story = |came: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5).kill("n1");
+        scene.at(5.0).promote("n4").at(5.5).add(&key, 3, "n4").at(6.0);
+        closed(&mut scene);
+        let mut record = scene.finish();
+        if !came {
+            for line in &mut record.stream {
+                if let StreamWhat::Keys { came, .. } = &mut line.what {
+                    came.clear();
+                }
+            }
+        }
+        judge(&record).checks.lost_writes.by_class.get("W11").copied()
+    };
+    assert_eq!((story(true), story(false)), (Some(1), None));
 }
 
 #[test]
