@@ -282,25 +282,19 @@ impl<'a> Judge<'a> {
         holding
     }
 
-    /// Who had to keep the write, and from when on: the master that executed it, and whoever took its slot over later.
-    fn masters_since(&self, suspect: &Suspect) -> BTreeMap<NodeId, Nanos> {
+    /// Who had to keep the write, and from when on: the master that executed it, and whoever took its slot over later, in
+    /// the order of time.
+    fn masters_since(&self, suspect: &Suspect) -> Vec<(NodeId, Nanos)> {
         let later = self.timeline.promotions_of_slot(suspect.slot).filter(|it| it.time >= suspect.invoked);
-        let mut masters: BTreeMap<NodeId, Nanos> = BTreeMap::new();
-        for (node, since) in suspect
-            .node
-            .map(|node| (node, suspect.invoked))
-            .into_iter()
-            .chain(later.map(|it| (it.node, it.time)))
-        {
-            masters.entry(node).or_insert(since);
-        }
-        masters
+        let first = suspect.node.map(|node| (node, suspect.invoked));
+        first.into_iter().chain(later.map(|it| (it.node, it.time))).collect()
     }
 
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
     fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
-        let nodes = self.masters_since(suspect).into_keys().chain(by).map(|node| self.record.node_name(node));
+        let masters = self.masters_since(suspect).into_iter().map(|(node, _)| node);
+        let nodes = masters.chain(by).map(|node| self.record.node_name(node));
         let nodes: Vec<&str> = nodes.collect();
         let void = self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end);
         if void { OUTSIDE_MODEL } else { UNEXPLAINED }
@@ -356,7 +350,9 @@ impl<'a> Judge<'a> {
     /// W9: the write's master, or a node that took over later, came back without its data.
     fn emptied(&self, suspect: &Suspect, erasure: &Erasure) -> Holding {
         let mut holding = Holding::new();
-        for node in self.masters_since(suspect).into_keys() {
+        let masters: BTreeSet<NodeId> =
+            self.masters_since(suspect).into_iter().map(|(node, _)| node).collect();
+        for node in masters {
             for restart in self.came_back_as_master(node, suspect) {
                 let why = if restart.wiped {
                     "after the storm had emptied its directory"

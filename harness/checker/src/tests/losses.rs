@@ -622,16 +622,24 @@ fn w10_of_a_slot_that_came_back_before_its_master_was_asked_again() {
 
 #[test]
 fn w10_of_a_master_that_had_taken_the_slot_over_before() {
-    let story = |told: bool| {
+    let story = |came_back: bool, told: bool| {
         let mut scene = Scene::new("set");
         let key = Scene::key(0, 1);
-        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(6.0);
+        scene.at(1.5).add(&key, 1, "n1").at(2.0).kill("n1").at(5.0).promote("n4").at(5.5);
+        if came_back {
+            scene.restart("n1").learns("n1").at(6.0).kill("n4").at(9.0).promote("n1").at(10.0);
+        }
         if told {
             scene.asks("n2", "CLUSTER BUMPEPOCH");
         }
-        only_loss(&scene.at(6.1).claims("n2", &key).at(8.0).add(&key, 2, "n2").at(9.0).finish()).1.class
+        let now = scene.seconds();
+        scene.at(now + 0.1).claims("n2", &key).at(now + 2.0).add(&key, 2, "n2").at(now + 3.0);
+        only_loss(&scene.finish()).1.class
     };
-    assert_eq!((story(true).as_str(), story(false).as_str()), ("W10", "unexplained"));
+    for came_back in [false, true] {
+        let told = [true, false].map(|told| story(came_back, told));
+        assert_eq!(told, ["W10", "unexplained"], "came back: {came_back}");
+    }
 }
 
 #[test]
