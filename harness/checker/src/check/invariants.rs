@@ -142,7 +142,10 @@ impl Watch<'_> {
                         other.epoch,
                         seconds(view.time)
                     );
-                    self.broken(OWNER_EPOCH, text, at, &[node], false);
+                    // What an owner says of itself is believed, also if it forgot the epoch under which it took them.
+                    let voided =
+                        self.timeline.voided.covers(OWNER_EPOCH, &[&row.node, &other.node], view.time);
+                    self.broken(OWNER_EPOCH, text, at, &[node], voided);
                 }
             }
         }

@@ -48,6 +48,28 @@ fn a_node_with_an_older_table_voids_majorities_for_all_and_votes_for_itself() {
 }
 
 #[test]
+fn an_owner_that_forgot_its_epoch_takes_its_slots_back_in_every_table() {
+    for (rolled_back, held_against) in [("n1", false), ("n5", true)] {
+        let mut scene = Scene::new("set");
+        scene
+            .at(1.5)
+            .add(&Scene::key(0, 1), 1, "n1")
+            .at(2.0)
+            .kill("n1")
+            .fault("roll-back-config", Vec::new());
+        voids(&mut scene, rolled_back, &["owner-epoch-never-goes-back"]);
+        scene.at(2.1).restart("n1").at(3.0).end_storm().final_reads();
+        let of_n2 = scene.views.iter_mut().filter(|view| view.node == "n2" && view.sent < 2_000_000_000);
+        for seen in of_n2.filter_map(|view| view.seen.as_mut()) {
+            seen.table[0].epoch = 9; // n1's; later it is 1
+        }
+        let invariants = judge(&scene.record()).checks.invariants;
+        let found = (!invariants.violations.is_empty(), !invariants.outside_model.is_empty());
+        assert_eq!(found, (held_against, !held_against), "{invariants:#?}");
+    }
+}
+
+#[test]
 fn what_nobody_wrote_is_excused_once_stored_bytes_were_changed() {
     for (voided, held_against) in [("values-as-written", false), ("acknowledged-writes", true)] {
         let mut scene = Scene::new("set");
