@@ -48,7 +48,7 @@ pub struct Cut {
 
 impl Cut {
     /// It holds the bus itself, or messages on it.
-    fn is_of_bus(&self) -> bool {
+    pub(super) fn is_of_bus(&self) -> bool {
         matches!(self.plane.as_str(), "bus" | MESSAGES)
     }
 }

@@ -112,13 +112,12 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
             add(if forced { "W7" } else { "W6" }, promotion.earliest, until, why);
         }
         for promotion in promotions.iter().filter(|p| p.from == Some(node)) {
-            let Some(apart) = isolation[usize::from(promotion.node.0)].at(promotion.time) else { continue };
-            let told = told_at(record, promotion).map_or(apart.to, |at| at.min(apart.to));
-            let winner = record.node_name(promotion.node);
+            let Some(silent) = faults.silenced_until(promotion) else { continue };
+            let told = told_at(record, promotion).map_or(silent, |at| at.min(silent));
             let why = format!(
-                "{winner} won at {} and was cut from the majority at {}: until {} nobody had heard of it",
+                "{} won at {}, and what it said on the bus was held or lost: until {} nobody had heard of it",
+                record.node_name(promotion.node),
                 seconds(promotion.time),
-                seconds(apart.from),
                 seconds(told)
             );
             add("W6", promotion.earliest, widened(told, CLAIM_REACHES + delay), why);
@@ -161,6 +160,12 @@ fn healed(faults: &Faults, node: NodeId) -> Vec<Span> {
 }
 
 impl Faults {
+    /// Until when something kept others from hearing, as it won, who made this promotion; `None`: nothing did.
+    fn silenced_until(&self, promotion: &Promotion) -> Option<Nanos> {
+        let of_winner = self.cuts.iter().filter(|cut| cut.from == promotion.node && cut.is_of_bus());
+        of_winner.filter(|cut| cut.span.meets(promotion.time, promotion.time)).map(|cut| cut.span.to).max()
+    }
+
     /// True if something that others said to the node on the bus was kept from it at some moment of the interval.
     fn deafens(&self, node: NodeId, span: Span) -> bool {
         self.cuts.iter().any(|cut| {
