@@ -175,9 +175,32 @@ impl<'a> Evidence<'a> {
         });
         match (own, suspect.node) {
             (Some(own), _) => of_slot[own + 1..].to_vec(),
-            (None, Some(_)) => of_slot,
+            (None, Some(node)) => {
+                let since = self.got_slot(node, suspect);
+                of_slot
+                    .into_iter()
+                    .filter(|&i| since.is_none_or(|since| promotions[i].time >= since))
+                    .collect()
+            }
             (None, None) => of_slot.into_iter().filter(|&i| promotions[i].time >= suspect.invoked).collect(),
         }
+    }
+
+    /// Since when the node said that it had the suspect's slot, if it had not had it before: it was carried there.
+    fn got_slot(&self, node: NodeId, suspect: &Suspect) -> Option<Nanos> {
+        let mut since = None;
+        let mut had = true;
+        for (view, seen) in self.timeline.words(self.record, node) {
+            if view.time > suspect.executed_by {
+                break;
+            }
+            let has = seen.master && crate::slots::contains(&seen.slots, suspect.slot);
+            if has != had {
+                since = has.then_some(view.time);
+            }
+            had = has;
+        }
+        since
     }
 
     /// History and end offset of the write, as its master sent it.

@@ -805,6 +805,24 @@ fn w11_of_a_slot_whose_other_side_never_told_that_it_had_it_open() {
 }
 
 #[test]
+fn w1_at_a_master_that_got_the_slot_from_one_that_was_replaced_before() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).kill("n1").at(4.5).promote("n4").at(6.0).asks("n2", "CLUSTER BUMPEPOCH").claims("n2", &key);
+    scene
+        .at(8.0)
+        .hold("n2", Held::Read)
+        .add(&key, 1, "n2")
+        .at(8.5)
+        .kill("n2")
+        .at(12.0)
+        .promote("n5")
+        .at(14.0);
+    let (verdict, loss) = only_loss(&scene.finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W1", 0), "{}", loss.proof);
+}
+
+#[test]
 fn w11_of_an_importing_side_that_was_told_to_forget_the_source() {
     let story = |told: Action| {
         let mut scene = Scene::new("set");

@@ -256,6 +256,9 @@ impl Cluster {
         let shard = if is_master { Some(idx) } else { self.nodes.get(idx).master };
         let Some(shard) = shard else { return };
         if self.nodes.get(shard).slots == header.slots {
+            if is_master {
+                self.slots.note_all_claimed(&header.slots);
+            }
             return;
         }
         if is_master {

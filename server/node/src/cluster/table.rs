@@ -302,6 +302,13 @@ impl SlotTable {
         self.unclaimed.set_within(held, claimed);
     }
 
+    /// Who holds these slots claims all of them, also what an older word of it had left out.
+    pub fn note_all_claimed(&mut self, held: &SlotBitmap) {
+        if !self.unclaimed.is_empty() {
+            self.unclaimed.remove_all(held);
+        }
+    }
+
     pub const fn assigned(&self) -> u16 {
         self.assigned
     }

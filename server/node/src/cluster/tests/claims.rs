@@ -231,6 +231,25 @@ fn a_forgotten_peer_closes_the_slots_that_were_open_towards_it() {
 }
 
 #[test]
+fn a_slot_that_an_older_word_left_out_is_claimed_again_by_the_next() {
+    // An operator told C that B has slot 100; then C reads B's words from before, and its present ones. (7.0.15 takes the slot
+    // for free from then on: it looks at single slots only if the whole bitmap differs from what it knows.)
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (a, b) = (bench.id(0), bench.id(1));
+    for node in [1, 2, 0] {
+        bench.ok(node, &format!("SETSLOT 100 NODE {b}"));
+    }
+    bench.ping(1, 2, |header| drop(header.slots.remove(100)));
+    assert!(bench.at(2).slots.is_unclaimed(100), "for a moment");
+    bench.ping(1, 2, |_| {});
+    assert!(!bench.at(2).slots.is_unclaimed(100));
+    // Whoever comes back with an old nodes.conf does not get it.
+    bench.ping(0, 2, |header| drop(header.slots.insert(100)));
+    let cluster = bench.at(2);
+    assert_eq!(cluster.slots.owner(100), cluster.nodes.find(&b), "and not {a}");
+}
+
+#[test]
 fn slots_that_are_dropped_are_told_to_shard_subscribers() {
     let mut bench = Bench::cluster(3, 0, NT);
     let left = |b: &Bench, slot| b.told_that_it_left(0, slot);
