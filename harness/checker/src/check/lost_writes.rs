@@ -260,7 +260,8 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
-        let taken = self.masters_since(suspect).into_iter().find_map(|(master, since)| {
+        let carried_to = self.migrations.came_to(key, since);
+        let taken = self.masters_since(suspect).into_iter().chain(carried_to).find_map(|(master, since)| {
             self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (master, since))
         });
         holding.extend(taken.map(|why| ("W10", why)));

@@ -16,6 +16,8 @@ struct Passed {
     replid: String,
     offset: u64,
     time: Nanos,
+    /// The latest that it may have been: later than `time` only if no stream tells.
+    until: Nanos,
 }
 
 /// A stream from a master to a replica, as it began.
@@ -66,6 +68,7 @@ impl Migrations {
                                 replid: link.replid.clone(),
                                 offset: *offset,
                                 time: line.time,
+                                until: line.time,
                             });
                         }
                     }
@@ -97,6 +100,12 @@ impl Migrations {
         others.peek().is_some() && others.all(followed) && !self.came.get(key).into_iter().flatten().any(came)
     }
 
+    /// The masters that the key came to after `since`, and when.
+    pub fn came_to(&self, key: &str, since: Nanos) -> impl Iterator<Item = (NodeId, Nanos)> {
+        let came = self.came.get(key).into_iter().flatten();
+        came.filter(move |came| came.time >= since).map(|came| (came.from, came.time))
+    }
+
     /// How the key of a write that was executed after `since` was lost on its way, if it was: in words.
     pub fn lost_on_the_way(
         &self,
@@ -105,13 +114,15 @@ impl Migrations {
         (key, slot): (&str, u16),
         (source, since): (Option<NodeId>, Nanos),
     ) -> Option<String> {
-        let mut went = self.went.get(key).into_iter().flatten();
-        let tapped = went.find(|went| went.time >= since && source.is_none_or(|it| it == went.from));
-        let lefts = match (tapped, source) {
-            (Some(left), _) => vec![left.clone()],
-            (None, Some(source)) => self.untapped(timeline, source, since),
-            (None, None) => Vec::new(),
-        };
+        let went = || self.went.get(key).into_iter().flatten().filter(|went| went.time >= since);
+        let first = went().find(|went| source.is_none_or(|it| it == went.from));
+        // It may have moved on from there, and got lost then.
+        let later = went().filter(|went| source.is_some_and(|it| it != went.from));
+        let moved_on = later.filter(|went| self.came_to(key, since).any(|(it, _)| it == went.from));
+        let mut lefts: Vec<Passed> = first.into_iter().chain(moved_on).cloned().collect();
+        if let (true, Some(source)) = (lefts.is_empty(), source) {
+            lefts = self.untapped(timeline, source, since);
+        }
         let lost = |left: &Passed, promotion: &Promotion| {
             let target = promotion.from.filter(|&target| target != left.from)?;
             if promotion.time < left.time && has_heard(record, timeline, target, (promotion.time, left.time))
@@ -142,7 +153,7 @@ impl Migrations {
         };
         let left = |work: &Span| {
             let time = work.from.max(since);
-            Passed { from: source, replid: String::new(), offset: 0, time }
+            Passed { from: source, replid: String::new(), offset: 0, time, until: work.to.max(time) }
         };
         works.filter(|work| !is_tapped(work)).map(left).collect()
     }
@@ -178,7 +189,7 @@ impl Migrations {
                 && seen.master
                 && (seen.open_slots.contains(&slot) || slots::contains(&seen.slots, slot));
             let gives = node == Some(left.from)
-                && (view.time + SECOND >= left.time && view.sent <= left.time)
+                && (view.time + SECOND >= left.time && view.sent <= left.until)
                 && seen
                     .migrating_to
                     .iter()
