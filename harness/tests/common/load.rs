@@ -4,8 +4,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, dead_code)] // real sockets, threads and clocks
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ impl Default for LoadOptions {
 pub struct Load {
     stop: Arc<AtomicBool>,
     acked: Arc<AtomicU64>,
+    /// Held for each step of a writer; whoever has it for itself alone knows that nobody writes.
+    at_work: Arc<RwLock<()>>,
     writers: Vec<JoinHandle<Tally>>,
 }
 
@@ -110,6 +112,7 @@ impl Load {
     pub fn start(seeds: &[String], keys: &[String], options: &LoadOptions) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acked = Arc::new(AtomicU64::new(0));
+        let at_work = Arc::new(RwLock::new(()));
         let writer = |number: usize| {
             let accounts: Vec<Account> = keys
                 .iter()
@@ -125,10 +128,11 @@ impl Load {
                 last_ack: None,
                 stop: Arc::clone(&stop),
                 acked: Arc::clone(&acked),
+                at_work: Arc::clone(&at_work),
             };
             std::thread::spawn(move || worker.run())
         };
-        Self { writers: (0..options.writers).map(writer).collect(), stop, acked }
+        Self { writers: (0..options.writers).map(writer).collect(), stop, acked, at_work }
     }
 
     /// How many writes have been acknowledged so far.
@@ -144,6 +148,11 @@ impl Load {
             assert!(start.elapsed() < Duration::from_secs(30), "the writers write nothing any more");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Nobody writes as long as this is held.
+    pub fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.at_work.write().expect("a writer does not panic")
     }
 
     /// Ends the writers; what they saw.
@@ -168,6 +177,7 @@ struct Worker {
     last_ack: Option<Instant>,
     stop: Arc<AtomicBool>,
     acked: Arc<AtomicU64>,
+    at_work: Arc<RwLock<()>>,
 }
 
 impl Worker {
@@ -185,6 +195,8 @@ impl Worker {
                 std::thread::sleep(due - now);
             }
             due = (due + step).max(now.checked_sub(Duration::from_secs(3)).unwrap_or(now));
+            let at_work = Arc::clone(&self.at_work);
+            let _step = at_work.read().expect("nobody panics who holds it");
             let account = turn % self.tally.report.accounts.len();
             self.write(account);
             if turn % self.options.read_every as usize == 0 {
