@@ -8,6 +8,7 @@ mod elements;
 mod expectations;
 mod losses;
 mod members;
+mod moved_slots;
 mod reading;
 mod split_brain;
 mod voids;

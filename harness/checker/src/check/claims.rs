@@ -182,8 +182,7 @@ fn handover<'a>(
     since: Nanos,
 ) -> Option<Handover<'a>> {
     let mut held: Option<(Nanos, &Seen)> = None;
-    for view in timeline.answers[usize::from(node.0)].answered.iter().map(|&i| &record.views[i]) {
-        let Some(seen) = &view.seen else { continue };
+    for (view, seen) in timeline.words(record, node) {
         if seen.master && slots::contains(&seen.slots, slot) {
             held = Some((held.map_or(view.sent, |(since, _)| since), seen));
         } else if let Some((held_since, held)) = held.take()

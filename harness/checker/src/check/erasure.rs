@@ -149,11 +149,11 @@ impl<'a> Evidence<'a> {
     pub fn full_resync_under_way(&self, node: NodeId, from: Nanos, to: Nanos) -> bool {
         let began = self.links.iter().filter(|link| link.full && link.to == node && link.start <= to);
         let Some(start) = began.map(|link| link.start).max() else { return false };
-        let answers = self.timeline.answers[usize::from(node.0)].answered.iter();
-        let over = answers
-            .map(|&view| &self.record.views[view])
-            .filter(|view| view.sent >= start && view.time <= from)
-            .any(|view| view.seen.as_ref().is_some_and(|seen| !seen.master && seen.link_up));
+        let mut since = self
+            .timeline
+            .words(self.record, node)
+            .filter(|(view, _)| view.sent >= start && view.time <= from);
+        let over = since.any(|(_, seen)| !seen.master && seen.link_up);
         start >= from || !over
     }
 

@@ -68,10 +68,9 @@ impl Watch<'_> {
     /// What one node's answers must keep from each to the next.
     fn node(&mut self, node: NodeId) {
         let begin = self.record.phase(Phase::Load).or(self.record.phase(Phase::Storm)).unwrap_or(0);
-        let answered = &self.timeline.answers[usize::from(node.0)].answered;
+        let timeline = self.timeline;
         let mut before: Option<(&View, &Seen)> = None;
-        for view in answered.iter().map(|&i| &self.record.views[i]) {
-            let Some(seen) = &view.seen else { continue };
+        for (view, seen) in timeline.words(self.record, node) {
             if let Some((last, known)) = before {
                 let wiped = self
                     .timeline

@@ -9,7 +9,7 @@ use super::erasure::{Erasure, Evidence, Suspect};
 use super::migration::Migrations;
 use super::torn;
 use crate::record::verdict::{Loss, LostWrites, Validity};
-use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record, View};
+use crate::record::{Expect, FailoverMode, Nanos, NodeId, Operation, Outcome, Record};
 use crate::slots;
 use crate::timeline::{Promotion, Restart, SECOND, Timeline, seconds};
 use crate::voids::{ACKNOWLEDGED_WRITES, OUTSIDE_MODEL};
@@ -455,10 +455,10 @@ impl<'a> Judge<'a> {
         after
             .into_iter()
             .filter(|restart| {
-                let answers = &self.timeline.answers[usize::from(node.0)].answered;
-                let first =
-                    answers.iter().map(|&i| &self.record.views[i]).find(|view| view.sent >= restart.at);
-                let Some(first) = first.filter(|view| is_master_of(view, suspect.slot)) else { return false };
+                let first = self.timeline.words(self.record, node).find(|(view, _)| view.sent >= restart.at);
+                let as_master =
+                    first.filter(|(_, seen)| seen.master && slots::contains(&seen.slots, suspect.slot));
+                let Some((first, _)) = as_master else { return false };
                 let of_slot = || self.timeline.promotions_of_slot(suspect.slot);
                 // It may have ended before anybody saw that it had taken the slot back.
                 let own = of_slot().filter(|p| p.node == node && p.earliest <= restart.down_at);
@@ -519,10 +519,6 @@ fn protected(op: &Operation) -> bool {
     op.is_write()
         && op.outcome == Outcome::Ok
         && op.wait_wanted.is_some_and(|wanted| wanted > 0 && op.wait.is_some_and(|copies| copies >= wanted))
-}
-
-fn is_master_of(view: &View, slot: u16) -> bool {
-    view.seen.as_ref().is_some_and(|seen| seen.master && slots::contains(&seen.slots, slot))
 }
 
 fn acked_by(record: &Record, op: &Operation) -> String {

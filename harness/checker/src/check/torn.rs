@@ -85,15 +85,13 @@ impl<'t> Tear<'t> {
             let of_end = ends.contains(&it.node) || it.from.is_some_and(|from| ends.contains(&from));
             open.from <= it.time && it.earliest <= closed.unwrap_or(record.end) && (of_slot || of_end)
         })?;
-        let replaced = |node: &NodeId| {
-            timeline.promotions.iter().any(|it| it.from == Some(*node) && it.time >= open.from)
+        let replaced_by = |node: NodeId| {
+            timeline.promotions.iter().find(|it| it.from == Some(node) && it.time >= open.from)
         };
-        let forgets = |node: &NodeId| replaced(node) || gave_up(record, timeline, *node, slot);
+        let forgets = |node: &NodeId| replaced_by(*node).is_some() || gave_up(record, timeline, *node, slot);
         let forgotten = ends.iter().all(forgets);
         let ends = ends.into_iter().map(|node| {
-            let mut ended =
-                timeline.promotions.iter().filter(|it| it.from == Some(node) && it.time >= open.from);
-            let to = ended.next().map_or(open.to, |it| it.earliest.min(open.to));
+            let to = replaced_by(node).map_or(open.to, |it| it.earliest.min(open.to));
             (node, Span { from: open.from, to: to.max(open.from) })
         });
         Some(Self { slot, open, failover, closed, forgotten, ends: ends.collect() })

@@ -47,6 +47,11 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Nothing gets through on the bus.
+    pub(super) fn blocks_bus(&self) -> bool {
+        self.plane == "bus" && self.effect == CutEffect::Blocks
+    }
+
     /// It holds the bus itself, or messages on it.
     pub(super) fn is_of_bus(&self) -> bool {
         matches!(self.plane.as_str(), "bus" | MESSAGES)

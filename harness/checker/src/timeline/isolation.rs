@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faults::{CutEffect, Faults};
+use super::faults::Faults;
 use super::roles::{Promotion, Term};
 use super::span::{Span, Spans};
 use crate::record::{Nanos, NodeId, Record};
@@ -53,10 +53,8 @@ type Pairs = BTreeMap<(NodeId, NodeId), Spans>;
 /// Unordered pairs of nodes with the time in which some direction of their bus was blocked.
 fn blocked_pairs(faults: &Faults) -> Pairs {
     let mut spans: BTreeMap<(NodeId, NodeId), Vec<Span>> = BTreeMap::new();
-    for cut in &faults.cuts {
-        if cut.effect == CutEffect::Blocks && cut.plane == "bus" {
-            spans.entry((cut.from.min(cut.to), cut.from.max(cut.to))).or_default().push(cut.span);
-        }
+    for cut in faults.cuts.iter().filter(|cut| cut.blocks_bus()) {
+        spans.entry((cut.from.min(cut.to), cut.from.max(cut.to))).or_default().push(cut.span);
     }
     spans.into_iter().map(|(pair, spans)| (pair, Spans::of(spans))).collect()
 }

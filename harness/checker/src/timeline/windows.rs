@@ -168,12 +168,8 @@ impl Faults {
 
     /// True if something that others said to the node on the bus was kept from it at some moment of the interval.
     fn deafens(&self, node: NodeId, span: Span) -> bool {
-        self.cuts.iter().any(|cut| {
-            cut.to == node
-                && cut.plane == "bus"
-                && cut.effect == CutEffect::Blocks
-                && cut.span.meets(span.from, span.to)
-        })
+        let mut blocks = self.cuts.iter().filter(|cut| cut.to == node && cut.blocks_bus());
+        blocks.any(|cut| cut.span.meets(span.from, span.to))
     }
 }
 

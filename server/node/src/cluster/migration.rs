@@ -52,13 +52,13 @@ impl Cluster {
                 _ => {}
             }
         }
-        for slot in seen.iter() {
-            if add {
+        if add {
+            for slot in seen.iter() {
                 self.slots.importing.remove(&slot);
                 self.slots.bind(&mut self.nodes, slot, MYSELF);
-            } else {
-                self.release_by_hand(slot, turn);
             }
+        } else {
+            self.release_by_hand(&seen, turn);
         }
         self.save.promise();
         self.todo.update_state = true;
@@ -70,18 +70,21 @@ impl Cluster {
         if !turn.facts.no_keys() {
             return Reply::err("DB must be empty to perform CLUSTER FLUSHSLOTS.");
         }
-        for slot in self.nodes.me().slots.clone().iter() {
-            self.release_by_hand(slot, turn);
-        }
+        let mine = self.nodes.me().slots.clone();
+        self.release_by_hand(&mine, turn);
         self.save.promise();
         self.todo.update_state = true;
         Reply::ok()
     }
 
-    fn release_by_hand(&mut self, slot: u16, turn: &mut Turn<'_>) {
-        if self.slots.release(&mut self.nodes, slot) == Some(MYSELF) {
-            turn.slots_left(SlotBitmap::of(slot));
+    fn release_by_hand(&mut self, slots: &SlotBitmap, turn: &mut Turn<'_>) {
+        let mut left = SlotBitmap::new();
+        for slot in slots.iter() {
+            if self.slots.release(&mut self.nodes, slot) == Some(MYSELF) {
+                left.insert(slot);
+            }
         }
+        turn.slots_left(left);
     }
 
     /// SETSLOT slot action [id].
