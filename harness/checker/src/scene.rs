@@ -258,7 +258,7 @@ impl Scene {
         if it.master {
             (it.replid, it.replid2, it.second_offset) = (fresh, NO_REPLID.into(), -1);
         }
-        self.fault("restart", vec![Action::Started { node: node.into(), pid: 1 }])
+        self.fault("restart", vec![Action::Started { node: node.into(), pid: 1, kept: None }])
     }
 
     pub fn wipe(&mut self, node: &str) -> &mut Self {

@@ -4,7 +4,7 @@
 use crate::record::{Nanos, Record};
 
 /// Promises that a fault may void, by the names of the rules that depend on them; and four that are no rule's name.
-pub const GUARANTEES: [&str; 23] = [
+pub const GUARANTEES: [&str; 24] = [
     "one-vote-per-epoch",
     "votes-for-the-entitled",
     "fail-by-a-majority",
@@ -14,6 +14,7 @@ pub const GUARANTEES: [&str; 23] = [
     "owner-epoch-never-goes-back",
     "current-epoch-never-goes-back",
     "epochs-survive-a-restart",
+    "votes-survive-a-restart",
     "promotion-epoch-is-new",
     "no-lasting-equal-epochs",
     "only-a-replica-takes-over",

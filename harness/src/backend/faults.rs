@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rand::Rng;
-use slotstorm_checker::record::{Action, FaultPhase, FaultStep};
+use slotstorm_checker::record::{Action, FaultPhase, FaultStep, KeptVote};
 
 /// Who a node is, and what it knows of the others.
 pub const CONFIG: &str = "nodes.conf";
@@ -81,11 +81,25 @@ pub fn rollback(now: &[u8], old: &[u8]) -> Result<String, String> {
     if old == now {
         return Err("nodes.conf has not changed since the copy was kept".to_owned());
     }
-    let vars = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        text.lines().find(|line| line.starts_with("vars")).unwrap_or("no vars").to_owned()
-    };
     Ok(format!("nodes.conf back from ({}) to ({})", vars(now), vars(old)))
+}
+
+/// What a node that is started on this nodes.conf knows of its last vote: a server takes a file without the line `vars`
+/// (redis#10924), and then it knows of none.
+pub fn kept_vote(config: &[u8]) -> KeptVote {
+    let text = String::from_utf8_lossy(config);
+    let myself =
+        |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|it| it == "myself"));
+    let id = text.lines().find(myself).and_then(|line| line.split(' ').next()).unwrap_or_default();
+    let vars = vars(config);
+    let mut words = vars.split(' ').skip_while(|word| *word != "lastVoteEpoch");
+    KeptVote { id: id.to_owned(), epoch: words.nth(1).and_then(|word| word.parse().ok()).unwrap_or(0) }
+}
+
+/// The line with currentEpoch and lastVoteEpoch.
+fn vars(config: &[u8]) -> String {
+    let text = String::from_utf8_lossy(config);
+    text.lines().find(|line| line.starts_with("vars")).unwrap_or("no vars").to_owned()
 }
 
 /// What the record says of a process that ended unasked.

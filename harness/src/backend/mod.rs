@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use slotstorm_checker::record::{Body, Kind, Nanos, Process, StreamLine, Touched, View};
 use slotstorm_fabric::{Endpoint, LinkChange, Match, MessageRule, Trap};
 
-pub use faults::{ClockShift, Damage, DataFile, Disk};
+pub use faults::{ClockShift, Damage, DataFile, Disk, kept_vote};
 
 /// The world that a run acts on. Cheap to clone: a handle.
 pub trait World: Clone + 'static {
@@ -58,6 +58,8 @@ pub trait World: Clone + 'static {
     fn signal(&self, node: u16, signal: Signal) -> impl Future<Output = Result<(), BackendError>>;
     /// Removes all files of a node that is down but its nodes.conf: it lost its data, and not who it is.
     fn wipe(&self, node: u16) -> Result<(), BackendError>;
+    /// A node's nodes.conf as it is now; `None`: there is no such file.
+    fn config(&self, node: u16) -> Result<Option<Vec<u8>>, BackendError>;
     /// Keeps a copy of a node's nodes.conf as it is now, running or not, for [`Damage::RollBackConfig`].
     fn keep_config(&self, node: u16) -> Result<(), BackendError>;
     /// Damages files of a node that is down. `Ok` says what was done; `Err` of the inner one why nothing could be (no such

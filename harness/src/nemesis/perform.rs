@@ -8,7 +8,7 @@ use slotstorm_fabric::{LinkChange, OnHeal, Policy};
 use super::Deed;
 use crate::admin::resp::{AskError, Reply, connection};
 use crate::admin::{join_all, membership};
-use crate::backend::{BackendError, Damage, ProcessState, SeenBy, Signal, World};
+use crate::backend::{BackendError, Damage, ProcessState, SeenBy, Signal, World, kept_vote};
 use crate::observer::node_name;
 
 /// How long a node may take to answer one command.
@@ -38,12 +38,8 @@ impl<W: World> Performer<W> {
                 all.into_iter().collect::<Result<_, _>>()?
             }
             Deed::Start { node: number } => {
-                let node = node_name(*number);
-                match world.start(*number).await {
-                    Ok(pid) => vec![Action::Started { node, pid }],
-                    Err(BackendError::Server { message, .. }) => {
-                        vec![Action::Exited { node, status: message }]
-                    }
+                match start(world, *number).await {
+                    Ok(action) => vec![action],
                     // It came back by another fault's hand meanwhile.
                     Err(_) if !down(world, *number) => Vec::new(),
                     Err(error) => return Err(error),
@@ -126,13 +122,7 @@ impl<W: World> Performer<W> {
             } else if let Ok(what) = self.world.damage(node, Damage::RollBackConfig)? {
                 actions.push(Action::Damaged { node: node_name(node), what });
             }
-            match self.world.start(node).await {
-                Ok(pid) => actions.push(Action::Started { node: node_name(node), pid }),
-                Err(BackendError::Server { message, .. }) => {
-                    actions.push(Action::Exited { node: node_name(node), status: message });
-                }
-                Err(error) => return Err(error),
-            }
+            actions.push(start(&self.world, node).await?);
         }
         Ok(actions)
     }
@@ -208,6 +198,18 @@ fn refused(node: u16, why: String) -> Action {
 
 fn down<W: World>(world: &W, node: u16) -> bool {
     matches!(world.state(node), ProcessState::Down { .. })
+}
+
+/// Starts a node on what its nodes.conf holds; a server that refuses has ended.
+async fn start<W: World>(world: &W, node: u16) -> Result<Action, BackendError> {
+    let kept = world.config(node)?.map(|config| kept_vote(&config));
+    match world.start(node).await {
+        Ok(pid) => Ok(Action::Started { node: node_name(node), pid, kept }),
+        Err(BackendError::Server { message, .. }) => {
+            Ok(Action::Exited { node: node_name(node), status: message })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn signal_to<W: World>(world: &W, number: u16, signal: Signal) -> Result<Action, BackendError> {

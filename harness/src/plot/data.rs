@@ -557,7 +557,7 @@ mod tests {
                 0,
                 "kill",
                 FaultPhase::End,
-                vec![Action::Started { node: "n1".into(), pid: 7 }],
+                vec![Action::Started { node: "n1".into(), pid: 7, kept: None }],
             ),
         ];
         let spans: Vec<_> = bands(&history, &[], 9.0).iter().map(|b| (b.from_s, b.to_s)).collect();

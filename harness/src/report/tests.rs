@@ -89,7 +89,7 @@ fn history() -> Vec<Event> {
         FaultPhase::Start,
         vec![Action::Killed { node: node(1), signal: "KILL".into() }],
     );
-    fault(16 * S, 0, "kill", FaultPhase::End, vec![Action::Started { node: node(1), pid: 77 }]);
+    fault(16 * S, 0, "kill", FaultPhase::End, vec![Action::Started { node: node(1), pid: 77, kept: None }]);
     fault(25 * S, 1, "pause", FaultPhase::Start, vec![Action::Paused { node: node(2) }]);
     fault(31 * S, 1, "pause", FaultPhase::End, vec![Action::Resumed { node: node(2) }]);
     let links = || (1..=6u16).filter(|i| *i != 3);

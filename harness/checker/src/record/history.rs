@@ -264,6 +264,15 @@ pub enum FaultPhase {
     End,
 }
 
+/// A vote as nodes.conf holds it (`lastVoteEpoch`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVote {
+    /// Whose: the node id of the line `myself`; empty if the file tells none.
+    pub id: String,
+    /// The epoch; 0 if the file tells none, as a server reads it.
+    pub epoch: u64,
+}
+
 /// One primitive thing that was done to the world. The judge reads these, never the fault's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case")]
@@ -272,8 +281,13 @@ pub enum Action {
     Killed { node: String, signal: String },
     /// The process ended by itself (a crash, an assert, a refused start).
     Exited { node: String, status: String },
-    /// The process was started.
-    Started { node: String, pid: u32 },
+    /// The process was started, on a nodes.conf that holds this vote (absent: it had no such file, or the record is older).
+    Started {
+        node: String,
+        pid: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<KeptVote>,
+    },
     /// SIGSTOP took effect.
     Paused { node: String },
     /// SIGCONT was sent.

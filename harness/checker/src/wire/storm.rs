@@ -25,8 +25,11 @@ impl StormFacts {
             Action::Killed { node, .. } | Action::Exited { node, .. } if self.down.insert(node.clone()) => {
                 tell(Fact::Ended { node: node.clone() });
             }
-            Action::Started { node, .. } => {
+            Action::Started { node, kept, .. } => {
                 self.down.remove(node);
+                if let Some(kept) = kept {
+                    tell(Fact::Started { node: node.clone(), kept: kept.clone() });
+                }
             }
             Action::Paused { node } => tell(Fact::Paused { node: node.clone() }),
             Action::Resumed { node } => tell(Fact::Resumed { node: node.clone() }),

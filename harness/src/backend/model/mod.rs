@@ -344,6 +344,10 @@ impl World for ModelWorld {
         Err(BackendError::Harness("the simulated servers have no disk yet".into()))
     }
 
+    fn config(&self, _node: u16) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(None)
+    }
+
     fn keep_config(&self, _node: u16) -> Result<(), BackendError> {
         Ok(()) // there is none, and a rollback says so
     }

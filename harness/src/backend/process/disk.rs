@@ -16,6 +16,14 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use crate::backend::faults::{CONFIG, rollback};
 use crate::backend::{Damage, DataFile, Disk};
 
+/// nodes.conf, if there is one.
+pub fn config(dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(dir.join(CONFIG)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        config => config.map(Some),
+    }
+}
+
 /// Copies nodes.conf to where [`damage`] finds it again.
 pub fn keep_config(dir: &Path, kept: &Path) -> io::Result<()> {
     match fs::copy(dir.join(CONFIG), kept) {

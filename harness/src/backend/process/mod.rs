@@ -533,6 +533,11 @@ impl World for ProcessWorld {
         disk::wipe(&dir).map_err(|error| harness(format!("cannot empty {}: {error}", dir.display())))
     }
 
+    fn config(&self, node: u16) -> Result<Option<Vec<u8>>, BackendError> {
+        let (dir, _) = self.data_of(node)?;
+        disk::config(&dir).map_err(|error| harness(format!("cannot read n{node}'s nodes.conf: {error}")))
+    }
+
     fn keep_config(&self, node: u16) -> Result<(), BackendError> {
         let (dir, kept) = self.data_of(node)?;
         disk::keep_config(&dir, &kept)

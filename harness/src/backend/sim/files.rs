@@ -5,9 +5,12 @@ use crate::backend::faults::{CONFIG, rollback};
 use crate::backend::{Damage, DataFile, World};
 
 impl SimWorld {
+    pub(super) fn config_of(&self, node: u16) -> Option<Vec<u8>> {
+        self.inner.cluster.borrow().read_file(node, CONFIG).map(<[u8]>::to_vec)
+    }
+
     pub(super) fn keep_config_of(&self, node: u16) {
-        let config = self.inner.cluster.borrow().read_file(node, CONFIG).map(<[u8]>::to_vec);
-        if let Some(config) = config {
+        if let Some(config) = self.config_of(node) {
             self.inner.kept_configs.borrow_mut().insert(node, config);
         }
     }

@@ -245,6 +245,10 @@ impl World for SimWorld {
         Ok(())
     }
 
+    fn config(&self, node: u16) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(self.config_of(node))
+    }
+
     fn keep_config(&self, node: u16) -> Result<(), BackendError> {
         self.keep_config_of(node);
         Ok(())

@@ -59,6 +59,7 @@ const EPOCHS: &[&str] = &[
     "owner-epoch-never-goes-back",
     "current-epoch-never-goes-back",
     "epochs-survive-a-restart",
+    "votes-survive-a-restart",
     "promotion-epoch-is-new",
     "no-claims-with-equal-epochs",
     "no-lasting-equal-epochs",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::record::Nanos;
+use crate::record::{KeptVote, Nanos};
 use crate::timeline::SECOND;
 
 /// What happened beside the bus.
@@ -12,6 +12,11 @@ pub enum Fact {
     /// The node's process is gone.
     Ended {
         node: String,
+    },
+    /// It is started again, on a nodes.conf that holds this vote.
+    Started {
+        node: String,
+        kept: KeptVote,
     },
     Paused {
         node: String,
@@ -84,6 +89,7 @@ impl Facts {
             }
             Fact::Cut { from, to } => open(self.cut.entry((from.clone(), to.clone())).or_default(), time),
             Fact::Healed { from, to } => close(self.cut.entry((from.clone(), to.clone())).or_default(), time),
+            Fact::Started { .. } => {}
             Fact::Stalled { since } => self.stalled.push(Past { from: *since, to: time }),
             Fact::Takeover { node } => self.takeovers.entry(node.clone()).or_default().push(time),
             Fact::Bumped { node, epoch } => {

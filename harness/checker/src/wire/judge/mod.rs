@@ -52,11 +52,20 @@ pub enum Rule {
     EqualEpochs,
     /// Epochs that a node told or promised do not go back.
     EpochsBack,
+    /// A vote is in the voter's nodes.conf before it is on the wire: who comes back without it can give it once more.
+    VoteKept,
 }
 
 /// All rules.
-pub const RULES: [Rule; 6] =
-    [Rule::OneVote, Rule::Entitled, Rule::Failure, Rule::Promotion, Rule::EqualEpochs, Rule::EpochsBack];
+pub const RULES: [Rule; 7] = [
+    Rule::OneVote,
+    Rule::Entitled,
+    Rule::Failure,
+    Rule::Promotion,
+    Rule::EqualEpochs,
+    Rule::EpochsBack,
+    Rule::VoteKept,
+];
 
 impl Rule {
     /// Its name in verdicts.
@@ -68,6 +77,7 @@ impl Rule {
             Self::Promotion => "promotion-by-a-majority",
             Self::EqualEpochs => "no-claims-with-equal-epochs",
             Self::EpochsBack => "told-epochs-never-go-back",
+            Self::VoteKept => "votes-survive-a-restart",
         }
     }
 }
@@ -161,6 +171,7 @@ impl WireJudge {
         match fact {
             Fact::Resumed { node } => self.failures.woke(node, time),
             Fact::Stalled { .. } => self.failures.all_woke(time),
+            Fact::Started { node, kept } => self.vote_kept(time, node, kept),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Broken, Heard, Node, Rule, Said, WireJudge};
-use crate::record::Nanos;
+use crate::record::{KeptVote, Nanos};
 use crate::slots;
 use crate::timeline::{SECOND, seconds};
 
@@ -203,6 +203,29 @@ impl WireJudge {
         known.map(|((_, name), said)| {
             (format!("{name} had told it of a claim with epoch {}", said.config), said.line)
         })
+    }
+
+    /// The node is started on a nodes.conf that holds this vote.
+    pub(super) fn vote_kept(&mut self, time: Nanos, node: &str, kept: &KeptVote) {
+        // A file that names nobody is read as one that holds nothing; whoever has another id has made no promise.
+        let Some(voter) = self.members.at(node) else { return };
+        if !kept.id.is_empty() && self.members.node(&kept.id) != voter {
+            return;
+        }
+        let last = self.votes.given.range((voter, 0)..=(voter, u64::MAX)).next_back();
+        let Some((&(_, epoch), (to, line))) = last.map(|(key, vote)| (key, vote.clone())) else { return };
+        self.count(Rule::VoteKept);
+        if kept.epoch >= epoch {
+            return;
+        }
+        let text = format!(
+            "{node} had voted for {to} in epoch {epoch}, and was started at {} on a nodes.conf with lastVoteEpoch {}",
+            seconds(time),
+            kept.epoch
+        );
+        let voided = self.facts.forgot(node).is_some();
+        let nodes = vec![node.to_owned()];
+        self.broken(Rule::VoteKept, Broken { text, from: time, to: time, nodes, lines: vec![line], voided });
     }
 
     fn wrong_vote(&mut self, heard: &Heard<'_>, why: &str, lines: &[u64]) {

@@ -46,7 +46,8 @@ fn real_servers_keep_every_rule() {
     let wire = judged(|_, _| {});
     assert_eq!(broken(&wire), []);
     assert_eq!((wire.votes, wire.elections, wire.promotions, wire.failures), (2, 1, 1, 1));
-    for rule in RULES {
+    // No voter was started again.
+    for rule in RULES.into_iter().filter(|rule| *rule != Rule::VoteKept) {
         let count = &wire.rules[rule.name()];
         assert!(count.judged > 0 && count.unknown == 0, "{}: {count:?}", rule.name());
     }

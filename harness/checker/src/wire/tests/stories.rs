@@ -1,6 +1,7 @@
 //! Stories: each rule on both sides of its boundary.
 
 use super::bench::{Bench, FAIL, NT, PFAIL};
+use crate::record::KeptVote;
 use crate::timeline::SECOND;
 use crate::wire::{Fact, Kind, Rule, WireJudge, WireOptions};
 
@@ -87,6 +88,34 @@ fn a_voter_that_lost_its_memory_to_a_fault_is_outside_the_model() {
 }
 
 // Votes for the entitled.
+
+// A vote is kept before it is given.
+
+/// n2 is started again, on a nodes.conf of this id with this vote; it had voted in epoch 4.
+fn n2_comes_back(id: &str, epoch: u64) -> Bench {
+    let mut bench = failover();
+    let kept = KeptVote { id: id.to_owned(), epoch };
+    bench.fact(&Fact::Ended { node: "n2".into() }).pass(1.0).fact(&Fact::Started { node: "n2".into(), kept });
+    bench
+}
+
+#[test]
+fn a_vote_is_in_nodes_conf_when_its_voter_comes_back() {
+    let id = Bench::new().peers[2].id.clone();
+    let wire = n2_comes_back(&id, 4).fine();
+    assert_eq!(wire.rules[Rule::VoteKept.name()].judged, 1);
+    n2_comes_back(&id, 3).broken(Rule::VoteKept);
+}
+
+#[test]
+fn a_file_that_tells_nothing_holds_no_vote() {
+    n2_comes_back("", 0).broken(Rule::VoteKept);
+}
+
+#[test]
+fn a_node_under_another_id_promised_nothing() {
+    n2_comes_back(&"f".repeat(40), 0).fine();
+}
 
 #[test]
 fn a_replica_has_no_vote() {
