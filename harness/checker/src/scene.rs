@@ -316,6 +316,20 @@ impl Scene {
         self
     }
 
+    /// Cuts both from all others, not from each other.
+    pub fn isolate_together(&mut self, one: &str, other: &str) -> &mut Self {
+        for node in [one, other] {
+            self.isolate(node);
+            if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
+                let inside = |end: &str| [one, other].contains(&end);
+                step.actions.retain(
+                    |action| !matches!(action, Action::Cut { from, to, .. } if inside(from) && inside(to)),
+                );
+            }
+        }
+        self
+    }
+
     pub fn heal(&mut self, node: &str) -> &mut Self {
         self.nodes[index(node)].isolated = false;
         self.held.remove(&index(node));

@@ -407,11 +407,11 @@ impl<'a> Judge<'a> {
         holding
     }
 
-    /// True if the write was executed by a master that had been cut from the majority for longer than it may serve.
+    /// True if the write was executed by a master that had been cut off for longer than it may serve.
     fn outlived_isolation(&self, suspect: &Suspect) -> bool {
         let Some(node) = suspect.node else { return false };
-        let isolation = &self.timeline.isolation[usize::from(node.0)];
-        isolation.at(suspect.invoked).is_some_and(|span| {
+        let cut_off = &self.timeline.cut_off[usize::from(node.0)];
+        cut_off.at(suspect.invoked).is_some_and(|span| {
             suspect.executed_by <= span.to
                 && self
                     .timeline

@@ -158,6 +158,24 @@ fn w3_lasts_longer_for_a_master_that_hears_the_others_on() {
 }
 
 #[test]
+fn who_hears_a_replaced_master_counts_it_and_serves_on() {
+    let loss = |n2_ends: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        // n1 and n2 are two of three masters, as far as they know.
+        scene.at(2.0).isolate_together("n1", "n2").at(5.0).promote("n5");
+        if n2_ends {
+            scene.at(5.5).kill("n2");
+        }
+        // 1.5 NT + 0.2 s after 5.5 s is 8.7 s.
+        scene.at(9.0).add(&key, 1, "n1").at(10.0).promote("n4").at(10.1).fails("n1");
+        only_loss(&scene.at(11.0).heal("n1").heal("n2").learns("n1").at(12.0).finish()).1
+    };
+    let (served, outlived) = (loss(false), loss(true));
+    assert_eq!((served.class.as_str(), outlived.class.as_str()), ("W1", "unexplained"), "{}", served.proof);
+}
+
+#[test]
 fn a_stall_of_the_host_widens_the_bound() {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);

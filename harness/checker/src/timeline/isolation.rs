@@ -2,6 +2,9 @@
 //!
 //! A link between two nodes is of use only if both directions pass: a node that is heard but hears no pong is taken
 //! for failed all the same. A master that is down or paused is out of reach, too; but an isolation always takes a cut.
+//!
+//! Who cannot have heard of a shard's new master counts the old one, as long as that is in reach ([`Count::AnyMaster`]): it
+//! serves on by design, and is cut off for certain only without that one, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +13,21 @@ use super::roles::{Promotion, Term};
 use super::span::{Span, Spans};
 use crate::record::{Nanos, NodeId, Record};
 
+/// Whom a node counts for a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// The master of that moment.
+    LatestMaster,
+    /// Any that it has had so far.
+    AnyMaster,
+}
+
 /// By node: the intervals in which it reached no majority.
 pub(super) fn isolation_of(
     record: &Record,
     faults: &Faults,
-    terms: &[Term],
-    promotions: &[Promotion],
+    (terms, promotions): (&[Term], &[Promotion]),
+    count: Count,
 ) -> Vec<Spans> {
     let blocked = blocked_pairs(faults);
     let mut isolation = vec![Spans::default(); record.nodes.len()];
@@ -32,12 +44,13 @@ pub(super) fn isolation_of(
             let to = moments.get(i + 1).copied().unwrap_or(Nanos::MAX);
             let mut reached = 0;
             let mut cut = false;
-            for leader in shards.leaders(node, from) {
-                let blocks = leader != node
-                    && pair(&blocked, node, leader).is_some_and(|spans| holds_from(spans, from));
-                cut |= blocks;
-                let up = leader == node || !stopped_from(faults, leader, from);
-                reached += usize::from(!blocks && up);
+            for mut leaders in shards.leaders(node, from, count) {
+                reached += usize::from(leaders.any(|leader| {
+                    let blocks = leader != node
+                        && pair(&blocked, node, leader).is_some_and(|spans| holds_from(spans, from));
+                    cut |= blocks;
+                    !blocks && (leader == node || !stopped_from(faults, leader, from))
+                }));
             }
             if cut && reached < majority {
                 isolated.push(Span { from, to });
@@ -131,14 +144,23 @@ impl Shards {
         self.shards.len()
     }
 
-    /// Whom `node` takes for the masters: the leaders of that moment, but itself in a shard that it ever led.
-    fn leaders(&self, node: NodeId, at: Nanos) -> impl Iterator<Item = NodeId> {
+    /// Whom `node` counts, shard by shard; only itself in a shard that it ever led.
+    fn leaders(
+        &self,
+        node: NodeId,
+        at: Nanos,
+        count: Count,
+    ) -> impl Iterator<Item = impl Iterator<Item = NodeId>> {
         self.shards.iter().map(move |(first, later)| {
-            let own = *first == node || later.iter().any(|&(time, leader)| leader == node && time <= at);
-            if own {
-                return node;
+            let later = &later[..later.partition_point(|(time, _)| *time <= at)];
+            let mut all: Vec<NodeId> =
+                std::iter::once(*first).chain(later.iter().map(|&(_, leader)| leader)).collect();
+            if all.contains(&node) {
+                all = vec![node];
+            } else if count == Count::LatestMaster {
+                all.drain(..all.len() - 1);
             }
-            later.iter().take_while(|(time, _)| *time <= at).last().map_or(*first, |&(_, leader)| leader)
+            all.into_iter()
         })
     }
 }

@@ -18,6 +18,7 @@ pub use windows::{Window, Windows};
 use crate::record::{Nanos, NodeId, Record, Seen, View, verdict::Takeover};
 use crate::slots;
 use crate::voids::Voided;
+use isolation::{Count, isolation_of};
 
 /// Derived facts of one record.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Timeline {
     pub stalls: Spans,
     /// By node: when it reached no majority of masters on the bus.
     pub isolation: Vec<Spans>,
+    /// By node: when it reached none either if it knew former masters only. Within `isolation`.
+    pub cut_off: Vec<Spans>,
     /// By node: its polls.
     pub answers: Vec<Answers>,
     /// In the order of time.
@@ -51,11 +54,14 @@ impl Timeline {
             Spans::of(record.stalls.iter().map(|stall| Span { from: stall.from, to: stall.to }).collect());
         let answers = roles::answers_of(record);
         let (terms, promotions) = roles::terms_of(record, &answers);
-        let isolation = isolation::isolation_of(record, &faults, &terms, &promotions);
+        let leaders = (&terms[..], &promotions[..]);
+        let isolation = isolation_of(record, &faults, leaders, Count::LatestMaster);
+        let cut_off = isolation_of(record, &faults, leaders, Count::AnyMaster);
         let windows = windows::windows_of(&windows::Causes {
             record,
             faults: &faults,
             isolation: &isolation,
+            cut_off: &cut_off,
             stalls: &stalls,
             promotions: &promotions,
         });
@@ -67,6 +73,7 @@ impl Timeline {
             faults,
             stalls,
             isolation,
+            cut_off,
             answers,
             terms,
             promotions,

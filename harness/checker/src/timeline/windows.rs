@@ -53,13 +53,14 @@ pub(super) struct Causes<'a> {
     pub record: &'a Record,
     pub faults: &'a Faults,
     pub isolation: &'a [Spans],
+    pub cut_off: &'a [Spans],
     pub stalls: &'a Spans,
     pub promotions: &'a [Promotion],
 }
 
 /// All windows of a run.
 pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
-    let Causes { record, faults, isolation, stalls, promotions } = causes;
+    let Causes { record, faults, isolation, cut_off, stalls, promotions } = causes;
     let node_timeout = record.info.node_timeout_ms * MILLI;
     let mut all: Vec<Vec<Window>> = vec![Vec::new(); record.nodes.len()];
     for (number, windows) in all.iter_mut().enumerate() {
@@ -81,7 +82,10 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
         };
         let still = Spans::of(stalls.iter().copied().chain(silences(record, name)).collect());
         let widened = |from: Nanos, length: Nanos| widen(&still, from, from.saturating_add(length));
-        for span in &isolation[number] {
+        // Who counts a master that was replaced notices only when that one is out of reach, too.
+        let later =
+            cut_off[number].iter().filter(|span| !isolation[number].iter().any(|it| it.from == span.from));
+        for span in isolation[number].iter().chain(later) {
             let why = format!("{name} was cut from the majority at {}", seconds(span.from));
             let notices = if faults.deafens(node, *span) { detection } else { detection + hears_on };
             add("W3", span.from, span.to.min(widened(span.from, notices)), why);
