@@ -73,7 +73,8 @@ pub struct HuntArgs {
     /// cluster-node-timeout in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     node_timeout: u64,
-    /// Start every server with this directive; may be given several times
+    /// Start every server with this directive (`failover-timing` goes to Slotstorm's own node only); may be given several
+    /// times
     #[arg(long, value_name = "DIRECTIVE=VALUE")]
     set: Vec<String>,
     /// Where results land

@@ -56,7 +56,8 @@ pub struct RunArgs {
     /// With --backend sim: run it again in a second process and compare the fingerprints
     #[arg(long)]
     verify_determinism: bool,
-    /// Start every server with this directive; may be given several times
+    /// Start every server with this directive (`failover-timing` goes to Slotstorm's own node only); may be given several
+    /// times
     #[arg(long, value_name = "DIRECTIVE=VALUE")]
     set: Vec<String>,
     /// What the clients do: set, append, register, counter, queue, lock, transfer, txn, wait, replica-reads, expiry,

@@ -267,6 +267,10 @@ const RESERVED: &[&str] = &[
     "supervised",
 ];
 
+/// Directives that only Slotstorm's node knows: another server would not start with them, and a storm that has them may be
+/// replayed on one.
+const OWN: [&str; 1] = ["failover-timing"];
+
 /// What all nodes of a run are started with beside their addresses and folders: the defaults of a storm, then what
 /// the user set.
 pub fn directives(node_timeout_ms: u64, set: &[String]) -> Result<BTreeMap<String, String>, SutError> {
@@ -334,7 +338,8 @@ pub fn arguments(
     flag("dir", &dir.display().to_string());
     flag("logfile", &log.display().to_string());
     flag("daemonize", "no");
-    for (name, value) in directives {
+    let foreign = server.program != Program::Embedded;
+    for (name, value) in directives.iter().filter(|(name, _)| !(foreign && OWN.contains(&name.as_str()))) {
         flag(name, value);
     }
     args
@@ -444,5 +449,18 @@ mod tests {
             (after("--bind"), after("--cluster-announce-ip")),
             ("127.5.0.2".into(), "127.5.1.2".into())
         );
+    }
+
+    #[test]
+    fn another_server_is_not_given_directives_of_our_own_node() {
+        let set = directives(2000, &["failover-timing=redis".to_owned()]).unwrap();
+        let given = |server: &Server| {
+            let plan = AddressPlan { t: 5, port: 6379 };
+            let args = arguments(server, plan, 2, Path::new("/d"), Path::new("/l"), &set, None);
+            args.contains(&"--failover-timing".to_owned())
+        };
+        let ours = Server::find(&Program::Embedded).unwrap();
+        let other = Server { program: Program::Path("/r".into()), ..ours.clone() };
+        assert!(given(&ours) && !given(&other));
     }
 }
