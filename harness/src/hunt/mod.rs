@@ -63,3 +63,46 @@ pub fn judge(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Judged, StartError> 
     let verdict = slotstorm_checker::judge_with(&record, &options);
     Ok(Judged { fingerprint, ..Judged::of(verdict, record) })
 }
+
+#[cfg(test)]
+mod tests {
+    use slotstorm_checker::record::{Sources, read_folder};
+
+    use super::*;
+
+    /// The verdict on the folder that `run --backend sim` leaves, as `check` gives it.
+    fn judged_from_its_folder(plan: &Plan) -> Verdict {
+        let simulated = simulate(SimStorm {
+            plan: Rc::new(plan.clone()),
+            keep: Keep::Folder,
+            listener: Rc::new(Silent),
+            interrupted: Rc::new(|| false),
+        })
+        .unwrap();
+        let files = simulated.tape.files();
+        let file = |name: &str| files.iter().find(|file| file.0 == name).unwrap().1.concat();
+        let (history, views) = (file("history.jsonl"), file("views.jsonl"));
+        let (stream, bus) = (file("stream.jsonl"), file("bus.jsonl"));
+        let record = read_folder(Sources {
+            run: &serde_json::to_string(&simulated.info).unwrap(),
+            history: &history[..],
+            views: &views[..],
+            stream: &stream[..],
+            bus: Some(&bus[..]),
+        });
+        slotstorm_checker::judge(&record.unwrap())
+    }
+
+    #[test]
+    fn a_storm_is_judged_in_memory_as_from_its_folder() {
+        // Among them restarts on an append-only file, which the judge must know of, and failovers with losses.
+        for seed in 0..8 {
+            let plan = Plan::from_file(swarm::storm(seed), seed).unwrap();
+            let in_memory = judge(&plan, &Arc::default()).unwrap();
+            let text = |verdict: &Verdict| serde_json::to_string_pretty(verdict).unwrap();
+            assert!(in_memory.verdict.checks.lost_writes.judged > 0);
+            assert_eq!(text(&in_memory.verdict), text(&judged_from_its_folder(&plan)), "seed {seed}");
+            assert!(!in_memory.record.info.directives.is_empty());
+        }
+    }
+}

@@ -79,6 +79,7 @@ impl<'a> Look<'a> {
             first = view;
         }
         let (since, until) = (first.time, promotion.earliest);
+        let since = self.link_freed(promotion.node, since, promotion.time).unwrap_or(since);
         if self.timeline.faults.stopped_within(promotion.node, since, until) {
             return;
         }
@@ -95,6 +96,14 @@ impl<'a> Look<'a> {
             let nodes = vec![promotion.node];
             self.report.broken.push(Broken { rule: FRESH, text, span: (since, promotion.time), nodes });
         }
+    }
+
+    /// When a cut that held what a master sends to this replica ended last. Had the link ended meanwhile, the replica hears of
+    /// it then, and its data are as old as that (replicationHandleMasterDisconnection sets repl_down_since).
+    fn link_freed(&self, node: NodeId, since: Nanos, until: Nanos) -> Option<Nanos> {
+        let cuts = self.timeline.faults.cuts.iter();
+        let to_it = cuts.filter(|cut| cut.to == node && cut.plane == "replication");
+        to_it.map(|cut| cut.span.to).filter(|&freed| since < freed && freed <= until).max()
     }
 
     /// Told by the histories that masters had before: the promoted one's must have been of a master of its slots. One that no

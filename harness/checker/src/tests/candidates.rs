@@ -14,12 +14,18 @@ fn broken(verdict: &Verdict) -> Vec<&str> {
         .collect()
 }
 
-/// n4 hears nothing from its master after 1.5 s and is elected at `at`, under a limit of 7 s in all.
-fn elected_with_old_data(at: f64) -> Scene {
+/// The validity factor allows 7 s in all.
+fn short_lived_data() -> Scene {
     let mut scene = Scene::new("set");
     for (name, value) in [("cluster-replica-validity-factor", "1"), ("repl-ping-replica-period", "1")] {
         scene.info.directives.insert(name.into(), value.into());
     }
+    scene
+}
+
+/// n4 hears nothing from its master after 1.5 s and is elected at `at`.
+fn elected_with_old_data(at: f64) -> Scene {
+    let mut scene = short_lived_data();
     scene.at(1.5).add(&Scene::key(0, 1), 1, "n1").at(at - 3.0).kill("n1").at(at).promote("n4").at(at + 1.0);
     scene
 }
@@ -44,6 +50,22 @@ fn how_old_data_may_be_is_not_judged_where_any_age_is_allowed_or_somebody_asked_
         scene.at(11.5).promote("n4").at(13.0).finish()
     });
     assert!(broken(&manual).is_empty(), "{}", manual.reason);
+}
+
+#[test]
+fn a_replica_that_hears_late_of_its_links_end_has_data_of_that_moment() {
+    let story = |heals_first: bool| {
+        let mut scene = short_lived_data();
+        scene.at(1.5).add(&Scene::key(0, 1), 1, "n1").isolate("n4").at(11.0).kill("n1");
+        if heals_first {
+            scene.at(13.9).heal("n4").at(14.0).promote("n4");
+        } else {
+            scene.at(14.0).promote("n4").at(14.5).heal("n4");
+        }
+        judge(&scene.at(15.0).finish())
+    };
+    assert!(broken(&story(true)).is_empty());
+    assert_eq!(broken(&story(false)), [FRESH]);
 }
 
 /// n1 is killed and n4 elected in its place; n5 says that it is a replica of n1, too, and stands at `offset`.

@@ -1,5 +1,6 @@
 //! A whole run in virtual time, from the first process to the last read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -86,7 +87,7 @@ pub fn simulate(storm: SimStorm) -> Result<Simulated, StartError> {
     });
     let executor = Executor::new();
     let world = SimWorld::new(executor.clone(), cluster, ADDRESSES, nodes, seed);
-    let all = carry_out(world.clone(), Rc::clone(&plan), keep, listener, interrupted);
+    let all = carry_out(world.clone(), Rc::clone(&plan), directives, keep, listener, interrupted);
     let carried_out = executor.run(all);
     executor.clear();
     let (mut info, not_converged) = match carried_out {
@@ -105,7 +106,6 @@ pub fn simulate(storm: SimStorm) -> Result<Simulated, StartError> {
     tape.end();
     let (events, fingerprint) = cluster.fingerprint();
     info.fingerprint = Some(fingerprint.to_string());
-    info.directives = directives;
     let (not_converged, broken) = match not_converged {
         Ok(not_converged) => (not_converged, None),
         Err(error) => (None, Some(error.to_string())),
@@ -126,6 +126,7 @@ type Ended = (RunInfo, Result<Option<String>, BackendError>);
 async fn carry_out(
     world: SimWorld,
     plan: Rc<Plan>,
+    directives: BTreeMap<String, String>,
     keep: Keep,
     listener: Rc<dyn Listener>,
     interrupted: Rc<dyn Fn() -> bool>,
@@ -146,7 +147,8 @@ async fn carry_out(
     let version = format!("slotstorm {}", env!("CARGO_PKG_VERSION"));
     let nodes =
         roster::node_infos(&world, plan.masters, &created, |_| ("embedded".to_owned(), version.clone()));
-    let info = RunInfo { backend: "sim".to_owned(), ..plan.run_info(nodes) };
+    // The judge asks what the servers were started with, also where it judges from memory.
+    let info = RunInfo { backend: "sim".to_owned(), directives, ..plan.run_info(nodes) };
     *world.inner.tape.borrow_mut() = Some(Tape::new(keep, &info));
     let drained = world.clone();
     world.spawn(async move {
