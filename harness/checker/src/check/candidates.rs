@@ -98,8 +98,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// When a cut that held what a master sends to this replica ended last. Had the link ended meanwhile, the replica hears of
-    /// it then, and its data are as old as that (replicationHandleMasterDisconnection sets repl_down_since).
+    /// When a cut that held what a master sends to this replica ended last. What was held arrives then, its end with it: the
+    /// data are as old as that, and no poll may have seen it before the election (redis-server shows it, too).
     fn link_freed(&self, node: NodeId, since: Nanos, until: Nanos) -> Option<Nanos> {
         let cuts = self.timeline.faults.cuts.iter();
         let to_it = cuts.filter(|cut| cut.to == node && cut.plane == "replication");
