@@ -69,8 +69,9 @@ impl<'a> Look<'a> {
     }
 
     fn fresh(&mut self, promotion: &Promotion, limit: Nanos) {
-        let mut views = self.views_before(promotion.node, promotion.earliest);
-        let Some((mut first, last)) = views.next().filter(|(_, seen)| !seen.master) else { return };
+        // Its last word as a replica may have come after the moment from which on it may have been promoted.
+        let mut views = self.views_before(promotion.node, promotion.time).skip_while(|(_, seen)| seen.master);
+        let Some((mut first, last)) = views.next() else { return };
         for (view, seen) in views {
             let same = (seen.offset, seen.link_up, &seen.run_id) == (last.offset, last.link_up, &last.run_id);
             if !same || seen.master {
