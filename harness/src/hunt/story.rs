@@ -116,8 +116,9 @@ fn findings(verdict: &Verdict, lines: &mut Vec<Line>) {
         ("elements", &checks.elements.findings),
         ("convergence", &checks.convergence.findings),
     ] {
+        // Told where it is complete: behind what led to it.
         let told = findings.iter().filter(|finding| !finding.excused).take(TOLD);
-        told.for_each(|one| found(one.from, format!("{check}: {}: {}", one.what, one.text)));
+        told.for_each(|one| found(one.to, format!("{check}: {}: {}", one.what, one.text)));
     }
     for anomaly in checks.consistency.findings.iter().filter(|anomaly| !anomaly.excused).take(TOLD) {
         let Anomaly { what, text, object, key, .. } = anomaly;
