@@ -232,7 +232,7 @@ impl<'a> Judge<'a> {
         let mut erasure = self.evidence.erasure(&suspect);
         erasure.by = erasure.by.or(erasure.undecided);
         let windows = self.holding(&suspect, op, &erasure);
-        let voided = || self.beyond(&suspect, &erasure) == OUTSIDE_MODEL;
+        let voided = || self.beyond(&suspect, op, &erasure) == OUTSIDE_MODEL;
         windows.into_iter().next().or_else(|| {
             voided()
                 .then(|| (OUTSIDE_MODEL, "a fault voids the promise to keep acknowledged writes".to_owned()))
@@ -292,10 +292,12 @@ impl<'a> Judge<'a> {
     }
 
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
-    fn beyond(&self, suspect: &Suspect, erasure: &Erasure) -> &'static str {
+    fn beyond(&self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
         let masters = self.masters_since(suspect).into_iter().map(|(node, _)| node);
-        let nodes = masters.chain(by).map(|node| self.record.node_name(node));
+        let key = self.record.key(op.key).name.as_str();
+        let carried_to = self.migrations.came_to(key, suspect.invoked).map(|(node, _)| node);
+        let nodes = masters.chain(carried_to).chain(by).map(|node| self.record.node_name(node));
         let nodes: Vec<&str> = nodes.collect();
         let void = self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end);
         if void { OUTSIDE_MODEL } else { UNEXPLAINED }
@@ -308,7 +310,7 @@ impl<'a> Judge<'a> {
         let suspect = Suspect { element: op.value, slot, node: op.node, invoked: op.invoked, executed_by };
         let erasure = self.evidence.erasure(&suspect);
         let holding = self.holding(&suspect, op, &erasure);
-        let class = holding.first().map_or_else(|| self.beyond(&suspect, &erasure), |(name, _)| name);
+        let class = holding.first().map_or_else(|| self.beyond(&suspect, op, &erasure), |(name, _)| name);
         let mut witness = op.witness();
         if op.outcome != Outcome::Ok {
             witness.extend(

@@ -9,7 +9,8 @@ use super::replication_glue::{LOADED_AT_ONCE, TOO_MANY_DATABASES, keep_key, keep
 use super::saving::Saves;
 use super::tickets::Purpose;
 use crate::aof::{
-    AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof, RewriteMode,
+    AofEvent, AofItem, AofLoader, AofNames, AofWriter, DiskQueue, FsyncPolicy, LoadWhat, LoadedAof,
+    RewriteMode,
 };
 use crate::cluster::{Cluster, nodes_conf};
 use crate::command::{Db, ExpiryMode, Fault, Run, Verb, lookup, text};
@@ -690,6 +691,9 @@ impl Node {
         let Some(aof) = &mut self.files.aof else { return };
         let mut queue = DiskQueue::new(&mut self.effects, &mut self.tickets.last);
         let event = aof.disk_done(ticket, result, self.now.mono, &mut queue);
+        if matches!(event, Some(AofEvent::Fatal(_))) {
+            self.tickets.lose(ticket);
+        }
         self.aof_event(event);
     }
 

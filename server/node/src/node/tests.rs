@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::io::{DiskOp, Plane, WallMs};
+use crate::io::{DiskError, DiskOp, Plane, WallMs};
 
 /// A node, its effects, and a disk that works when it is told to.
 struct Bench {
@@ -175,6 +175,20 @@ fn no_reply_leaves_before_an_always_synced_write_is_on_disk() {
     assert_eq!(bench.sendable(writer), "+OK|");
     assert_eq!(bench.sendable(reader), "$1|v|");
     assert_eq!(bench.ask(reader, "GET k"), "$1|v|", "reads wait for nothing when nothing is on its way");
+}
+
+#[test]
+fn a_write_whose_always_synced_append_failed_is_never_answered() {
+    let mut bench =
+        Bench::new(&[("cluster-enabled", "no"), ("appendonly", "yes"), ("appendfsync", "always")]);
+    let writer = bench.connect();
+    bench.send(writer, "SET k v\r\n");
+    let (ticket, _) = bench.disk.remove(0);
+    let full = Err(DiskError { message: "No space left on device".to_owned(), no_space: true });
+    bench.node.input(bench.now, Input::DiskDone { ticket, result: full }, &mut bench.effects);
+    let ends = bench.effects.list.iter().any(|effect| matches!(effect, Effect::Exit { code: 1 }));
+    assert!(ends, "redis-server ends, too");
+    assert_eq!(bench.sendable(writer), "");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Tickets {
     open: BTreeMap<Ticket, Purpose>,
     /// The first nodes.conf that failed and was not made good.
     stuck: Option<Ticket>,
+    /// An append that failed where none may: the node ends, and what waits for it is never said.
+    lost: Option<Ticket>,
     /// The latest nodes.conf that was asked for.
     config: Ticket,
     /// The latest append that replies must wait for.
@@ -46,7 +48,13 @@ impl Tickets {
 
     /// Everything up to this one is done.
     pub fn durable(&self) -> Ticket {
-        self.stuck.map_or(self.done, |stuck| Ticket(stuck.0 - 1).min(self.done))
+        let before_failed = [self.stuck, self.lost].into_iter().flatten().map(|failed| Ticket(failed.0 - 1));
+        before_failed.fold(self.done, Ticket::min)
+    }
+
+    /// This append failed, and will not be tried again.
+    pub fn lose(&mut self, append: Ticket) {
+        self.lost.get_or_insert(append);
     }
 
     /// The latest nodes.conf that was asked for.
