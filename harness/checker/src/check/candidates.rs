@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::{Broken, Report};
-use crate::record::{Action, BusWhat, MESSAGES, Nanos, NodeId, Record, Seen, View};
+use crate::record::{Action, BusWhat, MESSAGES, Nanos, NodeId, Record, Seen, StreamLine, StreamWhat, View};
 use crate::slots;
 use crate::timeline::{MILLI, Promotion, SECOND, Span, Spans, Timeline, seconds};
 
@@ -80,7 +80,8 @@ impl<'a> Look<'a> {
             first = view;
         }
         let (since, until) = (first.time, promotion.earliest);
-        let since = self.link_freed(promotion.node, since, promotion.time).unwrap_or(since);
+        let unseen = [self.link_freed(promotion.node), self.synced(promotion.node)].into_iter().flatten();
+        let since = unseen.filter(|&at| since < at && at <= promotion.time).max().unwrap_or(since);
         if self.timeline.faults.stopped_within(promotion.node, since, until) {
             return;
         }
@@ -99,12 +100,21 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// When a cut that held what a master sends to this replica ended last. What was held arrives then, its end with it: the
-    /// data are as old as that, and no poll may have seen it before the election (redis-server shows it, too).
-    fn link_freed(&self, node: NodeId, since: Nanos, until: Nanos) -> Option<Nanos> {
+    /// When cuts that held what a master sends to this replica ended. What was held arrives then, its end with it: the data are
+    /// as old as that, and no poll may have seen it before the election (redis-server shows it, too).
+    fn link_freed(&self, node: NodeId) -> Vec<Nanos> {
         let cuts = self.timeline.faults.cuts.iter();
         let to_it = cuts.filter(|cut| cut.to == node && cut.plane == "replication");
-        to_it.map(|cut| cut.span.to).filter(|&freed| since < freed && freed <= until).max()
+        to_it.map(|cut| cut.span.to).collect()
+    }
+
+    /// When this replica began to follow a master anew, which no poll may have seen either.
+    fn synced(&self, node: NodeId) -> Vec<Nanos> {
+        let name = self.record.node_name(node);
+        let begins =
+            |line: &&StreamLine| matches!(line.what, StreamWhat::Full { .. } | StreamWhat::Continue { .. });
+        let to_it = self.record.stream.iter().filter(|line| line.to == name);
+        to_it.filter(begins).map(|line| line.time).collect()
     }
 
     /// Told by the histories that masters had before: the promoted one's must have been of a master of its slots. One that no
