@@ -309,23 +309,22 @@ impl Scene {
 
     /// Cuts what it says on bus and replication to all other nodes; it hears them on.
     pub fn mute(&mut self, node: &str) -> &mut Self {
-        self.isolate(node);
-        if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
-            step.actions.retain(|action| matches!(action, Action::Cut { from, .. } if from == node));
-        }
-        self
+        self.isolate(node).cuts_only(|from, _| from == node)
     }
 
     /// Cuts both from all others, not from each other.
     pub fn isolate_together(&mut self, one: &str, other: &str) -> &mut Self {
+        let inside = |end: &str| [one, other].contains(&end);
         for node in [one, other] {
-            self.isolate(node);
-            if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
-                let inside = |end: &str| [one, other].contains(&end);
-                step.actions.retain(
-                    |action| !matches!(action, Action::Cut { from, to, .. } if inside(from) && inside(to)),
-                );
-            }
+            self.isolate(node).cuts_only(|from, to| !(inside(from) && inside(to)));
+        }
+        self
+    }
+
+    /// Of the links that the last fault cut only these, from and to.
+    fn cuts_only(&mut self, stays: impl Fn(&str, &str) -> bool) -> &mut Self {
+        if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
+            step.actions.retain(|action| matches!(action, Action::Cut { from, to, .. } if stays(from, to)));
         }
         self
     }

@@ -80,7 +80,7 @@ impl<'a> Look<'a> {
             first = view;
         }
         let (since, until) = (first.time, promotion.earliest);
-        let unseen = [self.link_freed(promotion.node), self.synced(promotion.node)].into_iter().flatten();
+        let unseen = self.link_freed(promotion.node).chain(self.synced(promotion.node));
         let since = unseen.filter(|&at| since < at && at <= promotion.time).max().unwrap_or(since);
         if self.timeline.faults.stopped_within(promotion.node, since, until) {
             return;
@@ -102,19 +102,18 @@ impl<'a> Look<'a> {
 
     /// When cuts that held what a master sends to this replica ended. What was held arrives then, its end with it: the data are
     /// as old as that, and no poll may have seen it before the election (redis-server shows it, too).
-    fn link_freed(&self, node: NodeId) -> Vec<Nanos> {
+    fn link_freed(&self, node: NodeId) -> impl Iterator<Item = Nanos> {
         let cuts = self.timeline.faults.cuts.iter();
-        let to_it = cuts.filter(|cut| cut.to == node && cut.plane == "replication");
-        to_it.map(|cut| cut.span.to).collect()
+        let to_it = cuts.filter(move |cut| cut.to == node && cut.plane == "replication");
+        to_it.map(|cut| cut.span.to)
     }
 
     /// When this replica began to follow a master anew, which no poll may have seen either.
-    fn synced(&self, node: NodeId) -> Vec<Nanos> {
+    fn synced(&self, node: NodeId) -> impl Iterator<Item = Nanos> {
         let name = self.record.node_name(node);
         let begins =
             |line: &&StreamLine| matches!(line.what, StreamWhat::Full { .. } | StreamWhat::Continue { .. });
-        let to_it = self.record.stream.iter().filter(|line| line.to == name);
-        to_it.filter(begins).map(|line| line.time).collect()
+        self.record.stream.iter().filter(begins).filter(move |line| line.to == name).map(|line| line.time)
     }
 
     /// Told by the histories that masters had before: the promoted one's must have been of a master of its slots. One that no

@@ -260,8 +260,7 @@ impl<'a> Judge<'a> {
         let (slot, node) = (suspect.slot, suspect.node);
         let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
         holding.extend(moved.map(|why| ("W12", why)));
-        let carried_to = self.migrations.came_to(key, since);
-        let taken = self.masters_since(suspect).into_iter().chain(carried_to).find_map(|(master, since)| {
+        let taken = self.keepers_since(suspect, key).find_map(|(master, since)| {
             self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (master, since))
         });
         holding.extend(taken.map(|why| ("W10", why)));
@@ -291,13 +290,16 @@ impl<'a> Judge<'a> {
         first.into_iter().chain(later.map(|it| (it.node, it.time))).collect()
     }
 
+    /// As [`Self::masters_since`], and whom the write's key was carried to, and when.
+    fn keepers_since(&self, suspect: &Suspect, key: &str) -> impl Iterator<Item = (NodeId, Nanos)> {
+        self.masters_since(suspect).into_iter().chain(self.migrations.came_to(key, suspect.invoked))
+    }
+
     /// No window holds: was the promise to keep it void at a node that had it or erased it?
     fn beyond(&self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> &'static str {
         let by = erasure.by.map(|number| self.timeline.promotions[number].node);
-        let masters = self.masters_since(suspect).into_iter().map(|(node, _)| node);
-        let key = self.record.key(op.key).name.as_str();
-        let carried_to = self.migrations.came_to(key, suspect.invoked).map(|(node, _)| node);
-        let nodes = masters.chain(carried_to).chain(by).map(|node| self.record.node_name(node));
+        let keepers = self.keepers_since(suspect, &self.record.key(op.key).name).map(|(node, _)| node);
+        let nodes = keepers.chain(by).map(|node| self.record.node_name(node));
         let nodes: Vec<&str> = nodes.collect();
         let void = self.timeline.voided.covers(ACKNOWLEDGED_WRITES, &nodes, self.record.end);
         if void { OUTSIDE_MODEL } else { UNEXPLAINED }

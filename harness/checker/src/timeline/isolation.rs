@@ -22,43 +22,57 @@ pub(super) enum Count {
     AnyMaster,
 }
 
-/// By node: the intervals in which it reached no majority.
-pub(super) fn isolation_of(
-    record: &Record,
-    faults: &Faults,
-    (terms, promotions): (&[Term], &[Promotion]),
-    count: Count,
-) -> Vec<Spans> {
-    let blocked = blocked_pairs(faults);
-    let mut isolation = vec![Spans::default(); record.nodes.len()];
-    if blocked.is_empty() {
-        return isolation;
+/// What decides who reaches whom, put together once for both counts.
+pub(super) struct Reach<'a> {
+    faults: &'a Faults,
+    nodes: usize,
+    blocked: Pairs,
+    shards: Shards,
+    /// All moments at which an answer may change.
+    moments: Vec<Nanos>,
+}
+
+impl<'a> Reach<'a> {
+    pub fn of(record: &Record, faults: &'a Faults, terms: &[Term], promotions: &[Promotion]) -> Self {
+        let blocked = blocked_pairs(faults);
+        Self {
+            faults,
+            nodes: record.nodes.len(),
+            shards: Shards::of(record, terms, promotions),
+            moments: changes(faults, promotions, &blocked),
+            blocked,
+        }
     }
-    let shards = Shards::of(record, terms, promotions);
-    let majority = shards.count() / 2 + 1;
-    let moments = changes(faults, promotions, &blocked);
-    for (number, spans) in isolation.iter_mut().enumerate() {
-        let node = NodeId(number as u16);
+
+    /// By node: the intervals in which it reached no majority.
+    pub fn isolation(&self, count: Count) -> Vec<Spans> {
+        if self.blocked.is_empty() {
+            return vec![Spans::default(); self.nodes];
+        }
+        (0..self.nodes).map(|number| self.isolation_of(NodeId(number as u16), count)).collect()
+    }
+
+    fn isolation_of(&self, node: NodeId, count: Count) -> Spans {
+        let majority = self.shards.count() / 2 + 1;
         let mut isolated = Vec::new();
-        for (i, &from) in moments.iter().enumerate() {
-            let to = moments.get(i + 1).copied().unwrap_or(Nanos::MAX);
+        for (i, &from) in self.moments.iter().enumerate() {
+            let to = self.moments.get(i + 1).copied().unwrap_or(Nanos::MAX);
             let mut reached = 0;
             let mut cut = false;
-            for mut leaders in shards.leaders(node, from, count) {
+            for mut leaders in self.shards.leaders(node, from, count) {
                 reached += usize::from(leaders.any(|leader| {
                     let blocks = leader != node
-                        && pair(&blocked, node, leader).is_some_and(|spans| holds_from(spans, from));
+                        && pair(&self.blocked, node, leader).is_some_and(|spans| holds_from(spans, from));
                     cut |= blocks;
-                    !blocks && (leader == node || !stopped_from(faults, leader, from))
+                    !blocks && (leader == node || !stopped_from(self.faults, leader, from))
                 }));
             }
             if cut && reached < majority {
                 isolated.push(Span { from, to });
             }
         }
-        *spans = Spans::of(isolated);
+        Spans::of(isolated)
     }
-    isolation
 }
 
 type Pairs = BTreeMap<(NodeId, NodeId), Spans>;
@@ -153,14 +167,14 @@ impl Shards {
     ) -> impl Iterator<Item = impl Iterator<Item = NodeId>> {
         self.shards.iter().map(move |(first, later)| {
             let later = &later[..later.partition_point(|(time, _)| *time <= at)];
-            let mut all: Vec<NodeId> =
-                std::iter::once(*first).chain(later.iter().map(|&(_, leader)| leader)).collect();
-            if all.contains(&node) {
-                all = vec![node];
-            } else if count == Count::LatestMaster {
-                all.drain(..all.len() - 1);
-            }
-            all.into_iter()
+            let all = std::iter::once(*first).chain(later.iter().map(|&(_, leader)| leader));
+            let own = all.clone().any(|leader| leader == node).then_some(node);
+            let passed_over = match count {
+                Count::LatestMaster => later.len(),
+                Count::AnyMaster => 0,
+            };
+            let others = own.is_none().then(|| all.skip(passed_over));
+            own.into_iter().chain(others.into_iter().flatten())
         })
     }
 }

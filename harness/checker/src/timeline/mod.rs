@@ -18,7 +18,7 @@ pub use windows::{Window, Windows};
 use crate::record::{Nanos, NodeId, Record, Seen, View, verdict::Takeover};
 use crate::slots;
 use crate::voids::Voided;
-use isolation::{Count, isolation_of};
+use isolation::{Count, Reach};
 
 /// Derived facts of one record.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Timeline {
     pub stalls: Spans,
     /// By node: when it reached no majority of masters on the bus.
     pub isolation: Vec<Spans>,
-    /// By node: when it reached none either if it knew former masters only. Within `isolation`.
+    /// By node: when it reached none either if former masters count, too.
     pub cut_off: Vec<Spans>,
     /// By node: its polls.
     pub answers: Vec<Answers>,
@@ -54,9 +54,8 @@ impl Timeline {
             Spans::of(record.stalls.iter().map(|stall| Span { from: stall.from, to: stall.to }).collect());
         let answers = roles::answers_of(record);
         let (terms, promotions) = roles::terms_of(record, &answers);
-        let leaders = (&terms[..], &promotions[..]);
-        let isolation = isolation_of(record, &faults, leaders, Count::LatestMaster);
-        let cut_off = isolation_of(record, &faults, leaders, Count::AnyMaster);
+        let reach = Reach::of(record, &faults, &terms, &promotions);
+        let (isolation, cut_off) = (reach.isolation(Count::LatestMaster), reach.isolation(Count::AnyMaster));
         let windows = windows::windows_of(&windows::Causes {
             record,
             faults: &faults,

@@ -17,8 +17,8 @@ impl SimWorld {
 
     /// All files but nodes.conf go: the node lost its data, and not who it is.
     pub(super) fn wipe_data(&self, node: u16) {
+        let config = self.config_of(node);
         let mut cluster = self.inner.cluster.borrow_mut();
-        let config = cluster.read_file(node, CONFIG).map(<[u8]>::to_vec);
         cluster.wipe(node);
         if let Some(config) = config {
             cluster.put_file(node, CONFIG, config);
