@@ -2,8 +2,10 @@
 //! operator said whose it is (SETSLOT, ADDSLOTS) or gave out an epoch (BUMPEPOCH), `fix` closed it at any price, or a node
 //! came back with an old nodes.conf. Who loses a slot so deletes its keys, and who wins it never had them.
 
+use std::collections::BTreeMap;
+
 use super::migration::Migrations;
-use crate::record::{Action, Nanos, NodeId, Record, Seen, View};
+use crate::record::{Action, BusWhat, Nanos, NodeId, Record, Seen, View};
 use crate::slots;
 use crate::timeline::{MILLI, SECOND, Timeline, seconds};
 
@@ -35,6 +37,25 @@ impl Claimed {
     }
 }
 
+/// When one node said to another that it claims some of these slots, if that or its epoch was new on the connection. `None`:
+/// the bus was not watched.
+fn words(record: &Record, (from, to): (NodeId, NodeId), slots: &[(u16, u16)]) -> Option<Vec<Nanos>> {
+    let (from, to) = (record.node_name(from), record.node_name(to));
+    let mut claimed: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut words = Vec::new();
+    for line in record.bus.as_ref()?.iter().filter(|line| line.from == from && line.to == to) {
+        let BusWhat::Frame(frame) = &line.what else { continue };
+        let claims = claimed.entry(line.conn).or_default();
+        if let Some(said) = &frame.slots {
+            *claims = !slots::overlap(said, slots).is_empty();
+        }
+        if *claims && (frame.slots.is_some() || frame.config.is_some()) {
+            words.push(line.time);
+        }
+    }
+    Some(words)
+}
+
 /// All that can have made claims.
 #[derive(Debug)]
 pub(super) struct Claims(Vec<Cause>);
@@ -57,17 +78,33 @@ impl Claims {
         Self(causes.collect())
     }
 
-    /// Until when a master that no fault touches may not have heard that slots, seen at another one at `since`, were claimed
-    /// by an operator's word: nobody broadcasts that. The claim rides on pings, which each node gets at least every half of
-    /// the node timeout (clusterCron), and comes with its round trip.
-    pub fn unheard_until(&self, timeline: &Timeline, slots: &[(u16, u16)], since: Nanos) -> Option<Nanos> {
+    /// Until when the older master may not have heard that slots, seen at the newer one at `since`, were claimed by an operator's
+    /// word: nobody broadcasts that. The claim rides on pings and pongs between these two alone (an UPDATE by others says
+    /// nothing new under an epoch that is known). They are due each half of the node timeout, but what others tell of
+    /// each other's pongs puts them off (clusterProcessGossipSection): the record of the bus says when they were.
+    pub fn unheard_until(
+        &self,
+        record: &Record,
+        timeline: &Timeline,
+        (older, newer): (NodeId, NodeId),
+        slots: &[(u16, u16)],
+        since: Nanos,
+    ) -> Option<Nanos> {
         let of_these = |cause: &&Cause| match cause.of {
             Claimed::One(slot) => slots::contains(slots, slot),
             Claimed::Any => true,
         };
-        let made = self.0.iter().filter(|cause| cause.at <= since + 200 * MILLI).filter(of_these);
-        let heard =
-            |cause: &Cause| timeline.widen(cause.at, cause.at + timeline.node_timeout() / 2 + 500 * MILLI);
+        let mut made =
+            self.0.iter().filter(|cause| cause.at <= since + 200 * MILLI).filter(of_these).peekable();
+        made.peek()?;
+        let words = words(record, (newer, older), slots);
+        let heard = |cause: &Cause| {
+            let due = cause.at + timeline.node_timeout() / 2;
+            let told = words.as_ref().map_or(due, |words| {
+                words.iter().copied().find(|word| *word >= cause.at).unwrap_or(Nanos::MAX)
+            });
+            timeline.widen(cause.at, told.clamp(due, due + HEARD_WITHIN).saturating_add(500 * MILLI))
+        };
         made.map(heard).max()
     }
 

@@ -20,7 +20,7 @@ const WITNESSES: usize = 20;
 
 /// Judges claims and writers.
 pub fn check(record: &Record, timeline: &Timeline) -> SplitBrain {
-    let limits = Limits { timeline, by_hand: Claims::of(record) };
+    let limits = Limits { record, timeline, by_hand: Claims::of(record) };
     let two_claims = two_claims(record, &limits);
     let two_writers = two_writers(record, &limits);
     let lasting: Vec<Overlap> = two_claims
@@ -195,6 +195,7 @@ fn ordered(record: &Record, one: Claimant, other: Claimant) -> Option<(Claimant,
 
 /// How long two may hold one slot.
 struct Limits<'a> {
+    record: &'a Record,
     timeline: &'a Timeline,
     by_hand: Claims,
 }
@@ -213,7 +214,7 @@ impl Limits<'_> {
         let by_claim = (timeline.widen(since, since + CLAIM_SLACK), String::new());
         let by_window = timeline.windows.latest_bound(older, at).map(|w| (w.until, w.name.to_owned()));
         // Epochs that nobody voted for (W13): told by pings, and by one that was cut off once it is back.
-        let by_hand = self.by_hand.unheard_until(timeline, slots, since);
+        let by_hand = self.by_hand.unheard_until(self.record, timeline, (older, newer), slots, since);
         let cut_off = timeline.isolation[usize::from(newer.0)].iter().rfind(|span| span.from <= at);
         let back = cut_off.map(|span| timeline.widen(span.to, span.to.saturating_add(CLAIM_SLACK)));
         let unheard = by_hand.max(back).map(|until| (until, "W13".to_owned()));

@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::Validity;
-use crate::record::{Expect, Nanos};
+use crate::record::{BusFrame, BusLine, BusWhat, Expect, Nanos};
 use crate::scene::{Held, Scene};
 use crate::slots::{self, slot_of};
 use crate::timeline::SECOND;
@@ -219,4 +219,18 @@ fn a_slot_that_an_operator_gave_its_new_owner_alone_is_told_by_pings() {
     assert_eq!((heard.lasting.len(), heard.two_claims.len()), (0, 1), "{heard:#?}");
     assert_eq!(heard.two_claims[0].window, "W13");
     assert_eq!(brain(2.0).lasting.len(), 1);
+}
+
+/// The old owner is told when the two next speak, and what others say of them puts that off.
+#[test]
+fn two_that_did_not_speak_to_each_other_cannot_know_better() {
+    let lasting = |told: f64, still: f64| {
+        let slot = slot_of(Scene::key(0, 1).as_bytes());
+        let mut record = handed_over_by(&format!("CLUSTER SETSLOT {slot} NODE x"), still, false).finish();
+        let frame = BusFrame { kind: "ping".into(), slots: Some(vec![(slot, slot)]), ..BusFrame::default() };
+        let (time, what) = ((told * SECOND as f64) as Nanos, BusWhat::Frame(Box::new(frame)));
+        record.bus = Some(vec![BusLine { time, from: "n2".into(), to: "n1".into(), conn: 1, what }]);
+        judge(&record).checks.split_brain.lasting.len()
+    };
+    assert_eq!((lasting(3.1, 2.0), lasting(5.2, 2.4), lasting(5.2, 2.9)), (1, 0, 1));
 }

@@ -14,7 +14,7 @@ impl Cluster {
             return;
         }
         let had_master = node.master.is_some();
-        self.nodes.detach(idx);
+        self.nodes.succeed(idx);
         let flags = &mut self.nodes.get_mut(idx).flags;
         flags.set(NodeFlags::REPLICA, false);
         flags.set(NodeFlags::MASTER, true);

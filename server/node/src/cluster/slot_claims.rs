@@ -124,9 +124,8 @@ impl Cluster {
     /// Two masters under one epoch: the one with the smaller id takes a new one.
     ///
     /// If they claim the same slots the new epoch also decides whose data stays, and an id is no reason for that
-    /// (F-06, F-07). Then the one that is up acts, not the one that comes back from a minority; and an epoch that was
-    /// minted by hand or by a slot's import gives way to none that was won by votes only because of an id. Whoever
-    /// waits does so for a while only: a peer that knows just the rule of the ids does nothing if it has the greater.
+    /// (F-06, F-07). Then [`Self::dispute_wait_ms`] says who acts. Whoever waits does so for a while only: a peer that
+    /// knows just the rule of the ids does nothing if it has the greater.
     pub(super) fn resolve_collision(&mut self, idx: NodeIdx, header: &Header, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
         let since = *self.nodes.get_mut(idx).collided.get_or_insert(now);
@@ -134,14 +133,7 @@ impl Cluster {
         let smaller = me.id < other;
         let by_id_alone = self.settings.zoo.has(Mutation::CollisionByIdAlone);
         let wait_ms = if !by_id_alone && header.slots.iter().any(|slot| me.slots.contains(slot)) {
-            let elected = self.elected_epoch == Some(me.config_epoch);
-            match (self.state.is_ok(), header.state == 0) {
-                (true, false) => Some(0),
-                (false, true) => smaller.then_some(self.settings.node_timeout_ms * 2),
-                _ if elected => smaller.then_some(self.settings.node_timeout_ms * 2),
-                _ if smaller => Some(0),
-                _ => Some(UNELECTED_YIELD_MS),
-            }
+            self.dispute_wait_ms(idx, header)
         } else {
             smaller.then_some(0)
         };
@@ -153,5 +145,29 @@ impl Cluster {
             LogLevel::Verbose,
             format!("WARNING: configEpoch collision with node {other}. configEpoch set to {epoch}"),
         );
+    }
+
+    /// How long I wait before I take a new epoch against master `idx`, which claims slots of mine under the one I have;
+    /// `None`: for ever.
+    ///
+    /// The one that is up acts, not the one that comes back from a minority. A master that was replaced while it slept and
+    /// had minted that epoch before leaves its shard to the one that was elected over it. Any other epoch that was won
+    /// by votes gives way to one that was minted by hand or by a slot's import, and does not win only because of an id.
+    fn dispute_wait_ms(&self, idx: NodeIdx, header: &Header) -> Option<u64> {
+        let (me, other) = (self.nodes.me(), self.nodes.get(idx));
+        let long_ms = self.settings.node_timeout_ms * 2;
+        let smaller = me.id < other.id;
+        let elected = self.elected_epoch == Some(me.config_epoch);
+        let replaced_it = me.succeeded == Some(other.id);
+        let replaced_me = other.succeeded == Some(me.id);
+        match (self.state.is_ok(), header.state == 0) {
+            _ if elected && replaced_it => Some(0),
+            (true, false) => Some(if replaced_me { long_ms } else { 0 }),
+            (false, true) => smaller.then_some(long_ms),
+            _ if replaced_it => Some(0),
+            _ if elected || replaced_me => smaller.then_some(long_ms),
+            _ if smaller => Some(0),
+            _ => Some(UNELECTED_YIELD_MS),
+        }
     }
 }

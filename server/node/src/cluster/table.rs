@@ -31,6 +31,8 @@ pub(super) struct Node {
     pub slots: SlotBitmap,
     pub replicas: Vec<NodeIdx>,
     pub master: Option<NodeIdx>,
+    /// A master: whose replica it was until then. Of two that took each other's place the later one has it.
+    pub succeeded: Option<NodeId>,
     /// When the outstanding ping was sent.
     pub ping_sent: Option<Mono>,
     pub pong_received: Option<Mono>,
@@ -74,6 +76,7 @@ impl Node {
             slots: SlotBitmap::new(),
             replicas: Vec::new(),
             master: None,
+            succeeded: None,
             ping_sent: None,
             pong_received: None,
             data_received: None,
@@ -232,10 +235,20 @@ impl NodeTable {
     /// Makes `replica` a replica of `master` in the table (the flags of `replica` are the caller's matter).
     pub fn attach(&mut self, replica: NodeIdx, master: NodeIdx) {
         self.detach(replica);
-        self.get_mut(replica).master = Some(master);
+        let node = self.get_mut(replica);
+        node.master = Some(master);
+        node.succeeded = None;
         let master = self.get_mut(master);
         master.replicas.push(replica);
         master.flags |= NodeFlags::MIGRATE_TO;
+    }
+
+    /// `replica` became a master. It takes the place of the one that it followed, if any.
+    pub fn succeed(&mut self, replica: NodeIdx) {
+        let Some(master) = self.get(replica).master else { return };
+        self.detach(replica);
+        self.get_mut(master).succeeded = None;
+        self.get_mut(replica).succeeded = Some(self.get(master).id);
     }
 
     /// Ends the relation of `replica` to its master, if any.

@@ -7,11 +7,14 @@
 //! | equal epochs: the smaller id acts | `claims::two_masters_under_one_epoch_part_ways` |
 //! | F-06: over the same slots not the one from the minority | `f06_..` |
 //! | F-07: over the same slots not the elected one at once | `f07_..` |
+//! | but at once against the master that it replaced, which waits | `a_master_that_was_replaced_..` |
 //! | F-11, F-12: a demoted master names its heir | `f11_..`, `f12_..` |
 //! | F-13: no circle of replicas | `f13_..` |
 //! | slots that are not claimed any more are free | `a_slot_that_its_owner_..` |
 //! | UPDATE | `an_update_..` |
 //! | an emptied master follows the winner | `a_master_that_lost_everything_..` |
+
+use std::collections::BTreeSet;
 
 use super::super::bus::{Body, PacketType};
 use super::bench::Bench;
@@ -64,6 +67,7 @@ fn collide(bench: &mut Bench, me: usize, other: usize, their_state: u8, later_ms
     let (epoch, slots) = (my_epoch(bench, me), bench.at(me).nodes.me().slots.clone());
     let say = |bench: &mut Bench| {
         bench.ping(other, me, |header| {
+            header.master = None;
             header.config_epoch = epoch;
             header.slots = slots.clone();
             header.state = their_state;
@@ -137,6 +141,34 @@ fn f07_minted_epochs_over_the_same_slots_go_by_id_and_elected_ones_with_a_greate
     let epoch = my_epoch(&bench, greater);
     bench.at_mut(greater).elected_epoch = Some(epoch);
     assert_eq!(collide(&mut bench, greater, smaller, 0, 20 * NT), (false, false));
+}
+
+/// As in storm 11206 on real processes: an importer is paused right after it took a new epoch, which nobody has heard, and its
+/// replica is elected under the same one.
+#[test]
+fn a_master_that_was_replaced_while_it_slept_leaves_its_shard_to_the_elected_one_whatever_their_ids() {
+    let mut sleeper_has_the_smaller_id = BTreeSet::new();
+    for sleeper in 0..3 {
+        let mut bench = Bench::cluster(3, 1, NT);
+        let heir = sleeper + 3;
+        bench.nodes[sleeper].paused = true;
+        let minted = bench.with(sleeper, |cluster, _| cluster.mint_config_epoch());
+        bench.until(NT * 4, "promotion", |b| !b.at(heir).i_am_replica());
+        assert_eq!(my_epoch(&bench, heir), minted, "two masters of one shard under one epoch");
+        bench.resume(sleeper);
+        bench.until(NT / 4, "it follows its heir", |b| b.at(sleeper).i_am_replica());
+        sleeper_has_the_smaller_id.insert(bench.id(sleeper) < bench.id(heir));
+    }
+    assert_eq!(sleeper_has_the_smaller_id.len(), 2);
+}
+
+/// A peer that knows only the rule of the ids does nothing if it has the greater.
+#[test]
+fn a_replaced_master_with_the_smaller_id_acts_when_its_heir_did_not() {
+    let mut bench = Bench::cluster(3, 1, NT);
+    let sleeper = (0..3).find(|n| bench.id(*n) < bench.id(n + 3)).expect("one of three");
+    assert_eq!(collide(&mut bench, sleeper, sleeper + 3, 0, 2 * NT - 1), (false, false));
+    assert_eq!(collide(&mut bench, sleeper, sleeper + 3, 0, 1), (false, true));
 }
 
 #[test]
