@@ -322,7 +322,7 @@ impl Scene {
     }
 
     /// Of the links that the last fault cut only these, from and to.
-    fn cuts_only(&mut self, stays: impl Fn(&str, &str) -> bool) -> &mut Self {
+    pub fn cuts_only(&mut self, stays: impl Fn(&str, &str) -> bool) -> &mut Self {
         if let Some(Body::Fault(step)) = self.events.last_mut().map(|event| &mut event.body) {
             step.actions.retain(|action| matches!(action, Action::Cut { from, to, .. } if stays(from, to)));
         }

@@ -23,6 +23,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index, lost: &Found) 
         lost,
         entry: Elements::default(),
         damaged: timeline.voided.covers(VALUES_AS_WRITTEN, &record.nodes, record.end),
+        spoiled: false,
         seen_by: vec![u32::MAX; record.ops.len()],
         counted: BTreeSet::new(),
         listed: BTreeMap::new(),
@@ -33,6 +34,7 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index, lost: &Found) 
         if index.writes[key].iter().any(|&w| record.ops[w as usize].kind == OpKind::Append) {
             judge.order(key);
         }
+        judge.spoiled = false;
     }
     judge.replies();
     for &(read, write) in &lost.stale {
@@ -49,6 +51,8 @@ struct Judge<'a> {
     entry: Elements,
     /// The storm changed bytes of stored values, which go wherever their keys go.
     damaged: bool,
+    /// Since it did, the key in question held an element that is none of its own: those behind it stand elsewhere.
+    spoiled: bool,
     /// By operation: the last read that saw its element.
     seen_by: Vec<u32>,
     /// What has been counted: each element once for each kind of finding.
@@ -251,6 +255,7 @@ impl Judge<'_> {
 
     /// Counts a finding, and lists it if there is room. `excused`: it does not count against the server.
     fn find(&mut self, what: &'static str, element: u64, text: String, excused: bool, by: &[&Operation]) {
+        self.spoiled |= self.damaged && what == "phantom";
         if !self.counted.insert((what, element)) {
             return;
         }
@@ -260,7 +265,12 @@ impl Judge<'_> {
             "misorder" => self.entry.misordered += 1,
             _ => {}
         }
-        let excused = excused || self.damaged && matches!(what, "duplicate" | "phantom");
+        let by_damage = match what {
+            "duplicate" | "phantom" => self.damaged,
+            "misorder" => self.spoiled,
+            _ => false,
+        };
+        let excused = excused || by_damage;
         self.entry.excused += u64::from(excused);
         self.unexcused += u64::from(!excused);
         let listed = self.listed.entry(what).or_default();

@@ -178,8 +178,8 @@ impl Migrations {
                 format!("its RESTORE ended at offset {}, the promotion was at {promoted}", came.offset)
             });
         }
-        // It never passed: then the target must be known by its own word or the source's, and the stream by a tap that saw
-        // all of it.
+        // It never passed: then the target must be known by its own word, the source's or its heir's, and the stream by a tap
+        // that saw all of it.
         let took = record.views.iter().any(|view| {
             let Some(seen) = &view.seen else { return false };
             let node = record.node_id(&view.node);
@@ -189,17 +189,19 @@ impl Migrations {
                 && seen.master
                 && (seen.open_slots.contains(&slot) || slots::contains(&seen.slots, slot));
             let gives = node == Some(left.from)
-                && (view.time + SECOND >= left.time && view.sent <= left.until)
+                && (view.time + SECOND >= left.time && view.sent <= left.until + SECOND)
                 && seen
                     .migrating_to
                     .iter()
                     .any(|(to, ranges)| record.node_id(to) == Some(target) && slots::contains(ranges, slot));
             takes || gives
         });
+        let inherits = promotion.time >= left.time && slots::contains(&promotion.slots, slot);
         let mut links = self.links.iter().filter(into).filter(|link| link.start <= promotion.time);
         let followed = links.all(|link| link.start <= left.time && !link.lost)
             && self.links.iter().any(|link| into(&link));
-        (took && followed).then(|| "its RESTORE never passed on the link to it, tapped whole".to_owned())
+        ((took || inherits) && followed)
+            .then(|| "its RESTORE never passed on the link to it, tapped whole".to_owned())
     }
 }
 

@@ -158,6 +158,21 @@ fn w3_lasts_longer_for_a_master_that_hears_the_others_on() {
 }
 
 #[test]
+fn w3_lasts_longer_for_a_master_that_is_told_of_the_others_pongs() {
+    let class = |bridged: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(2.0).isolate("n1");
+        if bridged {
+            scene.cuts_only(|from, to| ![from, to].contains(&"n6"));
+        }
+        scene.at(6.5).add(&key, 1, "n1").at(7.5).promote("n4").at(7.6).fails("n1");
+        only_loss(&scene.at(9.0).heal("n1").learns("n1").at(10.0).finish()).1.class
+    };
+    assert_eq!((class(true).as_str(), class(false).as_str()), ("W3", "unexplained"));
+}
+
+#[test]
 fn who_hears_a_replaced_master_counts_it_and_serves_on() {
     let loss = |n2_ends: bool| {
         let mut scene = Scene::new("set");

@@ -4,9 +4,10 @@
 use super::losses::only_loss;
 use crate::judge;
 use crate::record::verdict::{Loss, Verdict};
-use crate::record::{Action, Body, Expect, FailoverMode, Record, StreamWhat, View};
+use crate::record::{Action, Body, Expect, FailoverMode, Nanos, Record, StreamWhat, View};
 use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
+use crate::timeline::SECOND;
 
 /// n1 gives a key to n2, which dies before n5 has heard of it.
 fn lost_on_the_way(held: Held) -> (Scene, String) {
@@ -37,6 +38,20 @@ fn w12_by_absence_when_the_restore_never_passed() {
     let (verdict, loss) = only_loss(&scene.finish());
     assert_eq!((loss.class.as_str(), verdict.exit_code), ("W12", 0), "{}", loss.proof);
     assert!(loss.proof.contains("never passed on the link"), "{}", loss.proof);
+}
+
+/// No poll fell between the key's leaving and the death of its target; the source is asked right after it.
+#[test]
+fn w12_told_by_the_source_after_the_key_had_left() {
+    let class = |until_s: f64| {
+        let (mut scene, _) = lost_on_the_way(Held::Unread);
+        let left = 19 * SECOND / 10;
+        let told = left + (until_s * SECOND as f64) as Nanos;
+        scene.views.retain(|view| view.node != "n1" || view.sent < left - SECOND || view.sent > told);
+        scene.views.retain(|view| view.node != "n2" || view.sent < left - SECOND);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!((class(0.3).as_str(), class(1.5).as_str()), ("W12", "unexplained"));
 }
 
 #[test]

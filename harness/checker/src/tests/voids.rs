@@ -84,6 +84,25 @@ fn what_nobody_wrote_is_excused_once_stored_bytes_were_changed() {
     }
 }
 
+/// The second of three appended elements turns into another one, and is gone in the end: the third stands where it did not.
+#[test]
+fn a_changed_element_moves_those_behind_it() {
+    for (seen, excused) in [(vec![1, 99], 2), (vec![1], 0)] {
+        let mut scene = Scene::new("append");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").add(&key, 2, "n1").at(2.0).kill("n4").fault("corrupt", Vec::new());
+        voids(&mut scene, "n4", &["values-as-written"]);
+        scene.at(3.0).restart("n4").read(&key, "n1");
+        if let Some(Body::Read(op)) = scene.events.last_mut().map(|event| &mut event.body) {
+            op.elements = Some(seen);
+        }
+        scene.add(&key, 3, "n1").at(4.0).finish();
+        scene.final_read(&key).remove(1);
+        let elements = judge(&scene.record()).checks.elements;
+        assert_eq!((elements.misordered, elements.excused), (1, excused), "{elements:#?}");
+    }
+}
+
 #[test]
 fn a_later_master_that_may_come_back_with_less_voids_what_it_took_over() {
     for (damaged, class) in [("n4", "outside-model"), ("n2", "unexplained")] {

@@ -52,6 +52,14 @@ impl<'a> Reach<'a> {
         (0..self.nodes).map(|number| self.isolation_of(NodeId(number as u16), count)).collect()
     }
 
+    /// True if, at the beginning of this interval, somebody in reach of the node also reached one that it did not.
+    pub fn is_bridged(&self, node: NodeId, span: Span) -> bool {
+        let passes = |a, b| !pair(&self.blocked, a, b).is_some_and(|spans| holds_from(spans, span.from));
+        let others = || (0..self.nodes).map(|number| NodeId(number as u16)).filter(|other| *other != node);
+        let mut far = others().filter(|far| !passes(node, *far));
+        far.any(|far| others().any(|bridge| bridge != far && passes(node, bridge) && passes(bridge, far)))
+    }
+
     fn isolation_of(&self, node: NodeId, count: Count) -> Spans {
         let majority = self.shards.count() / 2 + 1;
         let mut isolated = Vec::new();

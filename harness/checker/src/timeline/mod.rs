@@ -59,6 +59,7 @@ impl Timeline {
         let windows = windows::windows_of(&windows::Causes {
             record,
             faults: &faults,
+            reach: &reach,
             isolation: &isolation,
             cut_off: &cut_off,
             stalls: &stalls,

@@ -2,6 +2,7 @@
 //! documented windows, with the bounds that DESIGN gives them, widened by the stalls measured in them.
 
 use super::faults::{CutEffect, Faults};
+use super::isolation::Reach;
 use super::roles::Promotion;
 use super::span::{MILLI, Span, Spans, seconds};
 use crate::record::{FailoverMode, Nanos, NodeId, Record, Row};
@@ -12,6 +13,9 @@ const RECORDING_SLACK: Nanos = 50 * MILLI;
 /// Until a reachable node has seen a newer claim: one cron tick to reconnect (100 ms) with its connect and first ping
 /// (within 200 ms), then 0.2 s to act on it.
 const CLAIM_REACHES: Nanos = 500 * MILLI;
+/// Who is cut off but hears somebody that is not, is told of others' pongs, and that puts its own pings off
+/// (clusterProcessGossipSection); but each second it pings the most overdue of five that it draws (clusterCron).
+const BRIDGED: Nanos = 10_000 * MILLI;
 /// The slack of cron ticks in DESIGN's bounds.
 const CRON_SLACK: Nanos = 200 * MILLI;
 
@@ -52,6 +56,7 @@ impl Windows {
 pub(super) struct Causes<'a> {
     pub record: &'a Record,
     pub faults: &'a Faults,
+    pub reach: &'a Reach<'a>,
     pub isolation: &'a [Spans],
     pub cut_off: &'a [Spans],
     pub stalls: &'a Spans,
@@ -60,7 +65,7 @@ pub(super) struct Causes<'a> {
 
 /// All windows of a run.
 pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
-    let Causes { record, faults, isolation, cut_off, stalls, promotions } = causes;
+    let Causes { record, faults, reach, isolation, cut_off, stalls, promotions } = causes;
     let node_timeout = record.info.node_timeout_ms * MILLI;
     let mut all: Vec<Vec<Window>> = vec![Vec::new(); record.nodes.len()];
     for (number, windows) in all.iter_mut().enumerate() {
@@ -87,7 +92,9 @@ pub(super) fn windows_of(causes: &Causes<'_>) -> Windows {
             cut_off[number].iter().filter(|span| !isolation[number].iter().any(|it| it.from == span.from));
         for span in isolation[number].iter().chain(later) {
             let why = format!("{name} was cut from the majority at {}", seconds(span.from));
-            let notices = if faults.deafens(node, *span) { detection } else { detection + hears_on };
+            let deaf = if faults.deafens(node, *span) { 0 } else { hears_on };
+            let told = if reach.is_bridged(node, *span) { BRIDGED } else { 0 };
+            let notices = detection + deaf + told;
             add("W3", span.from, span.to.min(widened(span.from, notices)), why);
         }
         let process = &faults.processes[number];
