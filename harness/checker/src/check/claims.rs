@@ -152,14 +152,15 @@ impl Claims {
             .or_else(|| self.unseen_handover(record, timeline, (node, slot), since))?;
         let row = handover.lost.table.iter().find(|row| slots::contains(&row.slots, slot))?;
         let winner = record.node_id(&row.node).filter(|&winner| winner != node)?;
-        let elected = timeline
-            .promotions_of_slot(slot)
-            .any(|it| it.node == winner && it.from == Some(node) && it.time >= handover.held_since);
+        let lost_at = handover.lost_at.time;
+        let elected = timeline.promotions_of_slot(slot).any(|it| {
+            let in_time = it.time >= handover.held_since && it.earliest <= lost_at;
+            it.node == winner && it.from == Some(node) && in_time
+        });
         let carried = handover.held.open_slots.contains(&slot) || migrations.brought(key, winner, since);
         if row.epoch <= handover.held.epoch || elected || carried {
             return None;
         }
-        let lost_at = handover.lost_at.time;
         let cause = self.0.iter().rfind(|cause| {
             let heard = timeline.widen(cause.at, cause.at + HEARD_WITHIN);
             cause.at <= lost_at

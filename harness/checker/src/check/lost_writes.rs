@@ -257,8 +257,12 @@ impl<'a> Judge<'a> {
     fn holding(&mut self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> Holding {
         let mut holding = self.emptied(suspect, erasure);
         let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
-        let (slot, node) = (suspect.slot, suspect.node);
-        let moved = self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), (node, since));
+        let slot = suspect.slot;
+        let unknown = suspect.node.is_none().then_some((None, since));
+        let keepers = self.keepers_since(suspect, key).map(|(master, since)| (Some(master), since));
+        let moved = unknown.into_iter().chain(keepers).find_map(|source| {
+            self.migrations.lost_on_the_way(self.record, self.timeline, (key, slot), source)
+        });
         holding.extend(moved.map(|why| ("W12", why)));
         let taken = self.keepers_since(suspect, key).find_map(|(master, since)| {
             self.claims.took(self.record, self.timeline, &self.migrations, (key, slot), (master, since))

@@ -106,7 +106,7 @@ impl Migrations {
         came.filter(move |came| came.time >= since).map(|came| (came.from, came.time))
     }
 
-    /// How the key of a write that was executed after `since` was lost on its way, if it was: in words.
+    /// How a key that `source` had at `since` (`None`: whoever had it) was lost on its way from there, if it was: in words.
     pub fn lost_on_the_way(
         &self,
         record: &Record,
@@ -114,15 +114,13 @@ impl Migrations {
         (key, slot): (&str, u16),
         (source, since): (Option<NodeId>, Nanos),
     ) -> Option<String> {
-        let went = || self.went.get(key).into_iter().flatten().filter(|went| went.time >= since);
-        let first = went().find(|went| source.is_none_or(|it| it == went.from));
-        // It may have moved on from there, and got lost then.
-        let later = went().filter(|went| source.is_some_and(|it| it != went.from));
-        let moved_on = later.filter(|went| self.came_to(key, since).any(|(it, _)| it == went.from));
-        let mut lefts: Vec<Passed> = first.into_iter().chain(moved_on).cloned().collect();
-        if let (true, Some(source)) = (lefts.is_empty(), source) {
-            lefts = self.untapped(timeline, source, since);
-        }
+        let mut went = self.went.get(key).into_iter().flatten().filter(|went| went.time >= since);
+        let first = went.find(|went| source.is_none_or(|it| it == went.from));
+        let lefts = match (first, source) {
+            (Some(left), _) => vec![left.clone()],
+            (None, Some(source)) => self.untapped(timeline, source, since),
+            (None, None) => Vec::new(),
+        };
         let lost = |left: &Passed, promotion: &Promotion| {
             let target = promotion.from.filter(|&target| target != left.from)?;
             if promotion.time < left.time && has_heard(record, timeline, target, (promotion.time, left.time))

@@ -40,6 +40,26 @@ fn w12_by_absence_when_the_restore_never_passed() {
     assert!(loss.proof.contains("never passed on the link"), "{}", loss.proof);
 }
 
+#[test]
+fn w12_of_a_key_that_left_the_heir_of_the_one_that_wrote_it() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene
+        .at(1.5)
+        .add(&key, 1, "n1")
+        .at(2.0)
+        .kill("n1")
+        .add(&Scene::key(2, 1), 2, "n3")
+        .at(4.5)
+        .promote("n4")
+        .at(5.0)
+        .restart("n1")
+        .learns("n1");
+    scene.at(6.0).hold("n2", Held::Unread).migrate(&key, "n4", "n2").at(6.1).kill("n2").at(9.0).promote("n5");
+    let (verdict, loss) = only_loss(&scene.at(10.0).finish());
+    assert_eq!((loss.class.as_str(), verdict.exit_code), ("W12", 0), "{} {}", loss.proof, verdict.reason);
+}
+
 /// No poll fell between the key's leaving and the death of its target; the source is asked right after it.
 #[test]
 fn w12_told_by_the_source_after_the_key_had_left() {
@@ -189,6 +209,26 @@ fn w10_of_a_master_that_had_taken_the_slot_over_before() {
         let told = [true, false].map(|told| story(came_back, told));
         assert_eq!(told, ["W10", "unexplained"], "came back: {came_back}");
     }
+}
+
+/// n1's epoch was bumped behind a cut, and outdoes that of n4, which took its place meanwhile. Later both swap places twice more.
+#[test]
+fn w10_of_a_slot_that_came_back_and_whose_winner_was_elected_over_the_loser_much_later() {
+    let story = |told: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(2.0).isolate("n1");
+        if told {
+            scene.asks("n1", "CLUSTER BUMPEPOCH");
+        }
+        scene.at(3.0).manual("n4", FailoverMode::Takeover).promote("n4").at(5.3).fails("n1");
+        scene.at(5.5).add(&key, 1, "n4").at(6.0).heal("n1").promote_with("n1", 9).learns("n1").learns("n4");
+        scene.at(7.0).manual("n4", FailoverMode::Plain).promote_with("n4", 10).learns("n1");
+        scene.at(8.0).kill("n4").at(11.0).promote_with("n1", 11).at(12.0);
+        only_loss(&scene.finish()).1
+    };
+    let (told, untold) = (story(true), story(false));
+    assert_eq!((told.class.as_str(), untold.class.as_str()), ("W10", "unexplained"), "{}", told.proof);
 }
 
 #[test]
