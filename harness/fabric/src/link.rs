@@ -74,7 +74,8 @@ pub enum Policy {
     /// What packet loss does to TCP: of a thousand pieces read, so many wait `stall_ms` (a retransmission timeout), and
     /// what follows on their connection waits behind them.
     Stall { permille: u16, stall_ms: u32 },
-    /// At most so many bytes a second, all connections of the link and plane together.
+    /// At most so many bytes a second, all connections of the link and plane together. What still waits when it ends is
+    /// delivered at once.
     Rate { bytes_per_s: u32 },
     /// Connections that exist when the policy begins are dead for good, also after it has ended: nothing passes on them,
     /// no FIN and no RST; new ones pass. What a firewall does that has lost its table.

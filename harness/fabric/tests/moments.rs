@@ -266,3 +266,23 @@ fn a_rate_limit_spaces_pieces_and_a_stall_holds_some_in_order() {
     let late = bench.bytes();
     assert_eq!(sent[sent.len() - late.len()..], late[..]);
 }
+
+#[test]
+fn what_waits_behind_a_rate_limit_comes_when_it_is_lifted() {
+    let policy = |policy| [LinkChange { from: N1, to: N2, planes: vec![Plane::Bus], policy }];
+    let mut bench = Bench::new();
+    let bus = bench.open(N1, N2, Listener::Bus);
+    bench.fabric.apply(0, &policy(Policy::Rate { bytes_per_s: 1 }));
+    bench.push(0, bus, &[1; 100]);
+    bench.run(MS);
+    assert_eq!(bench.bytes(), []);
+    bench.fabric.apply(2 * MS, &policy(Policy::Pass));
+    bench.push(2 * MS, bus, &[2; 100]);
+    bench.run(2 * MS);
+    assert_eq!(bench.bytes(), [[1; 100], [2; 100]].concat());
+    // Nor does the next limit begin with the old one's debts.
+    bench.fabric.apply(3 * MS, &policy(Policy::Rate { bytes_per_s: 1000 }));
+    bench.push(3 * MS, bus, &[3; 10]);
+    bench.run(13 * MS);
+    assert_eq!(bench.bytes(), [3; 10]);
+}

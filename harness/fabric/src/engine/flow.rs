@@ -124,15 +124,20 @@ impl Flow {
         if self.holders > 0 {
             return;
         }
-        let due = |at: &mut Nanos| {
-            if *at == HELD {
-                *at = now;
-            }
-        };
-        self.pieces.iter_mut().for_each(|piece| due(&mut piece.at));
-        due(&mut self.last_at);
-        if let Some((at, _)) = &mut self.end {
-            due(at);
+        self.due_at(now, |at| at == HELD);
+    }
+
+    /// What waits for its delivery time is due, but for what waits for a release.
+    pub fn hasten(&mut self, now: Nanos) {
+        self.due_at(now, |at| at > now && at != HELD);
+    }
+
+    /// Gives another time to all whose time this is said of.
+    fn due_at(&mut self, now: Nanos, is_meant: impl Fn(Nanos) -> bool) {
+        let pieces = self.pieces.iter_mut().map(|piece| &mut piece.at);
+        let end = self.end.as_mut().map(|(at, _)| at);
+        for at in pieces.chain(end).chain([&mut self.last_at]).filter(|at| is_meant(**at)) {
+            *at = now;
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Endpoint, Plane, Policy};
+use crate::{Endpoint, OnHeal, Plane, Policy};
 
 use super::{Dir, Nanos};
 
@@ -42,6 +42,27 @@ pub struct PairStats {
     pub open: u64,
     /// Bytes that `to` was given.
     pub bytes: u64,
+}
+
+/// A link's policy before and after a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Changed {
+    pub old: Policy,
+    pub new: Policy,
+}
+
+impl Changed {
+    /// Connections that exist are reset.
+    pub fn resets(&self) -> bool {
+        let healed = matches!(self.old, Policy::Blackhole { on_heal: OnHeal::Reset })
+            && !matches!(self.new, Policy::Blackhole { .. });
+        healed || matches!(self.new, Policy::Reset | Policy::Refuse)
+    }
+
+    /// What waits for its turn need not wait any longer.
+    pub fn lifts_a_limit(&self) -> bool {
+        matches!(self.old, Policy::Rate { .. }) && !matches!(self.new, Policy::Rate { .. })
+    }
 }
 
 #[derive(Debug)]
@@ -101,6 +122,16 @@ impl Links {
 
     pub fn get(&mut self, link: usize) -> &mut Link {
         &mut self.all[link]
+    }
+
+    /// Gives a link another policy; what it had.
+    pub fn change(&mut self, link: usize, policy: Policy) -> Policy {
+        let link = &mut self.all[link];
+        let change = Changed { old: std::mem::replace(&mut link.policy, policy), new: policy };
+        if change.lifts_a_limit() {
+            link.busy_until = 0;
+        }
+        change.old
     }
 
     /// When a piece of `bytes` that is read at `now` is due under the link's policy.

@@ -34,13 +34,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use links::{PairStats, Touched};
 
 use crate::{
-    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, OnHeal, Plane, Policy, ReplicationTap, StreamEvent,
+    BusPassed, BusPiece, BusTape, Endpoint, LinkChange, Plane, Policy, ReplicationTap, StreamEvent,
     StreamWhat,
 };
 use admission::{Admission, admit, gate_of, undecided_gate};
 use flow::{Flow, Gate, Sink, Step};
 use frames::Cutter;
-use links::Links;
+use links::{Changed, Links};
 use watch::{Follower, Watch};
 
 /// Nanoseconds since the run's start.
@@ -407,23 +407,17 @@ impl Fabric {
     /// Changes links, all in one step: no byte is delivered between the first and the last.
     pub fn apply(&mut self, now: Nanos, changes: &[LinkChange]) {
         self.now = self.now.max(now);
-        let mut begun = BTreeMap::new();
-        let mut healed = BTreeSet::new();
+        let mut changed = BTreeMap::new();
         for change in changes {
             for &plane in &change.planes {
                 let link = self.links.intern(change.from, change.to, plane);
-                let old = std::mem::replace(&mut self.links.get(link).policy, change.policy);
-                if let Policy::Blackhole { on_heal: OnHeal::Reset } = old
-                    && !matches!(change.policy, Policy::Blackhole { .. })
-                {
-                    healed.insert(link);
-                }
-                begun.insert(link, change.policy);
+                let old = self.links.change(link, change.policy);
+                changed.entry(link).or_insert(Changed { old, new: old }).new = change.policy;
             }
         }
         let conns: Vec<ConnId> = self.conns.iter().flatten().map(|conn| conn.id).collect();
         for id in conns {
-            self.apply_to(now, id, &begun, &healed);
+            self.apply_to(now, id, &changed);
         }
     }
 
@@ -543,26 +537,20 @@ impl Fabric {
         self.list_both(id);
     }
 
-    fn apply_to(
-        &mut self,
-        now: Nanos,
-        id: ConnId,
-        begun: &BTreeMap<usize, Policy>,
-        healed: &BTreeSet<usize>,
-    ) {
+    fn apply_to(&mut self, now: Nanos, id: ConnId, changed: &BTreeMap<usize, Changed>) {
         let Some(conn) = get(&mut self.conns, id) else { return };
-        let links = conn.flows.each_ref().map(|flow| flow.link);
-        if conn.plane.is_some() && !links.iter().any(|link| begun.contains_key(link)) {
+        let changes = conn.flows.each_ref().map(|flow| changed.get(&flow.link));
+        if conn.plane.is_some() && changes == [None, None] {
             return;
         }
-        let resets =
-            |link| matches!(begun.get(&link), Some(Policy::Reset | Policy::Refuse)) || healed.contains(&link);
-        if links.into_iter().any(resets) {
+        if changes.into_iter().flatten().any(Changed::resets) {
             return self.abort_by_policy(id);
         }
-        if conn.plane.is_some() {
-            for flow in &mut conn.flows {
-                flow.dead |= begun.get(&flow.link) == Some(&Policy::Dead);
+        for (flow, change) in conn.flows.iter_mut().zip(changes) {
+            let Some(change) = change else { continue };
+            flow.dead |= conn.plane.is_some() && change.new == Policy::Dead;
+            if change.lifts_a_limit() {
+                flow.hasten(now);
             }
         }
         self.settle(now, id);
