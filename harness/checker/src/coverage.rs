@@ -150,11 +150,12 @@ impl Scene<'_> {
 
     /// What each node said last, if that is not long ago.
     fn last_words(&self, at: Nanos) -> Vec<&View> {
-        let words = self.timeline.answers.iter().filter_map(|answers| {
-            let views = answers.answered.iter().map(|&view| &self.record.views[view]);
-            views.take_while(|view| view.time <= at).last()
+        let nodes = (0..self.record.nodes.len()).map(|number| NodeId(number as u16));
+        let last = nodes.filter_map(|node| {
+            let words = self.timeline.words(self.record, node);
+            words.map(|(view, _)| view).take_while(|view| view.time <= at).last()
         });
-        words.filter(|view| view.time + 2 * RECENT >= at).collect()
+        last.filter(|view| view.time + 2 * RECENT >= at).collect()
     }
 }
 

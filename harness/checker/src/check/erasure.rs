@@ -272,11 +272,9 @@ impl<'a> Evidence<'a> {
         if promotion.offset.is_some() || !ended {
             return None;
         }
-        let answers = self.timeline.answers[usize::from(promotion.node.0)].answered.iter();
-        let last =
-            answers.map(|&view| &self.record.views[view]).find(|view| view.sent == promotion.earliest)?;
-        let seen = last.seen.as_ref().filter(|seen| !seen.master && seen.replid == replid)?;
-        Some(seen.offset)
+        let mut words = self.timeline.words(self.record, promotion.node);
+        let (_, last) = words.find(|(view, _)| view.sent == promotion.earliest)?;
+        (!last.master && last.replid == replid).then_some(last.offset)
     }
 
     /// Whether the taps of the links to the promoted node tell that it never got the write.

@@ -94,11 +94,7 @@ impl WireJudge {
             heard.to,
             seconds(heard.time)
         );
-        let voided = self.facts.forgot(heard.from).is_some();
         let nodes = vec![heard.from.to_owned()];
-        self.broken(
-            Rule::EpochsBack,
-            Broken { text, from: heard.time, to: heard.time, nodes, lines, voided },
-        );
+        self.broken(Rule::EpochsBack, Broken { text, from: heard.time, to: heard.time, nodes, lines });
     }
 }

@@ -46,10 +46,6 @@ pub enum Fact {
         node: String,
         epoch: u64,
     },
-    /// The node forgot what it had promised (its nodes.conf was taken or rolled back).
-    Forgot {
-        node: String,
-    },
 }
 
 /// A frame is read this soon after it was made, if nothing held it.
@@ -69,7 +65,6 @@ pub(super) struct Facts {
     stalled: Vec<Past>,
     takeovers: BTreeMap<String, Vec<Nanos>>,
     bumped: BTreeSet<(String, u64)>,
-    forgot: BTreeMap<String, Nanos>,
 }
 
 impl Facts {
@@ -94,9 +89,6 @@ impl Facts {
             Fact::Takeover { node } => self.takeovers.entry(node.clone()).or_default().push(time),
             Fact::Bumped { node, epoch } => {
                 self.bumped.insert((node.clone(), *epoch));
-            }
-            Fact::Forgot { node } => {
-                self.forgot.insert(node.clone(), time);
             }
         }
     }
@@ -149,11 +141,6 @@ impl Facts {
 
     pub fn took_over_within(&self, node: &str, since: Nanos, until: Nanos) -> bool {
         self.takeovers.get(node).is_some_and(|times| times.iter().any(|&at| since <= at && at <= until))
-    }
-
-    /// Promises that the node made before this are void.
-    pub fn forgot(&self, node: &str) -> Option<Nanos> {
-        self.forgot.get(node).copied()
     }
 }
 

@@ -96,7 +96,7 @@ impl WireJudge {
             );
             let nodes = vec![heard.from.to_owned(), self.members.name(subject).to_owned()];
             let lines = told.iter().map(|&(_, line)| line).chain([heard.line]).collect();
-            let broken = Broken { text, from: heard.time, to: heard.time, nodes, lines, voided: false };
+            let broken = Broken { text, from: heard.time, to: heard.time, nodes, lines };
             self.broken(Rule::Failure, broken);
         }
     }

@@ -321,7 +321,7 @@ impl WireJudge {
     }
 
     fn broken(&mut self, rule: Rule, broken: Broken) {
-        let Broken { text, from, to, mut nodes, mut lines, voided } = broken;
+        let Broken { text, from, to, mut nodes, mut lines } = broken;
         self.rule(rule).broken += 1;
         nodes.sort();
         nodes.dedup();
@@ -330,7 +330,7 @@ impl WireJudge {
         let finding = Finding {
             what: rule.name().to_owned(),
             text,
-            excused: voided,
+            excused: false,
             from,
             to,
             nodes,
@@ -350,7 +350,6 @@ struct Broken {
     to: Nanos,
     nodes: Vec<String>,
     lines: Vec<u64>,
-    voided: bool,
 }
 
 /// Nodes by name, for texts.

@@ -184,7 +184,7 @@ impl WireJudge {
                 "{name} became master with epoch {epoch} by {}, but {votes} (a majority is {majority})",
                 seconds(time)
             );
-            let broken = Broken { text, from: time, to: time, nodes: vec![name], lines, voided: false };
+            let broken = Broken { text, from: time, to: time, nodes: vec![name], lines };
             self.broken(Rule::Promotion, broken);
         }
     }
@@ -272,11 +272,10 @@ impl WireJudge {
             }
             None => format!("{a} and {b} both became masters with epoch {epoch}"),
         };
-        let voided = [&a, &b].into_iter().any(|name| self.facts.forgot(name).is_some());
         let (from, to) = (first.time.min(second.time), first.time.max(second.time));
         let lines = vec![first.line, second.line];
         self.promotions.collided.insert((epoch, one, other));
-        self.broken(Rule::EqualEpochs, Broken { text, from, to, nodes: vec![a, b], lines, voided });
+        self.broken(Rule::EqualEpochs, Broken { text, from, to, nodes: vec![a, b], lines });
     }
 
     /// A TAKEOVER can have made what happened in this interval.

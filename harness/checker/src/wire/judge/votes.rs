@@ -116,12 +116,8 @@ impl WireJudge {
                     seconds(heard.time)
                 );
                 let nodes = vec![heard.from.to_owned(), to, heard.to.to_owned()];
-                let voided = self.facts.forgot(heard.from).is_some();
                 let lines = vec![line, heard.line];
-                self.broken(
-                    Rule::OneVote,
-                    Broken { text, from: heard.time, to: heard.time, nodes, lines, voided },
-                );
+                self.broken(Rule::OneVote, Broken { text, from: heard.time, to: heard.time, nodes, lines });
             }
             None => {
                 self.report.votes += 1;
@@ -223,9 +219,8 @@ impl WireJudge {
             seconds(time),
             kept.epoch
         );
-        let voided = self.facts.forgot(node).is_some();
         let nodes = vec![node.to_owned()];
-        self.broken(Rule::VoteKept, Broken { text, from: time, to: time, nodes, lines: vec![line], voided });
+        self.broken(Rule::VoteKept, Broken { text, from: time, to: time, nodes, lines: vec![line] });
     }
 
     fn wrong_vote(&mut self, heard: &Heard<'_>, why: &str, lines: &[u64]) {
@@ -239,7 +234,7 @@ impl WireJudge {
         );
         let nodes = vec![heard.from.to_owned(), heard.to.to_owned()];
         let lines = lines.iter().copied().chain([heard.line]).collect();
-        let broken = Broken { text, from: heard.time, to: heard.time, nodes, lines, voided: false };
+        let broken = Broken { text, from: heard.time, to: heard.time, nodes, lines };
         self.broken(Rule::Entitled, broken);
     }
 
@@ -300,7 +295,7 @@ impl WireJudge {
                 self.members.name(master)
             );
             let nodes = vec![voter_name, candidate];
-            self.broken(Rule::Entitled, Broken { text, from: time, to: time, nodes, lines, voided: false });
+            self.broken(Rule::Entitled, Broken { text, from: time, to: time, nodes, lines });
         }
     }
 }

@@ -76,17 +76,6 @@ fn the_same_vote_sent_twice_and_a_vote_in_the_next_epoch_are_fine() {
     assert_eq!(bench.fine().votes, 4);
 }
 
-#[test]
-fn a_voter_that_lost_its_memory_to_a_fault_is_outside_the_model() {
-    let mut bench = failover();
-    bench.fact(&Fact::Forgot { node: "n2".into() });
-    bench.peers[6].current = bench.peers[4].current;
-    bench.ask(6, 2, FORCED).vote(2, 6);
-    let wire = bench.finish();
-    assert_eq!(wire.findings.len(), 1);
-    assert!(wire.findings[0].excused);
-}
-
 // Votes for the entitled.
 
 // A vote is kept before it is given.
