@@ -92,7 +92,10 @@ impl<'t> Tear<'t> {
         let forgotten = ends.iter().all(forgets);
         let ends = ends.into_iter().map(|node| {
             let to = replaced_by(node).map_or(open.to, |it| it.earliest.min(open.to));
-            (node, Span { from: open.from, to: to.max(open.from) })
+            // It may have stood still since it was asked before.
+            let before = timeline.words(record, node).rfind(|(view, _)| view.time <= open.from);
+            let from = before.map_or(open.from, |(view, _)| view.sent);
+            (node, Span { from, to: to.max(open.from) })
         });
         Some(Self { slot, open, failover, closed, forgotten, ends: ends.collect() })
     }
