@@ -76,10 +76,11 @@ pub fn check(record: &Record, timeline: &Timeline, index: &Index) -> Found {
         *found.entry.by_class.entry(class.into()).or_default() += 1;
         found.lost.insert(write, class);
         // WAIT speaks of the copies in one shard, not of a key that went to another.
-        let moved = matches!(class, "W10" | "W11" | "W12");
-        if !moved && protected(&record.ops[write as usize]) {
+        let op = &record.ops[write as usize];
+        let moved = matches!(class, "W10" | "W11" | "W12") || judge.was_carried(op);
+        if !moved && protected(op) {
             let until = loss.erased_by.as_ref().map_or(record.end, |takeover| takeover.time);
-            let still = judge.still_protected(&record.ops[write as usize], until);
+            let still = judge.still_protected(op, until);
             found.entry.protected_lost += u64::from(still);
         }
         if found.entry.losses.len() < LISTED_LOSSES {
@@ -499,6 +500,11 @@ impl<'a> Judge<'a> {
             .unwrap_or(0);
         self.survivors.insert((node, down_at), latest);
         latest
+    }
+
+    /// True if the write's key went to another shard after it.
+    fn was_carried(&self, op: &Operation) -> bool {
+        self.migrations.came_to(&self.record.key(op.key).name, op.invoked).next().is_some()
     }
 
     /// False if, between acknowledgement and loss, a copy lost its data or began a full resync, or the storm forced a

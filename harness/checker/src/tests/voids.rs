@@ -1,7 +1,7 @@
 //! Faults that void guarantees: what depends on them is listed, and the same without the fault is invalid. And what a run
 //! reached.
 
-use crate::record::{Body, Voids};
+use crate::record::{Body, Expect, Voids};
 use crate::scene::Scene;
 use crate::{GUARANTEES, Requirement, judge};
 
@@ -114,6 +114,18 @@ fn a_later_master_that_may_come_back_with_less_voids_what_it_took_over() {
         let lost = judge(&scene.at(7.0).finish()).checks.lost_writes;
         assert_eq!(lost.by_class.get(class), Some(&1), "{:?}", lost.by_class);
     }
+}
+
+#[test]
+fn what_wait_promised_of_one_shard_says_nothing_of_the_one_that_the_key_went_to() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.info.expect = Expect::Wait;
+    scene.at(1.5).add(&key, 1, "n1").waited(1, 1).at(1.9).migrate(&key, "n1", "n2").at(2.0).kill("n2");
+    voids(&mut scene, "n2", &["acknowledged-writes"]);
+    scene.at(2.3).restart("n2").forgets("n2", &key, 1);
+    let lost = judge(&scene.at(4.0).finish()).checks.lost_writes;
+    assert_eq!((lost.by_class["outside-model"], lost.protected, lost.protected_lost), (1, 1, 0), "{lost:#?}");
 }
 
 /// n1's acknowledged write is gone though it neither failed nor was replaced.
