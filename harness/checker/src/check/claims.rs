@@ -145,7 +145,7 @@ impl Claims {
         (key, slot): (&str, u16),
         (node, since): (NodeId, Nanos),
     ) -> Option<String> {
-        if self.0.is_empty() {
+        if self.0.is_empty() && timeline.faults.carrying.is_empty() {
             return None;
         }
         let handover = handover(record, timeline, node, slot, since)
@@ -157,26 +157,51 @@ impl Claims {
             let in_time = it.time >= handover.held_since && it.earliest <= lost_at;
             it.node == winner && it.from == Some(node) && in_time
         });
-        let carried = handover.held.open_slots.contains(&slot) || migrations.brought(key, winner, since);
+        let carried =
+            handover.held.open_slots.contains(&slot) || migrations.brought(key, winner, (since, lost_at));
         if row.epoch <= handover.held.epoch || elected || carried {
             return None;
         }
-        let cause = self.0.iter().rfind(|cause| {
+        let operators = self.0.iter().rfind(|cause| {
             let heard = timeline.widen(cause.at, cause.at + HEARD_WITHIN);
             cause.at <= lost_at
                 && cause.of.may_be(slot)
                 && (handover.lost_at.sent <= heard || timeline.faults.touched_within(node, cause.at, lost_at))
-        })?;
+        });
+        let (what, at) = operators
+            .map(|cause| (cause.what.clone(), cause.at))
+            .or_else(|| imported_on(record, timeline, (node, winner), slot, lost_at))?;
         Some(format!(
-            "{} lost slot {slot} by {} to {}, whose claim had the greater epoch {}, after {} ({})",
+            "{} lost slot {slot} by {} to {}, whose claim had the greater epoch {}, after {what} ({})",
             record.node_name(node),
             seconds(lost_at),
             row.node,
             row.epoch,
-            cause.what,
-            seconds(cause.at)
+            seconds(at)
         ))
     }
+}
+
+/// A master that has not heard that `heir` took its place imports slots on, and each may give it an epoch that nobody voted for
+/// (W13): so it takes its shard back. In words, and when the slots began to be carried.
+fn imported_on(
+    record: &Record,
+    timeline: &Timeline,
+    (heir, replaced): (NodeId, NodeId),
+    slot: u16,
+    lost_at: Nanos,
+) -> Option<(String, Nanos)> {
+    let promotions = timeline.promotions_of_slot(slot);
+    let promotion = promotions
+        .filter(|it| it.time <= lost_at)
+        .last()
+        .filter(|it| it.node == heir && it.from == Some(replaced))?;
+    let mut works = timeline.faults.carrying.iter();
+    let work = works.find(|work| work.from <= lost_at && promotion.earliest <= work.to)?;
+    Some((
+        format!("slots were carried on, of which {} may have got some", record.node_name(replaced)),
+        work.from,
+    ))
 }
 
 fn cause(at: Nanos, action: &Action, fix: bool) -> Option<Cause> {

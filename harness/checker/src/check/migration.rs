@@ -79,9 +79,10 @@ impl Migrations {
         found
     }
 
-    /// True if the key came to this master after `since`.
-    pub fn brought(&self, key: &str, to: NodeId, since: Nanos) -> bool {
-        self.came.get(key).into_iter().flatten().any(|came| came.from == to && came.time >= since)
+    /// True if the key came to this master in this interval.
+    pub fn brought(&self, key: &str, to: NodeId, (since, until): (Nanos, Nanos)) -> bool {
+        let mut came = self.came.get(key).into_iter().flatten().filter(|came| came.from == to);
+        came.any(|came| came.time >= since && came.time <= until)
     }
 
     /// True if the streams would show that this key came to one of these masters while it told that it had it open, or in the

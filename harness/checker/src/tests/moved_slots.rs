@@ -232,6 +232,35 @@ fn w10_of_a_slot_that_came_back_and_whose_winner_was_elected_over_the_loser_much
 }
 
 #[test]
+fn w10_of_a_slot_that_was_carried_to_its_winner_much_later() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(1.5).add(&key, 1, "n1").at(3.0).asks("n2", "CLUSTER BUMPEPOCH").claims("n2", &key);
+    scene.at(4.0).asks("n1", "CLUSTER BUMPEPOCH").claims("n1", &key).at(5.0).add(&key, 2, "n1");
+    scene.at(6.0).migrate(&key, "n1", "n2").claims("n2", &key).at(7.0);
+    let (_, loss) = only_loss(&scene.finish());
+    assert_eq!((loss.class.as_str(), loss.element), ("W10", 1), "{}", loss.proof);
+}
+
+/// n1 has not heard that n4 took its place, imports slots on and gets a greater epoch for one.
+#[test]
+fn w10_of_a_replaced_master_that_imports_on() {
+    let class = |carrying: bool| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        let work = |outcome: Option<&str>| {
+            vec![Action::Work { what: "slots go".into(), outcome: outcome.map(str::to_owned) }]
+        };
+        let name = if carrying { "reshard" } else { "burst" };
+        scene.at(1.5).fault(name, work(None)).at(2.0).isolate("n1").at(4.5).promote("n4").at(5.3).fails("n1");
+        scene.at(5.5).add(&key, 1, "n4").at(6.0).heal("n1").promote_with("n1", 9).learns("n1").learns("n4");
+        scene.at(7.0).fault(name, work(Some("1 of 1 slots"))).at(8.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!((class(true).as_str(), class(false).as_str()), ("W10", "unexplained"));
+}
+
+#[test]
 fn a_slot_that_went_over_without_an_operators_word_is_a_bug() {
     for tell in ["BGREWRITEAOF", "CLUSTER SETSLOT 16383 NODE x", "CLUSTER SETSLOT 1 MIGRATING x"] {
         let (verdict, loss) = only_loss(&taken(|scene, _| {
