@@ -1,6 +1,6 @@
 //! W10: a slot goes to another master by a claim with a greater epoch that neither an election nor a migration made. An
-//! operator said whose it is (SETSLOT, ADDSLOTS) or gave out an epoch (BUMPEPOCH), `fix` closed it at any price, or a node
-//! came back with an old nodes.conf. Who loses a slot so deletes its keys, and who wins it never had them.
+//! operator said whose it is (SETSLOT, ADDSLOTS) or gave out an epoch (BUMPEPOCH), `fix` closed it at any price, a node
+//! came back with an old nodes.conf, or a replaced master imported slots on. Who loses a slot so deletes its keys, and who wins it never had them.
 
 use std::collections::BTreeMap;
 
@@ -35,25 +35,6 @@ impl Claimed {
             Self::Any => true,
         }
     }
-}
-
-/// When one node said to another that it claims some of these slots, if that or its epoch was new on the connection. `None`:
-/// the bus was not watched.
-fn words(record: &Record, (from, to): (NodeId, NodeId), slots: &[(u16, u16)]) -> Option<Vec<Nanos>> {
-    let (from, to) = (record.node_name(from), record.node_name(to));
-    let mut claimed: BTreeMap<u64, bool> = BTreeMap::new();
-    let mut words = Vec::new();
-    for line in record.bus.as_ref()?.iter().filter(|line| line.from == from && line.to == to) {
-        let BusWhat::Frame(frame) = &line.what else { continue };
-        let claims = claimed.entry(line.conn).or_default();
-        if let Some(said) = &frame.slots {
-            *claims = !slots::overlap(said, slots).is_empty();
-        }
-        if *claims && (frame.slots.is_some() || frame.config.is_some()) {
-            words.push(line.time);
-        }
-    }
-    Some(words)
 }
 
 /// All that can have made claims.
@@ -97,12 +78,12 @@ impl Claims {
         let mut made =
             self.0.iter().filter(|cause| cause.at <= since + 200 * MILLI).filter(of_these).peekable();
         made.peek()?;
-        let words = words(record, (newer, older), slots);
+        let told = told_directly(record, (newer, older), slots);
         let heard = |cause: &Cause| {
             let due = cause.at + timeline.node_timeout() / 2;
-            let told = words.as_ref().map_or(due, |words| {
-                words.iter().copied().find(|word| *word >= cause.at).unwrap_or(Nanos::MAX)
-            });
+            let told = told
+                .as_ref()
+                .map_or(due, |told| told.iter().copied().find(|at| *at >= cause.at).unwrap_or(Nanos::MAX));
             timeline.widen(cause.at, told.clamp(due, due + HEARD_WITHIN).saturating_add(500 * MILLI))
         };
         made.map(heard).max()
@@ -180,6 +161,25 @@ impl Claims {
             seconds(at)
         ))
     }
+}
+
+/// When one node said to another that it claims some of these slots, if that or its epoch was new on the connection. `None`:
+/// the bus was not watched.
+fn told_directly(record: &Record, (from, to): (NodeId, NodeId), slots: &[(u16, u16)]) -> Option<Vec<Nanos>> {
+    let (from, to) = (record.node_name(from), record.node_name(to));
+    let mut claimed: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut told = Vec::new();
+    for line in record.bus.as_ref()?.iter().filter(|line| line.from == from && line.to == to) {
+        let BusWhat::Frame(frame) = &line.what else { continue };
+        let claims = claimed.entry(line.conn).or_default();
+        if let Some(said) = &frame.slots {
+            *claims = !slots::overlap(said, slots).is_empty();
+        }
+        if *claims && (frame.slots.is_some() || frame.config.is_some()) {
+            told.push(line.time);
+        }
+    }
+    Some(told)
 }
 
 /// A master that has not heard that `heir` took its place imports slots on, and each may give it an epoch that nobody voted for

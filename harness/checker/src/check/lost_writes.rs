@@ -256,7 +256,7 @@ impl<'a> Judge<'a> {
 
     /// The windows that hold, in the order in which they count.
     fn holding(&mut self, suspect: &Suspect, op: &Operation, erasure: &Erasure) -> Holding {
-        let mut holding = self.emptied(suspect, erasure);
+        let mut holding = self.emptied(suspect, &self.record.key(op.key).name, erasure);
         let (key, since) = (self.record.key(op.key).name.as_str(), op.invoked);
         let slot = suspect.slot;
         let unknown = suspect.node.is_none().then_some((None, since));
@@ -357,12 +357,11 @@ impl<'a> Judge<'a> {
         (loss, class)
     }
 
-    /// W9: the write's master, or a node that took over later, came back without its data.
-    fn emptied(&self, suspect: &Suspect, erasure: &Erasure) -> Holding {
+    /// W9: the write's master, or a node that took over or was given the key later, came back without its data.
+    fn emptied(&self, suspect: &Suspect, key: &str, erasure: &Erasure) -> Holding {
         let mut holding = Holding::new();
-        let masters: BTreeSet<NodeId> =
-            self.masters_since(suspect).into_iter().map(|(node, _)| node).collect();
-        for node in masters {
+        let keepers: BTreeSet<NodeId> = self.keepers_since(suspect, key).map(|(node, _)| node).collect();
+        for node in keepers {
             for restart in self.came_back_as_master(node, suspect) {
                 let why = if restart.wiped {
                     "after the storm had emptied its directory"
