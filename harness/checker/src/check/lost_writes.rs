@@ -281,7 +281,7 @@ impl<'a> Judge<'a> {
         if let Some(number) = erasure.by {
             holding.extend(self.overtaken(suspect, op, &self.timeline.promotions[number]));
         } else if holding.is_empty() {
-            holding.extend(self.unsaved(suspect));
+            holding.extend(self.unsaved(suspect, key));
         }
         holding.sort_by_key(|(name, _)| rank(name));
         holding
@@ -362,7 +362,7 @@ impl<'a> Judge<'a> {
         let mut holding = Holding::new();
         let keepers: BTreeSet<NodeId> = self.keepers_since(suspect, key).map(|(node, _)| node).collect();
         for node in keepers {
-            for restart in self.came_back_as_master(node, suspect) {
+            for restart in self.came_back_as_master(node, suspect, key) {
                 let why = if restart.wiped {
                     "after the storm had emptied its directory"
                 } else if self.rules.append_only {
@@ -430,11 +430,11 @@ impl<'a> Judge<'a> {
     }
 
     /// W16: the append-only file of a killed master did not yet hold it.
-    fn unsaved(&mut self, suspect: &Suspect) -> Holding {
+    fn unsaved(&mut self, suspect: &Suspect, key: &str) -> Holding {
         let Some(node) = suspect.node.filter(|_| self.rules.append_only && self.rules.everysec) else {
             return Holding::new();
         };
-        let restarts = self.came_back_as_master(node, suspect);
+        let restarts = self.came_back_as_master(node, suspect, key);
         let mut holding = Holding::new();
         for restart in restarts {
             let stalled = self.timeline.stalls.covered(suspect.invoked, restart.down_at);
@@ -456,8 +456,8 @@ impl<'a> Judge<'a> {
         holding
     }
 
-    /// Restarts of the write's master, after the write, from which it came back as master of the slot before anyone took over.
-    fn came_back_as_master(&self, node: NodeId, suspect: &Suspect) -> Vec<Restart> {
+    /// Restarts of one that had the write, after the write, from which it came back as master of the slot before anyone took over.
+    fn came_back_as_master(&self, node: NodeId, suspect: &Suspect, key: &str) -> Vec<Restart> {
         let restarts = &self.timeline.faults.process(node).restarts;
         let after: Vec<Restart> = restarts.iter().copied().filter(|r| r.down_at >= suspect.invoked).collect();
         after
@@ -471,7 +471,9 @@ impl<'a> Judge<'a> {
                 // It may have ended before anybody saw that it had taken the slot back.
                 let own = of_slot().filter(|p| p.node == node && p.earliest <= restart.down_at);
                 let retook = own.map(|p| p.time.min(restart.down_at)).max();
-                let since = retook.unwrap_or(restart.down_at.min(suspect.invoked));
+                let came = self.migrations.came_to(key, suspect.invoked).filter(|(to, _)| *to == node);
+                let carried = came.map(|(_, at)| at).filter(|at| *at <= restart.down_at).max();
+                let since = retook.max(carried).unwrap_or(restart.down_at.min(suspect.invoked));
                 of_slot().all(|p| p.time < since || p.earliest >= first.sent || p.node == node)
             })
             .collect()

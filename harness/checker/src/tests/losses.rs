@@ -331,18 +331,23 @@ fn w9_of_a_later_master_that_the_storm_emptied() {
 
 #[test]
 fn w9_of_a_master_to_which_the_key_was_carried() {
-    let class = |carried: bool| {
+    let class = |replaced: bool, carried: bool| {
         let mut scene = Scene::new("set");
         scene.info.directives.insert("appendonly".into(), "yes".into());
         let key = Scene::key(0, 1);
-        scene.at(1.5).add(&key, 1, "n1").at(3.0);
-        if carried {
-            scene.migrate(&key, "n1", "n2");
+        scene.at(1.5).add(&key, 1, "n1").at(2.0);
+        if replaced {
+            scene.kill("n1").at(5.0).promote("n4").at(6.0);
         }
-        scene.asks("n2", "CLUSTER BUMPEPOCH").claims("n2", &key).at(4.0).kill("n2").wipe("n2").at(4.5);
-        only_loss(&scene.restart("n2").forgets_all("n2").at(6.0).finish()).1.class
+        if carried {
+            scene.migrate(&key, if replaced { "n4" } else { "n1" }, "n2");
+        }
+        scene.asks("n2", "CLUSTER BUMPEPOCH").claims("n2", &key).at(7.0).kill("n2").wipe("n2").at(7.5);
+        only_loss(&scene.restart("n2").forgets_all("n2").at(9.0).finish()).1.class
     };
-    assert_eq!((class(true).as_str(), class(false).as_str()), ("W9", "W10"));
+    for replaced in [false, true] {
+        assert_eq!((class(replaced, true).as_str(), class(replaced, false).as_str()), ("W9", "W10"));
+    }
 }
 
 #[test]
