@@ -243,12 +243,15 @@ fn the_first_byte_of_a_full_sync_is_held() {
     assert_eq!(bench.fabric.take_matches().len(), 1);
 }
 
+fn on_the_bus(policy: Policy) -> [LinkChange; 1] {
+    [LinkChange { from: N1, to: N2, planes: vec![Plane::Bus], policy }]
+}
+
 #[test]
 fn a_rate_limit_spaces_pieces_and_a_stall_holds_some_in_order() {
-    let policy = |policy| [LinkChange { from: N1, to: N2, planes: vec![Plane::Bus], policy }];
     let mut bench = Bench::new();
     let bus = bench.open(N1, N2, Listener::Bus);
-    bench.fabric.apply(0, &policy(Policy::Rate { bytes_per_s: 1000 }));
+    bench.fabric.apply(0, &on_the_bus(Policy::Rate { bytes_per_s: 1000 }));
     bench.push(0, bus, &[1; 100]);
     bench.push(0, bus, &[2; 100]);
     bench.run(100 * MS);
@@ -256,7 +259,7 @@ fn a_rate_limit_spaces_pieces_and_a_stall_holds_some_in_order() {
     bench.run(200 * MS);
     assert_eq!(bench.bytes(), [2; 100]);
 
-    bench.fabric.apply(MS, &policy(Policy::Stall { permille: 500, stall_ms: 200 }));
+    bench.fabric.apply(MS, &on_the_bus(Policy::Stall { permille: 500, stall_ms: 200 }));
     let sent: Vec<u8> = (0..100).collect();
     for (byte, at) in sent.iter().zip(1..) {
         bench.push(at * MS, bus, &[*byte]);
@@ -269,19 +272,18 @@ fn a_rate_limit_spaces_pieces_and_a_stall_holds_some_in_order() {
 
 #[test]
 fn what_waits_behind_a_rate_limit_comes_when_it_is_lifted() {
-    let policy = |policy| [LinkChange { from: N1, to: N2, planes: vec![Plane::Bus], policy }];
     let mut bench = Bench::new();
     let bus = bench.open(N1, N2, Listener::Bus);
-    bench.fabric.apply(0, &policy(Policy::Rate { bytes_per_s: 1 }));
+    bench.fabric.apply(0, &on_the_bus(Policy::Rate { bytes_per_s: 1 }));
     bench.push(0, bus, &[1; 100]);
     bench.run(MS);
     assert_eq!(bench.bytes(), []);
-    bench.fabric.apply(2 * MS, &policy(Policy::Pass));
+    bench.fabric.apply(2 * MS, &on_the_bus(Policy::Pass));
     bench.push(2 * MS, bus, &[2; 100]);
     bench.run(2 * MS);
     assert_eq!(bench.bytes(), [[1; 100], [2; 100]].concat());
     // Nor does the next limit begin with the old one's debts.
-    bench.fabric.apply(3 * MS, &policy(Policy::Rate { bytes_per_s: 1000 }));
+    bench.fabric.apply(3 * MS, &on_the_bus(Policy::Rate { bytes_per_s: 1000 }));
     bench.push(3 * MS, bus, &[3; 10]);
     bench.run(13 * MS);
     assert_eq!(bench.bytes(), [3; 10]);

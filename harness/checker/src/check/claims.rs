@@ -1,6 +1,7 @@
 //! W10: a slot goes to another master by a claim with a greater epoch that neither an election nor a migration made. An
 //! operator said whose it is (SETSLOT, ADDSLOTS) or gave out an epoch (BUMPEPOCH), `fix` closed it at any price, a node
-//! came back with an old nodes.conf, or a replaced master imported slots on. Who loses a slot so deletes its keys, and who wins it never had them.
+//! came back with an old nodes.conf, or a replaced master imported slots on. Who loses a slot so deletes its keys, and who
+//! wins it never had them.
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,11 @@ use crate::scene::{Held, Scene};
 use crate::slots::slot_of;
 use crate::timeline::SECOND;
 
+/// Slots are carried; with an outcome: that has ended.
+fn work(outcome: Option<&str>) -> Vec<Action> {
+    vec![Action::Work { what: "slots go".into(), outcome: outcome.map(str::to_owned) }]
+}
+
 /// n1 gives a key to n2, which dies before n5 has heard of it.
 fn lost_on_the_way(held: Held) -> (Scene, String) {
     let mut scene = Scene::new("set");
@@ -80,9 +85,6 @@ fn w12_of_a_source_without_a_replica_whose_stream_would_show_the_key_go() {
         let mut scene = Scene::new("set");
         let key = Scene::key(0, 1);
         scene.at(1.2).kill("n4").at(1.5).add(&key, 1, "n1").at(1.8);
-        let work = |outcome: Option<&str>| {
-            vec![Action::Work { what: "slots go".into(), outcome: outcome.map(str::to_owned) }]
-        };
         let name = if carries { "reshard" } else { "burst" };
         scene.fault(name, work(None)).hold("n2", Held::Read).migrate(&key, "n1", "n2").at(2.0);
         scene.fault(name, work(Some("1 of 1 slots"))).kill("n2").at(5.0).promote("n5").at(6.0);
@@ -248,9 +250,6 @@ fn w10_of_a_replaced_master_that_imports_on() {
     let class = |carrying: bool| {
         let mut scene = Scene::new("set");
         let key = Scene::key(0, 1);
-        let work = |outcome: Option<&str>| {
-            vec![Action::Work { what: "slots go".into(), outcome: outcome.map(str::to_owned) }]
-        };
         let name = if carrying { "reshard" } else { "burst" };
         scene.at(1.5).fault(name, work(None)).at(2.0).isolate("n1").at(4.5).promote("n4").at(5.3).fails("n1");
         scene.at(5.5).add(&key, 1, "n4").at(6.0).heal("n1").promote_with("n1", 9).learns("n1").learns("n4");
@@ -474,8 +473,7 @@ fn w11_closed_by_work_that_was_recorded_long_after() {
         let key = Scene::key(0, 1);
         scene.at(1.5).add(&key, 1, "n1").at(1.9).migrate(&key, "n1", "n2").at(2.5);
         scene.kill("n1").at(5.0).promote("n4").at(5.2).add(&key, 3, "n4").at(5.5);
-        let work = |outcome: Option<String>| vec![Action::Work { what: "slots go".into(), outcome }];
-        scene.fault("reshard", work(None)).at(9.0).fault("reshard", work(Some(first.to_owned())));
+        scene.fault("reshard", work(None)).at(9.0).fault("reshard", work(Some(first)));
         // By then nobody had a mark any more for three seconds.
         for seen in
             scene.views.iter_mut().filter(|it| it.sent > 6_000_000_000).filter_map(|it| it.seen.as_mut())

@@ -49,15 +49,19 @@ impl<'a> Reach<'a> {
         if self.blocked.is_empty() {
             return vec![Spans::default(); self.nodes];
         }
-        (0..self.nodes).map(|number| self.isolation_of(NodeId(number as u16), count)).collect()
+        self.all().map(|node| self.isolation_of(node, count)).collect()
     }
 
     /// True if, at the beginning of this interval, somebody in reach of the node also reached one that it did not.
     pub fn is_bridged(&self, node: NodeId, span: Span) -> bool {
         let passes = |a, b| !pair(&self.blocked, a, b).is_some_and(|spans| holds_from(spans, span.from));
-        let others = || (0..self.nodes).map(|number| NodeId(number as u16)).filter(|other| *other != node);
+        let others = || self.all().filter(|other| *other != node);
         let mut far = others().filter(|far| !passes(node, *far));
         far.any(|far| others().any(|bridge| bridge != far && passes(node, bridge) && passes(bridge, far)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = NodeId> {
+        (0..self.nodes).map(|number| NodeId(number as u16))
     }
 
     fn isolation_of(&self, node: NodeId, count: Count) -> Spans {
