@@ -132,11 +132,9 @@ impl Cluster {
         let (me, other) = (self.nodes.me(), self.nodes.get(idx).id);
         let smaller = me.id < other;
         let by_id_alone = self.settings.zoo.has(Mutation::CollisionByIdAlone);
-        let wait_ms = if !by_id_alone && header.slots.iter().any(|slot| me.slots.contains(slot)) {
-            self.dispute_wait_ms(idx, header)
-        } else {
-            smaller.then_some(0)
-        };
+        let disputed = header.slots.iter().any(|slot| me.slots.contains(slot));
+        let wait_ms =
+            if disputed && !by_id_alone { self.dispute_wait_ms(idx, header) } else { smaller.then_some(0) };
         if wait_ms.is_none_or(|wait_ms| now.ms_since(since) < wait_ms) {
             return;
         }
@@ -145,6 +143,10 @@ impl Cluster {
             LogLevel::Verbose,
             format!("WARNING: configEpoch collision with node {other}. configEpoch set to {epoch}"),
         );
+        if disputed {
+            // Before the other one takes an epoch for some other reason, and our slots with it.
+            self.broadcast_pong(false, turn);
+        }
     }
 
     /// How long I wait before I take a new epoch against master `idx`, which claims slots of mine under the one I have;

@@ -22,6 +22,8 @@ pub(super) struct Member {
     /// What its newest header says.
     pub master: bool,
     newest: u64,
+    /// With which epoch it claimed slots as a master last; `None`: it has been something else since.
+    claims_under: Option<u64>,
     /// When a header first said that it was a master no more.
     demoted: Option<Nanos>,
 }
@@ -78,6 +80,7 @@ impl Members {
             joined: Nanos::MAX,
             master: false,
             newest: 0,
+            claims_under: None,
             demoted: None,
         });
         self.by_id.insert(id.to_owned(), node);
@@ -95,8 +98,8 @@ impl Members {
         if member.name.is_empty() { &member.id } else { &member.name }
     }
 
-    /// A header was read.
-    pub fn hear(&mut self, time: Nanos, from: &str, node: Node, said: &Said) {
+    /// A header was read. Whether a master claims with a greater epoch what it claimed before.
+    pub fn hear(&mut self, time: Nanos, from: &str, node: Node, said: &Said) -> bool {
         let member = &mut self.all[node];
         if member.name != from {
             from.clone_into(&mut member.name);
@@ -107,13 +110,16 @@ impl Members {
         if member.joined == Nanos::MAX {
             member.joined = time;
         }
-        if said.current >= member.newest {
-            member.newest = said.current;
-            if member.master && said.of.is_some() {
-                member.demoted = Some(time);
-            }
-            member.master = said.of.is_none();
+        if said.current < member.newest {
+            return false;
         }
+        member.newest = said.current;
+        if member.master && said.of.is_some() {
+            member.demoted = Some(time);
+        }
+        member.master = said.of.is_none();
+        let before = std::mem::replace(&mut member.claims_under, said.claims().then_some(said.config));
+        said.claims() && before.is_some_and(|before| before < said.config)
     }
 
     /// A MEET passed between these endpoints: both learn of each other anew.

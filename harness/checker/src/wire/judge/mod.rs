@@ -120,6 +120,8 @@ struct Heard<'a> {
     now: Said,
     /// What the same id had said before on the connection.
     before: Option<Said>,
+    /// By its newest frame on any connection it was a master before, with a smaller epoch.
+    rose: bool,
 }
 
 /// The judge.
@@ -270,7 +272,7 @@ impl WireJudge {
             line: last.as_ref().filter(|_| !changed).map_or(number, |last| last.line),
         };
         self.streams.insert(key, now.clone());
-        self.members.hear(line.time, &line.from, node, &now);
+        let rose = self.members.hear(line.time, &line.from, node, &now);
         self.greatest = self.greatest.max(now.current);
         if last.is_none() {
             self.remember_stream(line);
@@ -283,6 +285,7 @@ impl WireJudge {
             to: &line.to,
             frame,
             before: last.filter(|last| last.node == node),
+            rose,
             now,
         })
     }

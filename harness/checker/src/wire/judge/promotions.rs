@@ -131,6 +131,10 @@ impl WireJudge {
         let was_replica = heard.before.as_ref().is_some_and(|before| before.of.is_some());
         let rose =
             heard.before.as_ref().is_some_and(|before| before.of.is_none() && before.config < now.config);
+        // A cut may have ended the connection on which it claimed before. Frames of two connections may come in another
+        // order than they were made in: had it been elected between, votes would have been heard.
+        let voted = || self.votes.of(now.node, now.config - 1, now.config).next().is_some();
+        let rose = rose || (heard.rose && !voted());
         let claim = self.promotions.claims.entry((now.config, now.node)).or_insert_with(|| Claim {
             line: heard.line,
             time: heard.time,

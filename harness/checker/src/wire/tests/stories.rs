@@ -393,6 +393,16 @@ fn an_epoch_that_was_bumped_in_isolation_is_first_heard_with_the_claim() {
     assert!(wire.findings.iter().all(|finding| finding.what != Rule::EqualEpochs.name()));
 }
 
+/// As in storm 56801: a master is cut off and takes an epoch as an open slot is closed on it, by which another was elected.
+#[test]
+fn an_epoch_that_a_master_took_behind_a_cut_is_first_heard_on_a_new_connection() {
+    let mut bench = failover();
+    bench.peers[3].slots = vec![(0, 0), (10923, 16383)];
+    (bench.peers[3].current, bench.peers[3].config) = (4, 4);
+    bench.redial_all(3).tell_all(3);
+    assert_eq!(bench.fine().collisions, 1);
+}
+
 // Epochs never go back.
 
 #[test]

@@ -162,6 +162,19 @@ fn a_master_that_was_replaced_while_it_slept_leaves_its_shard_to_the_elected_one
     assert_eq!(sleeper_has_the_smaller_id.len(), 2);
 }
 
+/// As in storm 56801: the other one imports slot by slot, and each slot brings it a new epoch.
+#[test]
+fn who_takes_a_new_epoch_over_disputed_slots_says_so_at_once() {
+    let mut bench = Bench::cluster(3, 0, NT);
+    let (smaller, greater) = by_id(&bench);
+    bench.at_mut(greater).state = ClusterState::default();
+    assert!(collide(&mut bench, smaller, greater, 1, 0).0);
+    let (id, epoch) = (bench.id(smaller), my_epoch(&bench, smaller));
+    bench.until(NT / 100, "all know", |b| {
+        [greater, 2].iter().all(|node| b.view(*node, id).config_epoch == epoch)
+    });
+}
+
 /// A peer that knows only the rule of the ids does nothing if it has the greater.
 #[test]
 fn a_replaced_master_with_the_smaller_id_acts_when_its_heir_did_not() {
