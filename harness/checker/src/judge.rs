@@ -3,8 +3,8 @@
 use crate::check::{
     Index, availability,
     consistency::{self, ConsistencyOptions},
-    convergence, elements, invariants,
-    lost_writes::{self, UNEXPLAINED},
+    convergence, elements, invariants, lost_writes,
+    proofs::UNEXPLAINED,
     split_brain,
 };
 use crate::coverage::{Hit, Requirement, coverage, hits};

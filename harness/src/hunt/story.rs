@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use slotstorm_checker::check::lost_writes::UNEXPLAINED;
+use slotstorm_checker::check::proofs::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{Anomaly, Validity, Verdict};
 use slotstorm_checker::record::{Action, BusWhat, FaultPhase, Nanos, Record};
 use slotstorm_checker::timeline::Timeline;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use askama::Template;
 use base64::Engine;
 use slotstorm_checker::OUTSIDE_MODEL;
-use slotstorm_checker::check::lost_writes::UNEXPLAINED;
+use slotstorm_checker::check::proofs::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{Finding, Loss, Overlap, Takeover, Validity, Verdict};
 use slotstorm_checker::record::{Nanos, NodeInfo};
 
@@ -607,7 +607,7 @@ fn latency(story: &Story) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use slotstorm_checker::check::lost_writes::WINDOWS;
+    use slotstorm_checker::check::proofs::WINDOWS;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use slotstorm_checker::check::lost_writes::UNEXPLAINED;
+use slotstorm_checker::check::proofs::UNEXPLAINED;
 use slotstorm_checker::record::verdict::{
     Anomaly, Checks, Consistency, Convergence, Finding, LostWrites, SplitBrain, Validity, Verdict,
 };

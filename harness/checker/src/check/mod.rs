@@ -12,6 +12,8 @@ pub mod invariants;
 pub mod lost_writes;
 pub mod members;
 mod migration;
+pub mod proofs;
+
 mod rules;
 pub mod split_brain;
 mod torn;

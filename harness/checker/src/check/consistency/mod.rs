@@ -14,7 +14,7 @@ mod verdicts;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::verdicts::Judged;
-use super::lost_writes::{Judge as Windows, Questions};
+use super::proofs::{Prover, Questions};
 use super::{Index, LISTED, torn};
 use crate::answer::{Answer, Witness};
 use crate::linear::{Limits, keyed};
@@ -63,11 +63,11 @@ pub fn check(
     let elements = suspects().filter_map(|op| op.value).collect();
     let keys = suspects().map(|op| record.key(op.key).name.as_str()).collect();
     let questions = Questions { elements, keys };
-    let windows = Windows::new(record, timeline, index, (!violated.is_empty()).then_some(&questions));
+    let prover = Prover::new(record, timeline, index, (!violated.is_empty()).then_some(&questions));
     let mut grader = Grader {
         record,
         timeline,
-        windows,
+        prover,
         limits: &limits,
         damaged: timeline.voided.covers(VALUES_AS_WRITTEN, &record.nodes, record.end),
         known: BTreeMap::new(),
@@ -97,7 +97,7 @@ type Excuse = Option<(&'static str, String)>;
 struct Grader<'a> {
     record: &'a Record,
     timeline: &'a Timeline,
-    windows: Windows<'a>,
+    prover: Prover<'a>,
     limits: &'a Limits<'a>,
     damaged: bool,
     /// By operation: its excuse, once it was looked for.
@@ -178,7 +178,7 @@ impl Grader<'_> {
             let why = format!("read at {} and at {}, which lag each by itself", name(first), name(other));
             return Some(("another replica", why));
         }
-        self.windows.began_anew(first, from, to).map(|why| ("resync", why))
+        self.prover.began_anew(first, from, to).map(|why| ("resync", why))
     }
 
     fn excuse(&mut self, number: u32) -> Excuse {
@@ -192,7 +192,7 @@ impl Grader<'_> {
         let torn = || torn::saw_one_side(self.record, self.timeline, op).map(|why| ("W11", why));
         let excuse = in_window
             .map(|window| (window.name, window.why.clone()))
-            .or_else(|| self.windows.excuse(number))
+            .or_else(|| self.prover.excuse(number))
             .or_else(torn);
         self.known.insert(number, excuse.clone());
         excuse
