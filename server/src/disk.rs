@@ -1,6 +1,7 @@
 //! The disk thread: everything slow about files, done in order, beside the loop.
 //!
-//! Jobs are done first in, first out, so disk effects end in the order of their tickets. Waiting appends to
+//! Jobs are done first in, first out, so disk effects end in the order of their tickets; only a sync that is asked for beside
+//! other work has a thread of its own, since a disk may take seconds for it, and acknowledged writes and votes must not wait. Waiting appends to
 //! the same file are written together, with one sync. Files are read a piece per job: the loop asks for the
 //! next piece when it has dealt with the last. What takes long, snapshots, is not done here ([`crate::saver`]).
 #![allow(clippy::disallowed_methods)] // the thread is started here
@@ -14,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use mio::Waker;
 use slotstorm_node::io::{DiskError, DiskOp, SnapshotId, Ticket};
 
-use crate::files::{AppendPiece, FileReader, FileStore, READ_CHUNK_BYTES};
+use crate::files::{AppendPiece, FileReader, FileStore, READ_CHUNK_BYTES, SyncBeside};
 
 /// Bytes of appends that are written together at most.
 const APPEND_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -126,7 +127,8 @@ impl DiskThread {
         let (jobs, todo) = mpsc::channel();
         let (answers, done) = mpsc::channel();
         let answers = Answers { answers, waker };
-        let worker = Worker { store, answers: answers.clone(), readers: BTreeMap::new() };
+        let syncer = Syncer::start(answers.clone())?;
+        let worker = Worker { store, answers: answers.clone(), readers: BTreeMap::new(), syncer };
         let thread = thread::Builder::new().name("disk".to_owned()).spawn(move || worker.run(&todo))?;
         Ok(Self { jobs: Some(jobs), done, answers, thread: Some(thread) })
     }
@@ -163,6 +165,7 @@ struct Worker {
     store: FileStore,
     answers: Answers,
     readers: BTreeMap<String, FileReader>,
+    syncer: Syncer,
 }
 
 impl Worker {
@@ -182,6 +185,12 @@ impl Worker {
         match job {
             Job::Op { ticket, op: DiskOp::Append { name, bytes, sync } } => {
                 self.append(ticket, &name, AppendPiece { bytes, sync }, queue);
+            }
+            Job::Op { ticket, op: DiskOp::Sync { name, beside: true } } => {
+                match self.store.sync_beside(&name) {
+                    Ok(sync) => self.syncer.push(ticket, sync),
+                    Err(error) => self.answer(Done::Op { ticket, result: Err(error) }),
+                }
             }
             Job::Op { ticket, op } => {
                 let result = self.carry_out(op);
@@ -216,7 +225,7 @@ impl Worker {
         match op {
             DiskOp::Append { name, bytes, sync } => self.store.append(&name, &[AppendPiece { bytes, sync }]),
             DiskOp::Replace { name, bytes, sync } => self.store.replace(&name, [bytes], sync),
-            DiskOp::Sync { name } => self.store.sync(&name),
+            DiskOp::Sync { name, .. } => self.store.sync(&name),
             DiskOp::Truncate { name, len } => self.store.truncate(&name, len),
             DiskOp::Remove { name } => self.store.remove(&name),
             DiskOp::Rename { from, to } => self.store.rename(&from, &to),
@@ -246,6 +255,41 @@ impl Worker {
     }
 }
 
+/// The thread of syncs beside other work. Dropping it waits for those that were asked for.
+struct Syncer {
+    syncs: Option<Sender<(Ticket, SyncBeside)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    fn start(answers: Answers) -> io::Result<Self> {
+        let (syncs, todo) = mpsc::channel::<(Ticket, SyncBeside)>();
+        let work = move || {
+            for (ticket, sync) in todo {
+                answers.send(Done::Op { ticket, result: sync.carry_out() });
+            }
+        };
+        let thread = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
+        Ok(Self { syncs: Some(syncs), thread: Some(thread) })
+    }
+
+    fn push(&self, ticket: Ticket, sync: SyncBeside) {
+        if let Some(syncs) = &self.syncs {
+            // It ends only after this sender.
+            let _ = syncs.send((ticket, sync));
+        }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.syncs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Takes the first job of the queue if it is an append to this file.
 fn pop_append(queue: &mut VecDeque<Job>, name: &str) -> Option<(Ticket, AppendPiece)> {
     match queue.pop_front()? {
@@ -268,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_come_in_the_order_of_tickets_whatever_the_work_and_the_end_waits_for_all() {
+    fn answers_come_in_the_order_of_tickets_but_for_syncs_beside_and_the_end_waits_for_all() {
         let dir = tempfile::TempDir::new().unwrap();
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
@@ -282,6 +326,7 @@ mod tests {
             DiskOp::Append { name: "absent/../../\0".into(), bytes: b"x".into(), sync: false },
             DiskOp::Truncate { name: "log".into(), len: 2 },
             append("d"),
+            DiskOp::Sync { name: "log".into(), beside: true },
             DiskOp::Remove { name: "other".into() },
         ];
         for (number, op) in (1..).zip(ops) {
@@ -294,7 +339,10 @@ mod tests {
         while let Some(Done::Op { ticket, result }) = disk.next_done() {
             outcomes.push((ticket.0, result.is_ok()));
         }
-        let expected: Vec<_> = (1..=8).map(|ticket| (ticket, ticket != 5)).collect();
+        let beside = outcomes.iter().position(|(ticket, _)| *ticket == 8).expect("it is waited for");
+        assert_eq!(outcomes.remove(beside), (8, true));
+        let others = (1..=9).filter(|ticket| *ticket != 8);
+        let expected: Vec<_> = others.map(|ticket| (ticket, ticket != 5)).collect();
         assert_eq!(outcomes, expected, "only the impossible name is an error");
         let read = |name| std::fs::read(dir.path().join(name)).unwrap();
         assert_eq!(read("log"), b"abd");

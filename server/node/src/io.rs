@@ -197,8 +197,9 @@ pub enum DiskOp {
     /// Put `bytes` in place of the whole file so that a crash at any step leaves the old or the new content:
     /// temporary file, lock it if the old one was locked, fsync if `sync`, rename, fsync the directory.
     Replace { name: String, bytes: Vec<u8>, sync: bool },
-    /// fdatasync only.
-    Sync { name: String },
+    /// fdatasync only. With `beside` no other work waits for it, and its answer may come after those of later tickets: a disk
+    /// may take seconds for it, in which writes to the file go on.
+    Sync { name: String, beside: bool },
     /// Cut the file to `len` bytes.
     Truncate { name: String, len: u64 },
     /// Remove the file if it is there.

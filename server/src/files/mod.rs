@@ -54,6 +54,20 @@ struct Appended {
     len: u64,
 }
 
+/// A sync that is still to be made.
+#[derive(Debug)]
+pub struct SyncBeside(File);
+
+impl SyncBeside {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn carry_out(self) -> Result<(), DiskError> {
+        Os.sync(&self.0).map_err(disk_error)
+    }
+}
+
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -237,6 +251,17 @@ impl<C: Calls> FileStore<C> {
         self.calls.sync(&appended.file).map_err(disk_error)?;
         self.appended.insert(name.to_owned(), appended);
         Ok(())
+    }
+
+    /// What makes durable all that was appended so far, for another thread.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn sync_beside(&mut self, name: &str) -> Result<SyncBeside, DiskError> {
+        let appended = self.open_to_append(name).map_err(disk_error)?;
+        let file = appended.file.try_clone().map_err(disk_error);
+        self.appended.insert(name.to_owned(), appended);
+        file.map(SyncBeside)
     }
 
     /// Cuts the file to `len` bytes.

@@ -44,18 +44,30 @@ impl Server {
         Self::start_as(kind, number, &[], args)
     }
 
-    fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
-        Self::start_in(TempDir::new().unwrap(), kind, number, before, args)
+    /// As [`Self::start`], with this library before all others.
+    pub fn start_with_library(kind: Kind, number: u8, args: &[&str], library: &Path) -> Self {
+        Self::start_in(TempDir::new().unwrap(), kind, number, &[], args, Some(library))
     }
 
-    fn start_in(dir: TempDir, kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
+    fn start_as(kind: Kind, number: u8, before: &[&str], args: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), kind, number, before, args, None)
+    }
+
+    fn start_in(
+        dir: TempDir,
+        kind: Kind,
+        number: u8,
+        before: &[&str],
+        args: &[&str],
+        library: Option<&Path>,
+    ) -> Self {
         let ip = &format!("127.21.{}.{number}", std::process::id() % 250 + 1);
         let port = PORT.to_string();
         let base = ["--bind", ip, "--bind-source-addr", ip, "--port", &port, "--protected-mode", "no"];
         let words = before.iter().copied().chain(base).chain(args.iter().copied());
         let mut all: Vec<String> = words.map(str::to_owned).collect();
         all.extend(["--dir".to_owned(), dir.path().to_string_lossy().into_owned()]);
-        let child = Self::spawn(kind, &all, dir.path());
+        let child = Self::spawn(kind, &all, dir.path(), library);
         let server = Self { kind, ip: ip.clone(), dir, child };
         server.wait_until_it_answers();
         server
@@ -70,7 +82,7 @@ impl Server {
     pub fn start_on_files_of(kind: Kind, number: u8, args: &[&str], other: &Self) -> Self {
         let dir = TempDir::new().unwrap();
         copy_all(other.dir.path(), dir.path());
-        Self::start_in(dir, kind, number, &[], args)
+        Self::start_in(dir, kind, number, &[], args, None)
     }
 
     /// A file in its directory, empty if it is not there.
@@ -83,14 +95,16 @@ impl Server {
         self.child.id()
     }
 
-    fn spawn(kind: Kind, args: &[String], dir: &Path) -> Child {
+    fn spawn(kind: Kind, args: &[String], dir: &Path, library: Option<&Path>) -> Child {
         let program = match kind {
             Kind::Redis => programs::redis_7_0(),
             Kind::Ours => programs::ours(),
         };
         // Here a node that panics says why.
         let stderr = std::fs::File::create(dir.join("stderr")).unwrap();
-        let spawned = Command::new(&program).args(args).stdout(Stdio::null()).stderr(stderr).spawn();
+        let mut command = Command::new(&program);
+        command.args(args).envs(library.map(|library| ("LD_PRELOAD", library)));
+        let spawned = command.stdout(Stdio::null()).stderr(stderr).spawn();
         spawned.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
     }
 

@@ -286,7 +286,7 @@ impl Disk {
                 steps
             }
             DiskOp::Replace { name, bytes, sync } => [Step::Temporary { name, bytes, sync }].into(),
-            DiskOp::Sync { name } => [Step::Sync { name }].into(),
+            DiskOp::Sync { name, .. } => [Step::Sync { name }].into(),
             DiskOp::Truncate { name, len } => [Step::Truncate { name, len: len as usize }].into(),
             DiskOp::Remove { name } => [Step::Remove { name }].into(),
             DiskOp::Rename { from, to } => [Step::Rename { from, to }, Step::SyncDir].into(),

@@ -304,7 +304,7 @@ fn everysec_syncs_once_a_second_and_puts_writes_off_while_a_sync_runs() {
     assert_eq!(bench.queue.len(), 1, "no sync in the first second");
     bench.settle();
     bench.tick(1000);
-    assert!(matches!(bench.queue[0].1, DiskOp::Sync { .. }));
+    assert!(matches!(bench.queue[0].1, DiskOp::Sync { beside: true, .. }));
     bench.write("a", "2");
     bench.tick(1999);
     assert_eq!(bench.queue.len(), 1, "put off");
@@ -317,6 +317,21 @@ fn everysec_syncs_once_a_second_and_puts_writes_off_while_a_sync_runs() {
     assert_eq!(bench.queue.len(), 2, "the sync's end lets the next write go");
     bench.settle();
     assert_eq!(load(&mut bench.files, 1000).unwrap().0, bench.dataset);
+}
+
+#[test]
+fn the_next_file_waits_for_what_a_slow_sync_has_not_yet_made_durable_of_this_one() {
+    let mut bench = Bench::new(FsyncPolicy::EverySecond, Files::new());
+    bench.settle();
+    bench.write("a", "1");
+    bench.settle();
+    bench.tick(1000);
+    assert!(
+        matches!(bench.queue.pop_back(), Some((_, DiskOp::Sync { beside: true, .. }))),
+        "it goes on and on"
+    );
+    assert!(bench.rewrite(RewriteMode::Compact));
+    assert!(matches!(bench.queue[0].1, DiskOp::Sync { beside: false, .. }));
 }
 
 #[test]

@@ -358,7 +358,7 @@ impl AofWriter {
     /// The AOF is turned off: what is there becomes durable, and a rewrite is given up.
     pub fn close(&mut self, disk: &mut DiskQueue<'_>) {
         self.abandon_rewrite(disk);
-        disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
+        disk.op(DiskOp::Sync { name: self.names.path(&self.current.name), beside: false });
     }
 
     /// True when the glue must take a snapshot and call [`Self::begin_rewrite`] with [`RewriteMode::Restart`]: an
@@ -423,7 +423,8 @@ impl AofWriter {
             && !self.syncs_held
             && now.ms_since(self.sync.last) >= SYNC_PERIOD_MS;
         if due {
-            self.sync.running = Some(disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) }));
+            let name = self.names.path(&self.current.name);
+            self.sync.running = Some(disk.op(DiskOp::Sync { name, beside: true }));
             self.sync.dirty = false;
             self.sync.last = now;
         }
@@ -558,8 +559,9 @@ impl AofWriter {
                 self.restart_at = None;
             }
         }
-        if std::mem::take(&mut self.sync.dirty) {
-            disk.op(DiskOp::Sync { name: self.names.path(&self.current.name) });
+        // Whatever reaches the next file is never durable before what this one holds.
+        if std::mem::take(&mut self.sync.dirty) || self.sync.running.is_some() {
+            disk.op(DiskOp::Sync { name: self.names.path(&self.current.name), beside: false });
         }
         let base = self.names.base(self.next_seq.base, as_commands);
         self.next_seq.base += 1;

@@ -17,7 +17,7 @@ pub enum Purpose {
     AclFile { waiting: ConnId },
 }
 
-/// The tickets of a node: issued and completed in one order.
+/// The tickets of a node: issued and completed in one order. (A sync beside other work may end late; nothing waits for it.)
 #[derive(Debug, Default)]
 pub struct Tickets {
     /// The last one issued, by whomever.
