@@ -171,7 +171,7 @@ impl Scene {
     pub fn write(&mut self, key: &str, value: u64, node: &str, kind: Kind, executed: bool) -> &mut Self {
         let n = index(node);
         let append = self.info.workload == "append";
-        let op = Op { key: key.into(), value: Some(value), ..Op::default() };
+        let op = Op { key: key.into(), value: Some(value), client: Some(0), ..Op::default() };
         let body = |op| if append { Body::Append(op) } else { Body::Add(op) };
         let process = Process::Client(value);
         self.event(Kind::Invoke, process, body(op.clone()));

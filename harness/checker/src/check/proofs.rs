@@ -19,6 +19,8 @@ pub const UNEXPLAINED: &str = "unexplained";
 pub const WINDOWS: [&str; 12] = ["W9", "W10", "W12", "W11", "W7", "W5", "W4", "W6", "W3", "W1", "W2", "W16"];
 /// W16: how long `appendfsync everysec` may hold an append back.
 const EVERYSEC_HELD: Nanos = 2 * SECOND;
+/// A node that answers no more has been asked on if it was so soon after the last write that it answered.
+const ASKED_ON: Nanos = SECOND;
 
 /// What the run configured against restarts.
 struct Persistence {
@@ -45,9 +47,19 @@ pub(super) struct Prover<'a> {
     evidence: Evidence<'a>,
     migrations: Migrations,
     claims: Claims,
-    /// By node and the end of its process: the latest invocation of a write that it acknowledged before, and that survived.
-    survivors: BTreeMap<(NodeId, Nanos), Nanos>,
+    /// By node and the end of its process.
+    last_writes: BTreeMap<(NodeId, Nanos), LastWrites>,
     rules: Persistence,
+}
+
+/// What a node did with writes before its process ended.
+#[derive(Clone, Copy)]
+struct LastWrites {
+    /// The latest invocation of one that it acknowledged, and that survived.
+    survived: Nanos,
+    /// When the last one was asked for that it acknowledged, if it was asked on and answered no more: then it waited for its
+    /// disk, as redis-server does once a running fsync has held the append back for 2 s, and nothing reached the file since.
+    stood_since: Option<Nanos>,
 }
 
 /// The windows that hold for one loss, in words.
@@ -77,7 +89,7 @@ impl<'a> Prover<'a> {
                 .unwrap_or_default(),
             claims: Claims::of(record),
             evidence: Evidence::of(record, timeline, index, questions.map(|asked| &asked.elements)),
-            survivors: BTreeMap::new(),
+            last_writes: BTreeMap::new(),
             rules: Persistence::of(record),
         }
     }
@@ -297,17 +309,22 @@ impl<'a> Prover<'a> {
         let restarts = self.came_back_as_master(node, suspect, key);
         let mut holding = Holding::new();
         for restart in restarts {
-            let stalled = self.timeline.stalls.covered(suspect.invoked, restart.down_at);
-            let recent = suspect.executed_by.saturating_add(EVERYSEC_HELD + stalled) >= restart.down_at;
+            let last = self.last_writes(node, restart.down_at);
+            let until = last.stood_since.unwrap_or(restart.down_at);
+            let stalled = self.timeline.stalls.covered(suspect.invoked, until);
+            let recent = suspect.executed_by.saturating_add(EVERYSEC_HELD + stalled) >= until;
             // The file is written in order: whatever survived was asked for before this write was done.
-            let in_order = self.latest_survivor(node, restart.down_at) <= suspect.executed_by;
+            let in_order = last.survived <= suspect.executed_by;
             if recent && in_order {
                 let name = self.record.node_name(node);
+                let stood = last.stood_since.map_or(String::new(), |since| {
+                    format!(" and had acknowledged nothing since {}", seconds(since))
+                });
                 holding.push((
                     "W16",
                     format!(
-                        "{name} was killed at {}, less than 2 s later, and came back as master from an append-only \
-                         file that everysec may hold back; nothing later survived",
+                        "{name} was killed at {}{stood}, less than 2 s later, and came back as master from an append-only file \
+                         that everysec may hold back; nothing later survived",
                         seconds(restart.down_at)
                     ),
                 ));
@@ -339,28 +356,31 @@ impl<'a> Prover<'a> {
             .collect()
     }
 
-    /// The latest invocation of a surviving write that this node acknowledged before its process ended.
-    fn latest_survivor(&mut self, node: NodeId, down_at: Nanos) -> Nanos {
-        if let Some(&known) = self.survivors.get(&(node, down_at)) {
+    /// What this node did with writes before its process ended.
+    fn last_writes(&mut self, node: NodeId, down_at: Nanos) -> LastWrites {
+        if let Some(&known) = self.last_writes.get(&(node, down_at)) {
             return known;
         }
-        let latest = self
-            .record
-            .ops
-            .iter()
-            .enumerate()
-            .filter(|(number, op)| {
-                op.is_write()
-                    && op.outcome == Outcome::Ok
-                    && op.node == Some(node)
-                    && op.latest_effect() <= down_at
-                    && self.index.in_final(*number as u32)
-            })
-            .map(|(_, op)| op.invoked)
-            .max()
-            .unwrap_or(0);
-        self.survivors.insert((node, down_at), latest);
-        latest
+        let writes = || {
+            let ops = self.record.ops.iter().enumerate();
+            ops.filter(|(_, op)| op.is_write() && op.node == Some(node) && op.invoked <= down_at)
+        };
+        let acked = || writes().filter(|(_, op)| op.latest_effect() <= down_at);
+        let survived = acked().filter(|(number, _)| self.index.in_final(*number as u32));
+        let answered = acked().map(|(_, op)| op.invoked).max().unwrap_or(0);
+        let is_unanswered = |op: &Operation| {
+            let (asked, until) = (op.invoked, op.completed.unwrap_or(down_at));
+            let reached = |client| !self.timeline.faults.client_touched_within(node, client, asked, until);
+            op.outcome == Outcome::Info
+                && (answered..=answered + ASKED_ON).contains(&asked)
+                && op.client.is_some_and(reached)
+        };
+        let last = LastWrites {
+            survived: survived.map(|(_, op)| op.invoked).max().unwrap_or(0),
+            stood_since: writes().any(|(_, op)| is_unanswered(op)).then_some(answered),
+        };
+        self.last_writes.insert((node, down_at), last);
+        last
     }
 
     /// True if the write's key went to another shard after it.

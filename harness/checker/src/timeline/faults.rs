@@ -100,6 +100,8 @@ pub struct Faults {
     /// By node.
     pub processes: Vec<Process>,
     pub cuts: Vec<Cut>,
+    /// By node and name of a client: when something was done to the link between them.
+    client_links: BTreeMap<(NodeId, String), Spans>,
     pub manual_failovers: Vec<ManualFailover>,
     /// The longest delay that was put on each node's bus links.
     pub bus_delay: BTreeMap<NodeId, Nanos>,
@@ -189,6 +191,12 @@ impl Faults {
             .any(|cut| (cut.from == node || cut.to == node) && cut.is_of_bus() && cut.span.meets(from, to))
     }
 
+    /// True if, in the interval, something was done to the link between the node and a client.
+    pub fn client_touched_within(&self, node: NodeId, client: u32, from: Nanos, to: Nanos) -> bool {
+        let spans = self.client_links.get(&(node, format!("c{client}")));
+        spans.is_some_and(|spans| spans.meets(from, to))
+    }
+
     /// Since when what is said to the node on the bus may first be heard by it in this interval: what was held back by a cut
     /// that ends in it, or by the node's own standing still, comes then, and each connection brings its words in its own time.
     pub fn heard_since(&self, node: NodeId, from: Nanos, to: Nanos) -> Nanos {
@@ -244,7 +252,9 @@ impl Faults {
                 }
             }
             Action::Cut { from, to, planes, policy } => {
-                let (Some(from), Some(to)) = (at(from), at(to)) else { return }; // a client's link
+                let (Some(from), Some(to)) = (at(from), at(to)) else {
+                    return self.client_link(record, (from, to), |spans| spans.open(time));
+                };
                 for plane in planes {
                     let key = (from, to, plane.clone());
                     if let Some(open) = open_cuts.remove(&key) {
@@ -265,7 +275,9 @@ impl Faults {
             | Action::Work { .. }
             | Action::Refused { .. } => {}
             Action::Healed { from, to, planes } => {
-                let (Some(from), Some(to)) = (at(from), at(to)) else { return };
+                let (Some(from), Some(to)) = (at(from), at(to)) else {
+                    return self.client_link(record, (from, to), |spans| spans.close(time));
+                };
                 for plane in planes {
                     if let Some(open) = open_cuts.remove(&(from, to, plane.clone())) {
                         let span = &mut self.cuts[open].span;
@@ -273,6 +285,19 @@ impl Faults {
                     }
                 }
             }
+        }
+    }
+
+    fn client_link(
+        &mut self,
+        record: &Record,
+        (from, to): (&String, &String),
+        note: impl FnOnce(&mut Spans),
+    ) {
+        let ends =
+            record.node_id(from).map(|node| (node, to)).or(record.node_id(to).map(|node| (node, from)));
+        if let Some((node, client)) = ends {
+            note(self.client_links.entry((node, client.clone())).or_default());
         }
     }
 
