@@ -340,16 +340,19 @@ impl<'a> Prover<'a> {
         after
             .into_iter()
             .filter(|restart| {
+                let came = self.migrations.came_to(key, suspect.invoked).filter(|(to, _)| *to == node);
+                let carried = came.map(|(_, at)| at).filter(|at| *at <= restart.down_at).max();
                 let first = self.timeline.words(self.record, node).find(|(view, _)| view.sent >= restart.at);
-                let as_master =
-                    first.filter(|(_, seen)| seen.master && slots::contains(&seen.slots, suspect.slot));
+                let as_master = first.filter(|(_, seen)| {
+                    // Also while its slot was still on the way.
+                    let imports = carried.is_some() && seen.open_slots.contains(&suspect.slot);
+                    seen.master && (imports || slots::contains(&seen.slots, suspect.slot))
+                });
                 let Some((first, _)) = as_master else { return false };
                 let of_slot = || self.timeline.promotions_of_slot(suspect.slot);
                 // It may have ended before anybody saw that it had taken the slot back.
                 let own = of_slot().filter(|p| p.node == node && p.earliest <= restart.down_at);
                 let retook = own.map(|p| p.time.min(restart.down_at)).max();
-                let came = self.migrations.came_to(key, suspect.invoked).filter(|(to, _)| *to == node);
-                let carried = came.map(|(_, at)| at).filter(|at| *at <= restart.down_at).max();
                 let since = retook.max(carried).unwrap_or(restart.down_at.min(suspect.invoked));
                 of_slot().all(|p| p.time < since || p.earliest >= first.sent || p.node == node)
             })

@@ -350,6 +350,19 @@ fn w9_of_a_master_to_which_the_key_was_carried() {
     }
 }
 
+/// As in storm 64809: it is wiped before the slot follows its key.
+#[test]
+fn w9_of_a_master_to_which_the_key_was_carried_while_the_slot_was_still_on_the_way() {
+    let class = |wiped: &str| {
+        let mut scene = Scene::new("set");
+        let key = Scene::key(0, 1);
+        scene.at(1.5).add(&key, 1, "n1").at(3.0).migrate(&key, "n1", "n2").at(4.0).forgets("n2", &key, 1);
+        scene.kill(wiped).wipe(wiped).at(4.5).restart(wiped).at(6.0);
+        only_loss(&scene.finish()).1.class
+    };
+    assert_eq!((class("n2").as_str(), class("n3").as_str()), ("W9", "unexplained"));
+}
+
 #[test]
 fn w9_of_a_master_that_had_lost_its_slots_and_taken_them_back() {
     let story = |wiped: bool| {
