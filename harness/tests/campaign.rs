@@ -71,7 +71,7 @@ impl Drop for Kill {
 
 #[test]
 fn a_night_catches_its_canary_survives_being_killed_and_goes_on_with_the_very_runs_that_are_missing() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let folder = folder_with(SMALL);
     let listed = campaign(folder.path(), &["run", "small.toml", "--list", "3"]).output().unwrap();
     assert_eq!(listed.status.code(), Some(0), "{}", text(&listed));
@@ -117,7 +117,7 @@ fn a_night_catches_its_canary_survives_being_killed_and_goes_on_with_the_very_ru
 
 #[test]
 fn a_run_that_does_not_end_is_ended_and_recorded_as_such() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let folder = folder_with(&format!("run_limit_s = 6\ncanary = []\n{SMALL}"));
     let night = campaign(folder.path(), &["run", "small.toml", "--runs", "1"]).output().unwrap();
     assert_eq!(night.status.code(), Some(1), "{}", text(&night));

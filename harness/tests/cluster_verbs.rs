@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use redis_protocol::redis_keyslot;
 
 use common::load::{Load, LoadOptions, keys_in};
-use common::lock::real_processes;
+use common::lock::beside_another;
 use common::servers::{Kind, Reply, Servers, texts};
 
 /// What a verb said, and how it ended.
@@ -110,7 +110,7 @@ fn every_verb_on_a_cluster_of_both() {
 
 /// One verb after the other, a thousand writes a second beside them.
 fn tour(name: &str, kinds: &[Kind]) {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = cluster_and_a_spare(kinds);
     let at = servers.addresses();
     let entry = at[0].as_str();
@@ -215,7 +215,7 @@ fn broken_slots_of_a_cluster_of_both_are_fixed() {
 
 /// Each case on a slot of its own, first n1 owning it, then n2: so that both kinds stand on both sides.
 fn fix_all(kinds: &[Kind]) {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = three_masters(kinds);
     for (index, case) in CASES.iter().enumerate() {
         for owner in [0, 1] {
@@ -480,7 +480,7 @@ fn keys_that_only_a_search_finds(slot: &Broken<'_>) {
 #[test]
 fn a_reshard_whose_target_hangs_says_what_is_open_and_fix_closes_it() {
     for kinds in [[R; 3], [E; 3]] {
-        let _lock = real_processes();
+        let _lock = beside_another();
         let servers = three_masters(&kinds);
         let (source, target) = (&servers.nodes[0], &servers.nodes[1]);
         // So many that the move takes a while; names are bytes, and no UTF-8.
@@ -543,7 +543,7 @@ fn a_reshard_whose_target_hangs_says_what_is_open_and_fix_closes_it() {
 
 #[test]
 fn a_password_goes_to_every_server_and_into_migrate() {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let kinds = [R, E, R];
     let servers = Servers::start_locked(&kinds, 2000, "s3cret");
     let at = servers.addresses();
@@ -584,7 +584,7 @@ fn a_password_goes_to_every_server_and_into_migrate() {
 #[test]
 fn keys_of_a_lone_server_are_imported() {
     for (kinds, lone) in [([R; 3], R), ([E; 3], R), ([E, R, E], E)] {
-        let _lock = real_processes();
+        let _lock = beside_another();
         let servers = three_masters(&kinds);
         let mut source = Servers::none();
         source.add(lone, &["--cluster-enabled", "no"]);
@@ -626,7 +626,7 @@ fn keys_of_a_lone_server_are_imported() {
 #[test]
 fn a_dead_master_is_replaced_by_force_and_fix_does_not_guess_meanwhile() {
     for kinds in [[R; 7], [E; 7]] {
-        let _lock = real_processes();
+        let _lock = beside_another();
         let mut servers = cluster_and_a_spare(&kinds);
         let (dead, id) = (servers.nodes[0].address(), servers.nodes[0].id());
         let via = servers.nodes[1].address();

@@ -81,7 +81,7 @@ const ISOLATE: &str = "name = 'isolate'\nseed = 5\nduration_s = 14\nnode_timeout
 
 #[test]
 fn a_killed_master_is_replaced_and_the_verdict_is_whole() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let ended = Storm::begin(KILL, &[]).end();
     assert_eq!(ended.code, Some(0), "{}", ended.verdict);
     assert_eq!(ended.verdict["valid"], Value::Bool(true));
@@ -131,7 +131,7 @@ fn a_killed_master_is_replaced_and_the_verdict_is_whole() {
 
 #[test]
 fn slotstorms_own_server_and_a_mixed_cluster_survive_the_same() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     for sut in ["embedded", &format!("embedded:3,{}:3", common::REDIS_SERVER)] {
         let ended = Storm::begin_on(sut, KILL, &[]).end();
         assert_eq!(ended.code, Some(0), "{sut}: {}", ended.verdict);
@@ -141,7 +141,7 @@ fn slotstorms_own_server_and_a_mixed_cluster_survive_the_same() {
 
 #[test]
 fn a_write_lost_in_a_window_is_valid_for_redis_and_invalid_under_strict() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let ended = Storm::begin(ISOLATE, &["--expect", "strict", "--workload", "append"]).end();
     assert!(ended.number("/checks/lost_writes/lost") > 0, "{}", ended.verdict);
     assert_eq!(ended.number("/checks/lost_writes/by_class/unexplained"), 0, "{}", ended.verdict);
@@ -152,7 +152,7 @@ fn a_write_lost_in_a_window_is_valid_for_redis_and_invalid_under_strict() {
 
 #[test]
 fn ctrl_c_heals_stops_everything_and_still_leaves_a_record() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let mut storm = Storm::begin(&KILL.replace("duration_s = 14", "duration_s = 60"), &[]);
     std::thread::sleep(Duration::from_secs(8));
     assert!(storm.child.try_wait().unwrap().is_none(), "it still runs");

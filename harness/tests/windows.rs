@@ -149,13 +149,13 @@ impl Ended {
 
 #[test]
 fn w1_what_the_replica_had_not_got_when_its_master_died() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     proven_by_offsets("w01-unreplicated", "W1");
 }
 
 #[test]
 fn w2_wait_was_answered_by_the_replica_that_was_not_promoted() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let ended = proven_by_offsets("w02-wait-satisfied-elsewhere", "W1");
     let both =
         ended.losses().iter().filter(|loss| loss["windows"].as_array().unwrap().contains(&"W2".into()));
@@ -164,30 +164,50 @@ fn w2_wait_was_answered_by_the_replica_that_was_not_promoted() {
 }
 
 #[test]
-fn w3_and_w5_a_master_in_isolation_writes_on_and_again_after_a_restart() {
-    let _lock = common::lock::real_processes();
+fn w3_a_master_in_isolation_writes_on() {
+    let _lock = common::lock::beside_another();
     proven_by_offsets("w03-minority-master", "W3");
+}
+
+#[test]
+fn w5_a_master_in_isolation_writes_again_after_a_restart() {
+    let _lock = common::lock::beside_another();
     storm_into("w05-restarted-in-isolation", "W5");
 }
 
 #[test]
 fn w4_what_a_resumed_master_answers_before_it_hears_of_its_successor() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     proven_by_offsets("w04-resumed-master", "W4");
 }
 
 #[test]
-fn w6_and_w7_a_master_in_reach_that_has_not_heard_of_its_successor() {
-    let _lock = common::lock::real_processes();
+fn w6_a_master_in_reach_that_has_not_heard_of_its_successor() {
+    let _lock = common::lock::beside_another();
     storm_into("w06-overtaken-in-reach", "W6");
+}
+
+#[test]
+fn w6_a_winner_that_nobody_has_heard() {
+    let _lock = common::lock::beside_another();
     storm_into("w06-unheard-winner", "W6");
+}
+
+#[test]
+fn w7_a_takeover_asks_nobody() {
+    let _lock = common::lock::beside_another();
     proven_by_offsets("w07-takeover", "W7");
 }
 
 #[test]
-fn w9_and_w10_a_master_that_comes_back_empty_and_a_slot_that_a_claim_took() {
-    let _lock = common::lock::real_processes();
+fn w9_a_master_that_comes_back_empty() {
+    let _lock = common::lock::beside_another();
     storm_into("f21-empty-master-returns", "W9");
+}
+
+#[test]
+fn w10_a_slot_that_a_claim_took() {
+    let _lock = common::lock::beside_another();
     let taken = storm_into("f27-stolen-slot", "W10");
     let losses = taken.lost("W10");
     assert!(losses.iter().all(|loss| loss["slot"] == 3590), "{losses:?}");
@@ -195,7 +215,7 @@ fn w9_and_w10_a_master_that_comes_back_empty_and_a_slot_that_a_claim_took() {
 
 #[test]
 fn w12_a_key_that_was_handed_over_to_a_master_whose_replica_never_got_it() {
-    let _lock = common::lock::real_processes();
+    let _lock = common::lock::beside_another();
     let ended = storm_into("w12-lost-on-the-way", "W12");
     for loss in ended.lost("W12") {
         assert_eq!((&loss["slot"], &loss["acked_by"]), (&Value::from(3590), &Value::from("n1")), "{loss}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redis_protocol::redis_keyslot;
 
 use crate::common::load::{Load, LoadOptions, keys_in};
-use crate::common::lock::real_processes;
+use crate::common::lock::beside_another;
 use crate::common::redis_cli::{attempt, check, checked};
 use crate::common::servers::{Reply, Servers, texts};
 use crate::{Mix, busy_slots};
@@ -27,7 +27,7 @@ fn a_mixed_cluster_is_fixed() {
 
 /// Every case, first in silence, then under load, each on a slot of its own.
 fn fix_all(mix: Mix) {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = mix.three_masters();
     let mut next = [300, 5800, 11300];
     for under_load in [false, true] {

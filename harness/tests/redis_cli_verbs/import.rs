@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::common::load::{Load, LoadOptions, keys_in};
-use crate::common::lock::real_processes;
+use crate::common::lock::beside_another;
 use crate::common::redis_cli::{attempt, check, cluster};
 use crate::common::routed::Routed;
 use crate::common::servers::{Kind, Reply, Server, Servers, texts};
@@ -26,7 +26,7 @@ fn a_mixed_cluster_imports_from_our_standalone_server() {
 }
 
 fn import(mix: Mix, source: Kind) {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = mix.three_masters();
     let keys = keys_in(busy_slots(40), 2);
     let load = Load::start(&servers.addresses(), &keys, &LoadOptions::default());

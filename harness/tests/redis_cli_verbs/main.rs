@@ -11,7 +11,7 @@ mod import;
 mod tour;
 
 use common::load::{Load, LoadOptions, keys_in};
-use common::lock::real_processes;
+use common::lock::beside_another;
 use common::redis_cli;
 use common::servers::{Kind, Servers};
 
@@ -58,7 +58,7 @@ impl Mix {
 /// The writers' proof is worth something only if it fails when something is lost.
 #[test]
 fn a_write_that_is_taken_away_is_noticed() {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = Mix::Ours.three_masters();
     let keys = keys_in(0..12, 1);
     let load = Load::start(&servers.addresses(), &keys, &LoadOptions::default());

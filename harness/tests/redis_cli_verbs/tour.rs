@@ -6,7 +6,7 @@ use redis_protocol::redis_keyslot;
 
 use crate::common::formed::until_equal;
 use crate::common::load::{Load, LoadOptions, keys_in};
-use crate::common::lock::real_processes;
+use crate::common::lock::beside_another;
 use crate::common::redis_cli::{self, attempt, check, cluster};
 use crate::common::servers::{Kind, Reply, Server, Servers, run, texts};
 use crate::{Mix, busy_slots};
@@ -31,7 +31,7 @@ fn a_mixed_cluster_goes_through_every_verb_under_load() {
 }
 
 fn tour(mix: Mix) {
-    let _lock = real_processes();
+    let _lock = beside_another();
     let servers = mix.servers(8);
     let keys = keys_in(busy_slots(120), 5);
     let load = Load::start(&servers.addresses()[..6], &keys, &LoadOptions::default());
