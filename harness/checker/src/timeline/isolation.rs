@@ -12,6 +12,7 @@ use super::faults::Faults;
 use super::roles::{Promotion, Term};
 use super::span::{Span, Spans};
 use crate::record::{Nanos, NodeId, Record};
+use crate::slots;
 
 /// Whom a node counts for a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +131,26 @@ fn stopped_from(faults: &Faults, node: NodeId, at: Nanos) -> bool {
 
 /// Who led which shard. Shards are those of the start; without a plan, those of the first terms.
 struct Shards {
-    /// Any slot of each shard, its first leader, and the later ones with their times.
-    shards: Vec<(NodeId, Vec<(Nanos, NodeId)>)>,
+    shards: Vec<Shard>,
+}
+
+struct Shard {
+    /// One that it had at the beginning.
+    slot: u16,
+    first: NodeId,
+    /// The leaders after the first, and since when.
+    later: Vec<(Nanos, NodeId)>,
+}
+
+impl Shard {
+    /// The last one.
+    fn leader(&self) -> NodeId {
+        self.later.last().map_or(self.first, |&(_, leader)| leader)
+    }
+
+    fn was_led_by(&self, node: NodeId) -> bool {
+        self.first == node || self.later.iter().any(|&(_, leader)| leader == node)
+    }
 }
 
 impl Shards {
@@ -152,17 +171,20 @@ impl Shards {
             first.sort_unstable();
             first.dedup_by_key(|(slot, _)| *slot);
         }
-        let shards = first
-            .into_iter()
-            .map(|(slot, leader)| {
-                let later = promotions
-                    .iter()
-                    .filter(|promotion| crate::slots::contains(&promotion.slots, slot))
-                    .map(|promotion| (promotion.time, promotion.node))
-                    .collect();
-                (leader, later)
-            })
-            .collect();
+        let mut shards: Vec<Shard> =
+            first.into_iter().map(|(slot, first)| Shard { slot, first, later: Vec::new() }).collect();
+        for promotion in promotions {
+            // Slots go from shard to shard: whose place it takes tells the shard, if anything does.
+            let led_by = |led: fn(&Shard, NodeId) -> bool| {
+                promotion.from.and_then(|from| shards.iter().position(|shard| led(shard, from)))
+            };
+            let shard = led_by(|shard, from| shard.leader() == from)
+                .or_else(|| led_by(Shard::was_led_by))
+                .or_else(|| shards.iter().position(|it| slots::contains(&promotion.slots, it.slot)));
+            if let Some(shard) = shard {
+                shards[shard].later.push((promotion.time, promotion.node));
+            }
+        }
         Self { shards }
     }
 
@@ -177,7 +199,7 @@ impl Shards {
         at: Nanos,
         count: Count,
     ) -> impl Iterator<Item = impl Iterator<Item = NodeId>> {
-        self.shards.iter().map(move |(first, later)| {
+        self.shards.iter().map(move |Shard { first, later, .. }| {
             let later = &later[..later.partition_point(|(time, _)| *time <= at)];
             let all = std::iter::once(*first).chain(later.iter().map(|&(_, leader)| leader));
             let own = all.clone().any(|leader| leader == node).then_some(node);
