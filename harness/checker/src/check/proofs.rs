@@ -395,9 +395,13 @@ impl<'a> Prover<'a> {
     /// failover on the shard.
     pub fn still_protected(&self, op: &Operation, until: Nanos) -> bool {
         let from = op.latest_effect();
-        let shard = self.record.shard_of_slot(self.record.key(op.key).slot);
+        // Slots go from shard to shard: who answered tells which copies WAIT counted.
+        let nodes = &self.record.info.nodes;
+        let asked = op.node.and_then(|node| nodes.iter().find(|it| it.name == self.record.node_name(node)));
+        let shard =
+            asked.map(|it| it.shard).or_else(|| self.record.shard_of_slot(self.record.key(op.key).slot));
         let faults = &self.timeline.faults;
-        self.record.info.nodes.iter().filter(|node| Some(node.shard) == shard).all(|node| {
+        nodes.iter().filter(|node| Some(node.shard) == shard).all(|node| {
             let Some(node) = self.record.node_id(&node.name) else { return true };
             let life = faults.process(node);
             let within = |at: Nanos| from <= at && at <= until;

@@ -49,6 +49,21 @@ fn protection_ends_when_the_storm_forces_a_failover() {
     assert_eq!((verdict.checks.lost_writes.protected_lost, verdict.exit_code), (0, 0), "{}", verdict.reason);
 }
 
+/// As in storm 76477: what protects a write is the shard that took it, whoever had its slot at the beginning.
+#[test]
+fn protection_ends_when_the_storm_empties_a_copy_in_the_shard_that_answered() {
+    let protected_lost = |emptied: &str| {
+        let mut scene = Scene::new("set");
+        scene.info.expect = Expect::Wait;
+        let key = Scene::key(0, 1);
+        scene.at(1.5).asks("n2", "CLUSTER BUMPEPOCH").claims("n2", &key).at(2.0).hold("n2", Held::Read);
+        scene.add(&key, 1, "n2").waited(1, 1).add(&Scene::key(2, 1), 2, "n3").kill(emptied).wipe(emptied);
+        scene.at(2.5).restart(emptied).at(3.0).kill("n2").at(6.0).promote("n5").at(7.0);
+        judge(&scene.finish()).checks.lost_writes.protected_lost
+    };
+    assert_eq!((protected_lost("n5"), protected_lost("n4")), (0, 1));
+}
+
 #[test]
 fn w2_names_copies_that_were_too_few() {
     let mut scene = Scene::new("set");
