@@ -133,7 +133,8 @@ fn w3_acknowledged_by_a_master_cut_from_the_majority() {
 fn w3_of_the_heir_of_a_master_that_was_given_slots_of_another_shard() {
     let mut scene = Scene::new("set");
     let key = Scene::key(0, 1);
-    let edge = (0..).map(|i| format!("edge:{i}")).find(|key| slot_of(key.as_bytes()) == 10_923).unwrap();
+    let edge =
+        (0..1_000_000).map(|i| format!("edge:{i}")).find(|key| slot_of(key.as_bytes()) == 10_923).unwrap();
     scene.at(1.5).migrate(&edge, "n3", "n1").claims("n1", &edge).at(2.0).kill("n1").at(5.0).promote("n4");
     scene.at(6.0).restart("n1").learns("n1").at(7.0).isolate("n4").at(8.0).add(&key, 1, "n4");
     scene.at(9.9).fails("n4").at(10.0).promote("n1").at(13.0).heal("n4").learns("n4").at(14.0);
