@@ -2,7 +2,7 @@
 
 use crate::judge;
 use crate::record::verdict::Validity;
-use crate::record::{BusFrame, BusLine, BusWhat, Expect, Nanos};
+use crate::record::{BusFrame, BusLine, BusWhat, Expect, Nanos, View};
 use crate::scene::{Held, Scene};
 use crate::slots::{self, slot_of};
 use crate::timeline::SECOND;
@@ -125,6 +125,30 @@ fn two_interleaved_writers_without_a_window_are_caught() {
     let verdict = judge(&scene.record());
     assert_eq!(verdict.exit_code, 1, "{}", verdict.reason);
     assert_eq!(verdict.checks.split_brain.lasting[0].writes, 10);
+}
+
+/// As in storm 79021: what n1 wrote just before it was killed is not of the epoch with which it comes back.
+#[test]
+fn a_master_that_comes_back_with_an_old_epoch_did_not_write_with_it_before() {
+    let mut scene = Scene::new("set");
+    let key = Scene::key(0, 1);
+    scene.at(2.0).kill("n1").at(5.0).promote("n4").at(6.0).restart("n1").learns("n1").at(6.5);
+    scene
+        .add(&key, 1, "n4")
+        .at(7.0)
+        .kill("n4")
+        .at(10.0)
+        .promote("n1")
+        .at(12.05)
+        .add(&key, 2, "n1")
+        .kill("n1");
+    scene.at(12.5).restart("n1").at(13.0);
+    let back = |view: &&mut View| view.node == "n1" && view.sent >= 12 * SECOND + SECOND / 2;
+    for seen in scene.views.iter_mut().filter(back).filter_map(|view| view.seen.as_mut()) {
+        seen.epoch = 1;
+    }
+    let brain = judge(&scene.finish()).checks.split_brain;
+    assert!(brain.two_writers.is_empty(), "{brain:#?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Timeline {
         let stalls =
             Spans::of(record.stalls.iter().map(|stall| Span { from: stall.from, to: stall.to }).collect());
         let answers = roles::answers_of(record);
-        let (terms, promotions) = roles::terms_of(record, &answers);
+        let (terms, promotions) = roles::terms_of(record, &answers, &faults);
         let reach = Reach::of(record, &faults, &terms, &promotions);
         let (isolation, cut_off) = (reach.isolation(Count::LatestMaster), reach.isolation(Count::AnyMaster));
         let windows = windows::windows_of(&windows::Causes {

@@ -89,7 +89,7 @@ pub(super) fn answers_of(record: &Record) -> Vec<Answers> {
 }
 
 /// The terms of all nodes and the promotions that began them, both in the order of time.
-pub(super) fn terms_of(record: &Record, answers: &[Answers]) -> (Vec<Term>, Vec<Promotion>) {
+pub(super) fn terms_of(record: &Record, answers: &[Answers], faults: &Faults) -> (Vec<Term>, Vec<Promotion>) {
     let begin = record.phase(Phase::Load).or(record.phase(Phase::Storm)).unwrap_or(0);
     let mut terms: Vec<Term> = Vec::new();
     let mut promotions: Vec<Promotion> = Vec::new();
@@ -119,9 +119,12 @@ pub(super) fn terms_of(record: &Record, answers: &[Answers]) -> (Vec<Term>, Vec<
                         Some(_) => None,
                         None => ended.and_then(|term| term.takeover),
                     };
+                    // What a process says that was started since the last answer did not begin before.
+                    let restarts = &faults.process(node).restarts;
+                    let started = restarts.iter().rfind(|it| it.at <= view.sent).map_or(0, |it| it.at);
                     open = Some(Term {
                         node,
-                        earliest: before.map_or(0, |(last, _)| last.sent),
+                        earliest: before.map_or(0, |(last, _)| last.sent).max(started),
                         seen: view.time,
                         last_seen: view.sent,
                         until: None,
