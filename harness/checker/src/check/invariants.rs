@@ -131,7 +131,8 @@ impl Watch<'_> {
         }
         for row in &known.table {
             for other in seen.table.iter().filter(|other| other.epoch < row.epoch) {
-                let both = slots::overlap(&row.slots, &other.slots);
+                let both =
+                    self.not_imported(slots::overlap(&row.slots, &other.slots), &other.node, view.time);
                 if let Some((first, end)) = both.first() {
                     let text = format!(
                         "in {name}'s table slots {first}-{end} went from {} (epoch {}) back to {} (epoch {}) by {}",
@@ -148,6 +149,16 @@ impl Watch<'_> {
                 }
             }
         }
+    }
+
+    /// Without those that this node had imported shortly before: its claim rides on pings, which others' words of pongs put off, and
+    /// meanwhile the old owner may tell a greater epoch that it took for something else.
+    fn not_imported(&self, both: Vec<(u16, u16)>, owner: &str, at: Nanos) -> Vec<(u16, u16)> {
+        let Some(owner) = self.record.node_id(owner) else { return both };
+        let imported =
+            |slot: &u16| self.timeline.open_slots.at(owner, *slot, at.saturating_sub(MOVES_HEARD), at);
+        let slots = both.iter().flat_map(|&(first, last)| first..=last);
+        slots::without(&both, &slots::ranges_of(slots.filter(imported)))
     }
 
     /// Slots may come to a node by its promotion only: a master does not take another's.

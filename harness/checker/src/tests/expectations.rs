@@ -147,6 +147,28 @@ fn an_owners_epoch_may_go_back_where_words_about_moved_slots_come_late_and_in_an
     assert_eq!(goes_back_after_a_move(false).exit_code, 1);
 }
 
+/// As in storm 83577: n3 imported a slot of n1 under its old epoch, n1 took a new one for something else, and n2 hears n3 last.
+#[test]
+fn an_owners_epoch_may_go_back_where_the_slot_was_imported() {
+    let broken = |imported: bool| {
+        let mut scene = harmless();
+        scene.at(5.0).end_storm().final_reads();
+        for seen in views_of(&mut scene, "n3").take(20).filter(|_| imported) {
+            seen.open_slots = vec![5460];
+        }
+        for (number, seen) in views_of(&mut scene, "n2").enumerate().skip(20) {
+            seen.table[0].epoch = 9;
+            if number > 30 {
+                seen.table[0].slots = vec![(0, 5459)];
+                seen.table[2].slots.insert(0, (5460, 5460));
+            }
+        }
+        let violations = judge(&scene.record()).checks.invariants.violations;
+        violations.iter().any(|it| it.what == "owner-epoch-never-goes-back")
+    };
+    assert_eq!((broken(true), broken(false)), (false, true));
+}
+
 #[test]
 fn epochs_that_a_restart_forgets_are_a_broken_invariant() {
     let mut scene = harmless();
