@@ -1,8 +1,8 @@
 //! The disk thread: everything slow about files, done in order, beside the loop.
 //!
-//! Jobs are done first in, first out, so disk effects end in the order of their tickets; only a sync that is asked for beside
-//! other work has a thread of its own, since a disk may take seconds for it, and acknowledged writes and votes must not wait. Waiting appends to
-//! the same file are written together, with one sync. Files are read a piece per job: the loop asks for the
+//! Jobs are done first in, first out, so disk effects end in the order of their tickets; only a sync that is asked for
+//! beside other work has a thread of its own, since a disk may take seconds for it, and writes and votes must not wait.
+//! Waiting appends to the same file are written together, with one sync. Files are read a piece per job: the loop asks for the
 //! next piece when it has dealt with the last. What takes long, snapshots, is not done here ([`crate::saver`]).
 #![allow(clippy::disallowed_methods)] // the thread is started here
 

@@ -140,7 +140,7 @@ pub enum Plane {
 }
 
 /// The position of one disk effect in the node's sequence of them. Tickets are issued in increasing order and the
-/// disk thread completes them in that order. Zero means "nothing to wait for".
+/// disk thread completes them in that order, but for a sync beside other work. Zero means "nothing to wait for".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 

@@ -1,5 +1,6 @@
 //! The disk of one machine: jobs done one after the other in steps that take virtual time, so that a crash may come
 //! between any two of them. The order, the grouping of appends and the pieces of reads are those of the real disk thread.
+//! (A sync that the real one makes beside other work takes its turn here.)
 
 mod files;
 
